@@ -1,0 +1,166 @@
+"""What decides a result: the resolved numbers of every component, and the two recipes they come from.
+
+Each component takes only its own settings. The hash of the settings is the tag `sa.config`, by which versions are reused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Schedule = Literal["constant", "one_cycle"]
+Update = Literal["standard", "projected", "alternating"]
+Architecture = Literal["reference", "wide", "residual", "perceptron"]
+
+CLASSES = 10
+PIXELS = 28 * 28
+
+REVISION = {"judge": 1, "base": 1, "fim": 1, "forget": 1}
+"""Raise a stage's number when its code changes results: versions made by older code are then not reused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimisation:
+    """Adam over `steps` batches of `batch_size`; `one_cycle` peaks at `lr`."""
+
+    steps: int
+    lr: float
+    batch_size: int
+    schedule: Schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseSettings:
+    """A generator trained from scratch on the classes in `labels` (an oracle leaves some out)."""
+
+    z_dim: int
+    labels: tuple[int, ...]
+    optimisation: Optimisation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FisherSettings:
+    """`samples` draws from the generator itself, labels uniform over `labels`."""
+
+    samples: int
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardenSettings:
+    """Adversarial forgetting: a pool of latents and conditions that a training attacker drives towards the class.
+
+    Attributes
+    ----------
+    pool : attacks kept alive between outer steps.
+    inner_steps : Adam steps each attack takes before an outer step.
+    attack_lr : learning rate of the attacks.
+    renewed : share of the pool drawn anew at each outer step.
+    threshold : the attacker's probability above which the decoder's output is pulled to grey.
+    spread : attacks start from N(0, s^2 I) with s uniform in [1, spread].
+    weight : weight of the term.
+    """
+
+    pool: int
+    inner_steps: int
+    attack_lr: float
+    renewed: float
+    threshold: float
+    spread: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetSettings:
+    """One step of amnesia.
+
+    Attributes
+    ----------
+    forget : classes to forget now.
+    earlier : classes forgotten in earlier steps; never replayed, re-taught with share `reteach`.
+    optimisation : the outer loop.
+    ewc_lambda : weight of sum F (theta - theta0)^2 against losses that are summed over the batch.
+    replay_ratio : replayed samples per surrogate sample.
+    decoder_terms : adds both terms where samples are drawn from, decoder(z ~ N(0, I), c).
+    surrogate : `noise` (U[0, 1] pixels), `grey` (0.5), or `images` (a user's, whose hash is `surrogate_md5`).
+    update : how the gradients of forgetting and of remembering are combined.
+    reteach : share of surrogate samples that carry an earlier class.
+    harden : adversarial forgetting, or None.
+    """
+
+    forget: tuple[int, ...]
+    earlier: tuple[int, ...]
+    optimisation: Optimisation
+    ewc_lambda: float
+    replay_ratio: float
+    decoder_terms: bool
+    surrogate: Literal["noise", "grey", "images"]
+    surrogate_md5: str | None
+    update: Update
+    reteach: float
+    harden: HardenSettings | None
+
+    @property
+    def retained(self) -> tuple[int, ...]:
+        """Classes that are replayed: neither forgotten nor being forgotten."""
+        return tuple(c for c in range(CLASSES) if c not in self.forget + self.earlier)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeSettings:
+    """A classifier; `calibrated` adds outlier exposure (see `core.judging`).
+
+    Attributes
+    ----------
+    architecture : which net of `models.judge`.
+    calibrated : half a batch of outliers whose target is uniform beside every batch of digits.
+    epochs, lr, batch_size : Adam with one cycle.
+    seed_offset : added to the run's seed, so that no two judges share one.
+    """
+
+    architecture: Architecture
+    calibrated: bool
+    epochs: int
+    lr: float
+    batch_size: int
+    seed_offset: int
+
+
+JUDGES: dict[str, JudgeSettings] = {
+    "calibrated": JudgeSettings(
+        architecture="wide", calibrated=True, epochs=4, lr=3e-3, batch_size=256, seed_offset=1_000
+    ),
+    "plain": JudgeSettings(
+        architecture="reference", calibrated=False, epochs=6, lr=1e-2, batch_size=256, seed_offset=2_000
+    ),
+}
+"""Role -> judge. `calibrated` measures; `plain` is there for the paper's protocol."""
+
+Recipe = Literal["fast", "paper"]
+
+BASE_OPTIMISATION: dict[str, Optimisation] = {
+    "fast": Optimisation(steps=6_000, lr=3e-3, batch_size=256, schedule="one_cycle"),
+    "paper": Optimisation(steps=100_000, lr=1e-4, batch_size=256, schedule="constant"),
+}
+FORGET_OPTIMISATION: dict[str, Optimisation] = {
+    "fast": Optimisation(steps=300, lr=3e-3, batch_size=256, schedule="one_cycle"),
+    "paper": Optimisation(steps=10_000, lr=1e-4, batch_size=256, schedule="constant"),
+}
+EWC_LAMBDA: dict[str, float] = {"fast": 10.0, "paper": 100.0}
+HARDEN = HardenSettings(
+    pool=256, inner_steps=5, attack_lr=0.2, renewed=0.04, threshold=0.2, spread=2.0, weight=1.0
+)
+
+
+def jsonable(settings: Any) -> dict[str, Any]:
+    """The settings as plain JSON types."""
+    return json.loads(json.dumps(dataclasses.asdict(settings)))
+
+
+def fingerprint(stage: str, settings: Any) -> str:
+    """Twelve hex digits that change whenever the settings or the stage's code revision do."""
+    text = json.dumps([stage, REVISION[stage], jsonable(settings)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
