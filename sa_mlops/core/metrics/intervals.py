@@ -1,0 +1,89 @@
+"""Confidence intervals: bootstrap for means, score intervals for shares."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+LEVEL = 0.95
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A confidence interval in the unit of what was estimated."""
+
+    low: float
+    high: float
+
+
+def bootstrap_interval(
+    values: Tensor, generator: torch.Generator, level: float = LEVEL, resamples: int = RESAMPLES
+) -> Interval:
+    """Percentile bootstrap interval of the mean of values (n,) (Efron, 1979).
+
+    Parameters
+    ----------
+    generator : decides the resamples; its device does the work.
+    level : coverage, (0, 1).
+
+    Raises
+    ------
+    ValueError : without any value.
+    """
+    if not len(values):
+        raise ValueError("no values to resample")
+    x = values.detach().to(generator.device, torch.float32)
+    n = len(x)
+    means = []
+    # A few million indices at a time keep the memory flat.
+    block = max(1, 4_000_000 // n)
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        picks = torch.randint(n, (rows, n), generator=generator, device=generator.device)
+        means.append(x[picks].mean(dim=1))
+    return percentile_interval(torch.cat(means), level)
+
+
+def percentile_interval(estimates: Tensor, level: float = LEVEL) -> Interval:
+    """Bounds of the central `level` share of bootstrap estimates (resamples,)."""
+    tail = (1 - level) / 2
+    low, high = torch.quantile(estimates, torch.tensor([tail, 1 - tail]).to(estimates)).tolist()
+    return Interval(low, high)
+
+
+def wilson_interval(successes: int, trials: int, level: float = LEVEL) -> Interval:
+    """Score interval of a share (Wilson, 1927): inside [0, 1], and not empty at 0 or `trials` successes.
+
+    Raises
+    ------
+    ValueError : unless 0 <= successes <= trials and trials > 0.
+    """
+    if trials <= 0 or not 0 <= successes <= trials:
+        raise ValueError(f"{successes} successes in {trials} trials")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share = successes / trials
+    denominator = 1 + z**2 / trials
+    centre = (share + z**2 / (2 * trials)) / denominator
+    half = z / denominator * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    # At the ends the bound is the share itself; rounding must not push it past.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == trials else centre + half
+    return Interval(low, high)
+
+
+def difference_interval(
+    successes: int, trials: int, other_successes: int, other_trials: int, level: float = LEVEL
+) -> Interval:
+    """Interval of the difference of two independent shares, first minus second (Newcombe, 1998, method 10).
+
+    Built from the two Wilson intervals; within [-1, 1]. Raises ValueError as `wilson_interval` does.
+    """
+    a = wilson_interval(successes, trials, level)
+    b = wilson_interval(other_successes, other_trials, level)
+    p, q = successes / trials, other_successes / other_trials
+    return Interval(p - q - math.hypot(p - a.low, b.high - q), p - q + math.hypot(a.high - p, q - b.low))
