@@ -1,0 +1,78 @@
+# Everything runs in .venv, made on first use. PYTHON chooses its interpreter, ARGS goes to the command of the target:
+#     make forget ARGS="-P digit=7"     make test ARGS="-k fisher"     make ui ARGS="--port 8080"
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+EXPERIMENT := sa-mlops
+MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
+
+export MLFLOW_TRACKING_URI
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export PATH := $(VIRTUAL_ENV)/bin:$(PATH)
+
+# A stamp is newer than what it was installed from. Test tools bring the runtime along, so both stamps are set then.
+RUNTIME := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help forget test lint tui ui tune bench clean
+
+help: ## list the targets
+	@echo "make TARGET [ARGS=\"...\"]"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+
+forget: $(RUNTIME) ## train on MNIST, forget the digit 1, register every step, show before and after
+	mlflow run . -e forget --env-manager local --experiment-name $(EXPERIMENT) $(ARGS)
+	@echo "Look at it: 'make ui' (MLflow in the browser), 'make tui' (terminal), '$(VENV)/bin/sa-mlops lineage'"
+
+test: $(DEV) ## check style and types, then run the test suite
+	@$(MAKE) --no-print-directory lint
+	pytest $(ARGS)
+
+lint: $(DEV) ## check style, types, import contracts and pinned versions
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	python scripts/pins.py --check
+
+tui: $(RUNTIME) ## browse, launch and compare versions in the terminal
+	@sa-tui $(ARGS)
+
+ui: $(RUNTIME) ## MLflow UI on this machine only, http://127.0.0.1:5000
+	mlflow server --host 127.0.0.1 --backend-store-uri "$(MLFLOW_TRACKING_URI)" $(ARGS)
+
+tune: $(RUNTIME) ## search for settings that forget more and harm less
+	mlflow run . -e tune --env-manager local --experiment-name $(EXPERIMENT) $(ARGS)
+
+bench: $(RUNTIME) ## time it side by side against the reference recipe
+	python -m benchmarks $(ARGS)
+
+clean: ## delete caches and build leftovers; keeps .venv, data and all runs
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis snapshot_report.html
+	find sa_mlops tui tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) must be Python 3.11 or newer; name another one with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+
+# setuptools is among the pins, so building the package needs no environment of its own.
+define install
+	@echo "Installing into $(VENV) (a few minutes and gigabytes the first time)"
+	@pip install --quiet --progress-bar off -r $(1)
+	@pip install --quiet --progress-bar off --no-deps --no-build-isolation --editable .
+endef
+
+$(RUNTIME): requirements.txt pyproject.toml | $(VENV)/bin/pip
+	$(call install,requirements.txt)
+	@touch $@
+
+$(DEV): requirements-dev.txt requirements.txt pyproject.toml | $(VENV)/bin/pip
+	$(call install,requirements-dev.txt)
+	@touch $(RUNTIME) $@
