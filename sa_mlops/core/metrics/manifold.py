@@ -40,8 +40,8 @@ def precision_recall(
     """Improved precision and recall (Kynkäänniemi et al., 2019, arXiv:1904.06991).
 
     A point is on a set's manifold if it is no further from some member than that member's k-th nearest
-    neighbour in the set (itself not counted). Both sets should have the same size: recall grows with the number
-    of generated samples.
+    neighbour in the set (itself not counted). Both sets should have the same size: recall grows with the
+    number of generated samples.
 
     Parameters
     ----------

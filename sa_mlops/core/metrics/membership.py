@@ -1,4 +1,4 @@
-"""Membership inference: does the model still tell training images from images it never saw?"""
+"""Membership inference: whether a model still tells training images from images it never saw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distance of generated images to the nearest real one: does the generator repeat what it was shown?"""
+"""Distance of generated images to the nearest real one: whether a generator repeats what it was shown."""
 
 from __future__ import annotations
 
