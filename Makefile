@@ -5,9 +5,8 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 EXPERIMENT := sa-mlops
-MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
+STORE := $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)
 
-export MLFLOW_TRACKING_URI
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
@@ -18,6 +17,9 @@ export PATH := $(VIRTUAL_ENV)/bin:$(PATH)
 # A stamp is newer than what it was installed from. Test tools bring the runtime along, so both stamps are set then.
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+
+# Not for the tests, which make stores of their own.
+forget tune tui: export MLFLOW_TRACKING_URI := $(STORE)
 
 .DEFAULT_GOAL := help
 .PHONY: help forget test lint tui ui tune bench clean
@@ -45,7 +47,7 @@ tui: $(RUNTIME) ## browse, launch and compare versions in the terminal
 	@sa-tui $(ARGS)
 
 ui: $(RUNTIME) ## MLflow UI on this machine only, http://127.0.0.1:5000
-	mlflow server --host 127.0.0.1 --backend-store-uri "$(MLFLOW_TRACKING_URI)" $(ARGS)
+	mlflow server --host 127.0.0.1 --backend-store-uri "$(STORE)" $(ARGS)
 
 tune: $(RUNTIME) ## search for settings that forget more and harm less
 	mlflow run . -e tune --env-manager local --experiment-name $(EXPERIMENT) $(ARGS)
@@ -65,8 +67,8 @@ $(VENV)/bin/pip:
 # setuptools is among the pins, so building the package needs no environment of its own.
 define install
 	@echo "Installing into $(VENV) (a few minutes and gigabytes the first time)"
-	@pip install --quiet --progress-bar off -r $(1)
-	@pip install --quiet --progress-bar off --no-deps --no-build-isolation --editable .
+	@pip install -qq --progress-bar off -r $(1)
+	@pip install -qq --progress-bar off --no-deps --no-build-isolation --editable .
 endef
 
 $(RUNTIME): requirements.txt pyproject.toml | $(VENV)/bin/pip
