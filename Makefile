@@ -40,7 +40,7 @@ lint: $(DEV) ## check style, types, import contracts and pinned versions
 	ruff check .
 	ruff format --check .
 	mypy
-	lint-imports
+	lint-imports --no-logo
 	python scripts/pins.py --check
 
 tui: $(RUNTIME) ## browse, launch and compare versions in the terminal
