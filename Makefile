@@ -57,7 +57,7 @@ bench: $(RUNTIME) ## time it side by side against the reference recipe
 
 clean: ## delete caches and build leftovers; keeps .venv, data and all runs
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis snapshot_report.html
-	find sa_mlops tui tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
