@@ -1,0 +1,1 @@
+"""The method itself in plain PyTorch: no MLflow, no files, no printing."""

@@ -1,0 +1,221 @@
+"""Selective Amnesia: make a trained conditional VAE forget classes and keep the rest.
+
+After Heng and Soh, "Selective Amnesia: A Continual Learning Approach to Forgetting in Deep Generative Models", NeurIPS
+2023, arXiv:2305.10120. Each step minimises, with losses summed over the batch,
+
+    nELBO(surrogate images, forgotten labels) + nELBO(replayed images, retained labels)
+    + ewc_lambda * sum_i F_i (theta_i - theta0_i)^2
+
+where replayed images come from the frozen generator that the step starts from, and there is no 1/2 before the penalty
+(as in the reference code; the paper writes lambda / 2). Because losses are sums, the penalty's weight relative to them
+falls as the batch grows.
+
+`decoder_terms` adds to both sides the cross-entropy where samples are drawn from, decoder(z ~ N(0, I), c), against the
+surrogate and against the frozen decoder at the same z. The full objective then needs hundreds of steps, not thousands:
+an encoder that must first map noise near the prior is no longer in the way.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sa_mlops.core.elbo import negative_elbo, pixel_cross_entropy
+from sa_mlops.core.fisher import Diagonal
+from sa_mlops.core.training import Report, check_finite, make_optimiser, silent
+from sa_mlops.models.cvae import CVAE, one_hot
+from sa_mlops.settings import PIXELS, ForgetSettings
+
+
+class Adversary(Protocol):
+    """A training-time attack, see `core.hardening`."""
+
+    def loss(self, model: CVAE) -> Tensor:
+        """A scalar that is large where the attack still finds the class."""
+
+    def admissible(self, images: Tensor) -> Tensor:
+        """(m,) 1 where a replayed image (m, 784) may be replayed, 0 where it looks like the class."""
+
+
+def ewc_penalty(model: nn.Module, anchor: nn.Module, fisher: Diagonal) -> Tensor:
+    """sum_i F_i (theta_i - theta0_i)^2 over all parameters, a scalar; no 1/2 and no lambda in it."""
+    theta0 = dict(anchor.named_parameters())
+    terms = [(fisher[name] * (p - theta0[name]).square()).sum() for name, p in model.named_parameters()]
+    return torch.stack(terms).sum()
+
+
+def draw_surrogate(kind: str, count: int, generator: torch.Generator, images: Tensor | None = None) -> Tensor:
+    """Images (count, 784) that the forgotten class is to become.
+
+    `noise` draws U[0, 1] pixels, `grey` is 0.5 everywhere, `images` draws rows of the given (n, 784).
+    """
+    device = generator.device
+    match kind:
+        case "noise":
+            return torch.rand(count, PIXELS, generator=generator, device=device)
+        case "grey":
+            return torch.full((count, PIXELS), 0.5, device=device)
+        case "images" if images is not None and len(images):
+            return images[torch.randint(len(images), (count,), generator=generator, device=device)]
+    raise ValueError(f"no surrogate images for {kind!r}")
+
+
+def draw(values: tuple[int, ...], count: int, generator: torch.Generator) -> Tensor:
+    """(count,) int64 labels, uniform over `values`."""
+    rows = torch.randint(len(values), (count,), generator=generator, device=generator.device)
+    return torch.tensor(values, device=generator.device)[rows]
+
+
+class Replay(NamedTuple):
+    """What the frozen generator draws of the retained classes: (m, z_dim), (m,), (m, 784)."""
+
+    z: Tensor
+    labels: Tensor
+    images: Tensor
+
+
+class Surrogate(NamedTuple):
+    """What the forgotten classes are to become: (n, z_dim), (n,), (n, 784)."""
+
+    z: Tensor
+    labels: Tensor
+    images: Tensor
+
+
+def draw_batch(
+    frozen: CVAE, settings: ForgetSettings, generator: torch.Generator, surrogate_images: Tensor | None
+) -> tuple[Surrogate, Replay]:
+    """One step's samples. Replay never draws a class that is forgotten or being forgotten."""
+    device = generator.device
+    n = settings.optimisation.batch_size
+    m = max(1, round(n * settings.replay_ratio))
+    labels = draw(settings.forget, n, generator)
+    if settings.earlier:
+        again = torch.rand(n, generator=generator, device=device) < settings.reteach
+        labels = torch.where(again, draw(settings.earlier, n, generator), labels)
+    images = draw_surrogate(settings.surrogate, n, generator, surrogate_images)
+    z = torch.randn(n + m, frozen.z_dim, generator=generator, device=device)
+    retained = draw(settings.retained, m, generator)
+    with torch.no_grad():
+        replayed = frozen.sample(z[n:], retained)
+    return Surrogate(z[:n], labels, images), Replay(z[n:], retained, replayed)
+
+
+def objective(
+    model: CVAE,
+    surrogate: Surrogate,
+    replay: Replay,
+    settings: ForgetSettings,
+    generator: torch.Generator,
+    keep: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The forget term and the replay term, scalars, summed over their samples.
+
+    Surrogate and replay pass the net together: one matrix product a layer.
+    """
+    n, m = len(surrogate.labels), len(replay.labels)
+    images = torch.cat([surrogate.images, replay.images])
+    labels = torch.cat([surrogate.labels, replay.labels])
+    noise = torch.randn(n + m, model.z_dim, generator=generator, device=images.device)
+    loss = negative_elbo(model, images, labels, noise).total
+    if settings.decoder_terms:
+        logits = model.decode(torch.cat([surrogate.z, replay.z]), one_hot(labels))
+        loss = loss + pixel_cross_entropy(logits, images)
+    forget, remember = loss.split([n, m])
+    return forget.sum(), (remember if keep is None else remember * keep).sum()
+
+
+def forget(
+    start: CVAE,
+    fisher: Diagonal,
+    settings: ForgetSettings,
+    generator: torch.Generator,
+    *,
+    surrogate_images: Tensor | None = None,
+    adversary: Adversary | None = None,
+    report: Report = silent,
+    on_step: Callable[[int, CVAE], None] | None = None,
+) -> CVAE:
+    """One step of amnesia: a new generator that has forgotten `settings.forget`; `start` is left as it is.
+
+    Parameters
+    ----------
+    start : the generator to start from, also the frozen source of replay and the anchor of the penalty.
+    fisher : parameter name -> Fisher diagonal.
+    generator : source of every draw, on the device that trains.
+    surrogate_images : (n, 784) in [0, 1] for `settings.surrogate == "images"`.
+    adversary : adds its loss to the forget term and says which replayed images to leave out (`core.hardening`).
+    report : receives `forget`, `replay` (nats per sample), `ewc` (with its weight), `gradient_norm` and, with an
+        adversary, `attack`.
+
+    Raises
+    ------
+    NotFiniteError : with the step and the term.
+    """
+    frozen = copy.deepcopy(start).requires_grad_(False)
+    model = copy.deepcopy(start).requires_grad_(True)
+    parameters = list(model.parameters())
+    adam, schedule = make_optimiser(parameters, settings.optimisation)
+    for step in range(1, settings.optimisation.steps + 1):
+        surrogate, replay = draw_batch(frozen, settings, generator, surrogate_images)
+        keep = None if adversary is None else adversary.admissible(replay.images)
+        forgetting, remembering = objective(model, surrogate, replay, settings, generator, keep)
+        penalty = settings.ewc_lambda * ewc_penalty(model, frozen, fisher)
+        terms = {
+            "forget": forgetting.detach() / len(surrogate.labels),
+            "replay": remembering.detach() / len(replay.labels),
+            "ewc": penalty.detach(),
+        }
+        if adversary is not None:
+            attack = adversary.loss(model)
+            forgetting = forgetting + attack
+            terms["attack"] = attack.detach()
+
+        gradients = update_direction(settings.update, step, forgetting, remembering + penalty, parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        adam.step()
+        schedule.step()
+        terms["gradient_norm"] = torch.nn.utils.get_total_norm(list(gradients))
+        report(step, terms)
+        if on_step is not None:
+            on_step(step, model)
+    check_finite(settings.optimisation.steps, terms)
+    return model
+
+
+def update_direction(
+    update: str, step: int, forgetting: Tensor, remembering: Tensor, parameters: list[nn.Parameter]
+) -> tuple[Tensor, ...]:
+    """The gradient to descend, one tensor a parameter.
+
+    `standard` is the gradient of the sum. `projected` removes from each of the two gradients its part against the
+    other, if they conflict, and adds them (gradient surgery, Yu et al., 2020). `alternating` descends the forget term in
+    odd steps and the remember term in even ones.
+    """
+    match update:
+        case "standard":
+            return torch.autograd.grad(forgetting + remembering, parameters)
+        case "alternating":
+            return torch.autograd.grad(forgetting if step % 2 else remembering, parameters, materialize_grads=True)
+        case "projected":
+            a = torch.autograd.grad(forgetting, parameters, retain_graph=True, materialize_grads=True)
+            b = torch.autograd.grad(remembering, parameters, materialize_grads=True)
+            return project(a, b)
+    raise ValueError(f"no update {update!r}")
+
+
+def project(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """a + b, each without its component against the other where their inner product is negative. No host sync."""
+
+    def dot(x: tuple[Tensor, ...], y: tuple[Tensor, ...]) -> Tensor:
+        return torch.stack([(u * v).sum() for u, v in zip(x, y, strict=True)]).sum()
+
+    inner = dot(a, b).clamp(max=0)
+    tiny = torch.finfo(torch.float32).tiny
+    onto_b, onto_a = inner / dot(b, b).clamp(min=tiny), inner / dot(a, a).clamp(min=tiny)
+    return tuple((u - onto_b * v) + (v - onto_a * u) for u, v in zip(a, b, strict=True))

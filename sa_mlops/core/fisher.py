@@ -1,0 +1,176 @@
+"""The Fisher diagonal from exact per-sample gradients, at the price of one batched backward pass.
+
+For a Linear layer that is used once per sample, the gradient of sample i's loss is the outer product of the gradient
+g_i at the layer's output and the layer's input a_i. Its square, summed over samples, is therefore (G^2)^T (A^2) for
+the weight and the column sums of G^2 for the bias: two matrices that an ordinary pass already holds (Goodfellow, 2015,
+arXiv:1510.01799). Squaring the gradient of the *batch* is something else, and wrong here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from sa_mlops.core.elbo import negative_elbo
+from sa_mlops.core.training import Report, silent
+from sa_mlops.models.cvae import CVAE
+from sa_mlops.settings import FisherSettings
+
+PerSampleLoss = Callable[..., Tensor]
+"""loss(model, *batch) -> (n,), where every tensor of the batch has n rows and rows do not interact."""
+
+Diagonal = dict[str, Tensor]
+"""Parameter name -> non-negative tensor of that parameter's shape."""
+
+
+def squared_gradients(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor, ...]) -> Diagonal:
+    """Sum over the batch of the squared gradients of each sample's loss.
+
+    Linear layers that run once use the rule above, and only gradients at layer outputs are computed. Every other
+    parameter falls back to `torch.func`, per-sample gradients under `vmap`.
+
+    Returns
+    -------
+    Parameter name -> tensor of the parameter's shape; parameters that the loss does not reach are zero.
+    """
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    layers = [m for m in model.modules() if type(m) is nn.Linear]
+    inputs: dict[nn.Linear, Tensor] = {}
+    outputs: dict[nn.Linear, Tensor] = {}
+    repeated: set[nn.Linear] = set()
+
+    def record(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        assert isinstance(layer, nn.Linear)
+        if layer in outputs or args[0].dim() != 2:
+            repeated.add(layer)
+        # With frozen parameters the first layer's output is a leaf: asking for its gradient starts the graph there.
+        output = output if output.requires_grad else output.requires_grad_()
+        inputs[layer], outputs[layer] = args[0].detach(), output
+        return output
+
+    wanted = {parameter: parameter.requires_grad for parameter in names}
+    handles: list[RemovableHandle] = [layer.register_forward_hook(record) for layer in layers]
+    try:
+        for parameter in names:
+            parameter.requires_grad_(False)
+        total = loss(model, *batch).sum()
+        used = list(outputs)
+        gradients = (
+            torch.autograd.grad(total, [outputs[layer] for layer in used], allow_unused=True) if used else ()
+        )
+    finally:
+        for handle in handles:
+            handle.remove()
+        for parameter, flag in wanted.items():
+            parameter.requires_grad_(flag)
+
+    result = {name: torch.zeros_like(parameter) for parameter, name in names.items()}
+    covered: set[str] = set()
+    for layer, gradient in zip(used, gradients, strict=True):
+        if layer in repeated:
+            continue
+        covered.add(names[layer.weight])
+        if layer.bias is not None:
+            covered.add(names[layer.bias])
+        if gradient is not None:
+            squares = gradient.square()
+            result[names[layer.weight]] = squares.T @ inputs[layer].square()
+            if layer.bias is not None:
+                result[names[layer.bias]] = squares.sum(dim=0)
+    rest = {name: parameter for name, parameter in model.named_parameters() if name not in covered}
+    if rest:
+        result.update(_squared_gradients_by_vmap(model, loss, batch, rest))
+    return result
+
+
+class _Loss(nn.Module):
+    """The loss as a module, so that `functional_call` can swap the parameters of the model inside."""
+
+    def __init__(self, model: nn.Module, loss: PerSampleLoss) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        return self.loss(self.model, *batch)
+
+
+def _squared_gradients_by_vmap(
+    model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor, ...], parameters: dict[str, nn.Parameter]
+) -> Diagonal:
+    wrapped = _Loss(model, loss)
+
+    def one(values: dict[str, Tensor], *sample: Tensor) -> Tensor:
+        renamed = {f"model.{name}": value for name, value in values.items()}
+        out: Tensor = torch.func.functional_call(wrapped, renamed, tuple(x.unsqueeze(0) for x in sample))
+        return out.squeeze(0)
+
+    values = {name: parameter.detach() for name, parameter in parameters.items()}
+    in_dims = (None, *(0 for _ in batch))
+    gradients = torch.func.vmap(torch.func.grad(one), in_dims=in_dims, randomness="error")(values, *batch)
+    return {name: gradient.square().sum(dim=0) for name, gradient in gradients.items()}
+
+
+def fisher_diagonal(
+    model: nn.Module, loss: PerSampleLoss, batches: Iterable[tuple[Tensor, ...]]
+) -> tuple[Diagonal, int]:
+    """Mean over all samples of the squared per-sample gradients, and the number of samples.
+
+    Memory is bounded by one batch. Sums run in float64, so that the order of batches does not matter.
+    """
+    total: Diagonal = {n: torch.zeros_like(p, dtype=torch.float64) for n, p in model.named_parameters()}
+    count = 0
+    for batch in batches:
+        for name, squares in squared_gradients(model, loss, batch).items():
+            total[name] += squares
+        count += len(batch[0])
+    return {name: (value / max(count, 1)).float() for name, value in total.items()}, count
+
+
+def elbo_loss(model: CVAE, images: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
+    """Negative ELBO a sample, (n,)."""
+    return negative_elbo(model, images, labels, noise).total
+
+
+def generator_fisher(
+    model: CVAE,
+    settings: FisherSettings,
+    generator: torch.Generator,
+    *,
+    chunk: int = 500,
+    report: Report = silent,
+) -> Diagonal:
+    """Fisher diagonal of a generator over its own samples (Selective Amnesia, arXiv:2305.10120, section 3).
+
+    Draws z ~ N(0, I) and a label uniform over `settings.labels`, decodes the mean image, and squares the gradient of
+    that image's negative ELBO with one reparameterised draw. Strictly this is an estimate from ELBO gradients, not the
+    Fisher information of the marginal likelihood.
+    """
+    device = next(model.parameters()).device
+    labels = torch.tensor(settings.labels, device=device)
+
+    def batches() -> Iterable[tuple[Tensor, Tensor, Tensor]]:
+        for start in range(0, settings.samples, chunk):
+            n = min(chunk, settings.samples - start)
+            z = torch.randn(n, model.z_dim, generator=generator, device=device)
+            c = labels[torch.randint(len(labels), (n,), generator=generator, device=device)]
+            noise = torch.randn(n, model.z_dim, generator=generator, device=device)
+            with torch.no_grad():
+                images = model.sample(z, c)
+            yield images, c, noise
+            report(start + n, {})
+
+    return fisher_diagonal(model, elbo_loss, batches())[0]
+
+
+def combine(diagonals: Iterable[Diagonal]) -> Diagonal:
+    """Elementwise sum of several diagonals (accumulated over the steps of a sequence)."""
+    total: Diagonal = {}
+    for diagonal in diagonals:
+        for name, value in diagonal.items():
+            total[name] = total[name] + value if name in total else value.clone()
+    return total

@@ -1,0 +1,41 @@
+"""The process's numeric set-up: device, seeds, threads, denormals."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+class DeviceError(ValueError):
+    """A device that this machine does not have."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is CUDA, MPS or the CPU, whichever comes first.
+
+    Raises
+    ------
+    DeviceError : if the device is not there; the message says what is.
+    """
+    there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    if name == "auto":
+        return torch.device(next((d for d in there if d != "cpu"), "cpu"))
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in there:
+        raise DeviceError(f"auto or one of this machine's devices ({', '.join(there)})")
+    return torch.device(wanted)
+
+
+def prepare(device: torch.device) -> None:
+    """Flush denormals (late in a run Adam's moments decay into them and steps slow many times over)."""
+    torch.set_flush_denormal(True)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+
+
+def make_generator(device: torch.device, seed: int, *purpose: object) -> torch.Generator:
+    """A generator whose stream depends on the seed and on what it is for, so that no two stages share one."""
+    digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:7], "big"))

@@ -1,0 +1,174 @@
+"""Training a generator and a judge from scratch: two plain loops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sa_mlops.core.elbo import negative_elbo
+from sa_mlops.core.outliers import outliers
+from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.judge import Judge, make_judge
+from sa_mlops.settings import PIXELS, BaseSettings, JudgeSettings, Optimisation
+
+Report = Callable[[int, Mapping[str, Tensor]], None]
+"""report(step, terms): called after every step with terms that still live on the device. Reading one is a host sync."""
+
+
+def silent(step: int, terms: Mapping[str, Tensor]) -> None:
+    """Report nothing."""
+
+
+class NotFiniteError(RuntimeError):
+    """A loss term became NaN or infinite."""
+
+    def __init__(self, step: int, term: str) -> None:
+        super().__init__(f"{term} is not finite at step {step}")
+        self.step = step
+        self.term = term
+
+
+def make_optimiser(
+    parameters: list[nn.Parameter], optimisation: Optimisation
+) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LRScheduler]:
+    """Adam (fused: one kernel a step) with the schedule that the settings name."""
+    adam = torch.optim.Adam(parameters, lr=optimisation.lr, fused=True)
+    if optimisation.schedule == "one_cycle" and optimisation.steps > 1:
+        return adam, torch.optim.lr_scheduler.OneCycleLR(adam, optimisation.lr, total_steps=optimisation.steps)
+    return adam, torch.optim.lr_scheduler.ConstantLR(adam, factor=1.0)
+
+
+class Batches:
+    """Endless batches of row numbers (b,) on the device: a new shuffle each epoch, the ragged tail left out."""
+
+    def __init__(self, rows: int, size: int, generator: torch.Generator) -> None:
+        self.rows, self.size, self.generator = rows, min(size, rows), generator
+        self.order = torch.empty(0, dtype=torch.int64, device=generator.device)
+
+    def next(self) -> Tensor:
+        """The next batch."""
+        if len(self.order) < self.size:
+            self.order = torch.randperm(self.rows, generator=self.generator, device=self.generator.device)
+        batch, self.order = self.order[: self.size], self.order[self.size :]
+        return batch
+
+
+def train_generator(
+    images: Tensor,
+    labels: Tensor,
+    settings: BaseSettings,
+    generator: torch.Generator,
+    *,
+    report: Report = silent,
+    on_step: Callable[[int, CVAE], None] | None = None,
+) -> CVAE:
+    """A CVAE trained on the images whose class is in `settings.labels`.
+
+    Parameters
+    ----------
+    images : (n, 784) in [0, 1], on the device that trains.
+    labels : (n,) int64.
+    generator : source of batches and noise; weights start from its seed too.
+    report : receives `loss`, `reconstruction` and `divergence`, nats per image.
+    on_step : sees the net after each step (sample grids).
+
+    Raises
+    ------
+    NotFiniteError : if a term stops being finite (checked whenever a report reads the terms, and at the end).
+    """
+    keep = torch.isin(labels, torch.tensor(settings.labels, device=labels.device))
+    images, labels = images[keep], labels[keep]
+    torch.manual_seed(generator.initial_seed())
+    model = CVAE(settings.z_dim).to(images.device)
+    adam, schedule = make_optimiser(list(model.parameters()), settings.optimisation)
+    batches = Batches(len(images), settings.optimisation.batch_size, generator)
+    for step in range(1, settings.optimisation.steps + 1):
+        rows = batches.next()
+        noise = torch.randn(len(rows), settings.z_dim, generator=generator, device=images.device)
+        terms = negative_elbo(model, images[rows], labels[rows], noise)
+        loss = terms.total.sum()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        schedule.step()
+        with torch.no_grad():
+            means = {"loss": loss / len(rows)} | {k: v.mean() for k, v in terms._asdict().items()}
+        report(step, means)
+        if on_step is not None:
+            on_step(step, model)
+    check_finite(settings.optimisation.steps, means)
+    return model
+
+
+def check_finite(step: int, terms: Mapping[str, Tensor]) -> None:
+    """Raise NotFiniteError if a term is NaN or infinite. This is a host sync."""
+    for name, value in terms.items():
+        if not math.isfinite(value.detach().item()):
+            raise NotFiniteError(step, name)
+
+
+OUTLIER_SHARE = 0.5
+OUTLIER_WEIGHT = 1.0
+
+
+def train_judge(
+    images: Tensor,
+    labels: Tensor,
+    settings: JudgeSettings,
+    generator: torch.Generator,
+    *,
+    report: Report = silent,
+) -> Judge:
+    """A classifier; a calibrated one is also shown images that are no digits, whose target is uniform.
+
+    Outlier exposure after Hendrycks et al. (2019): loss = CE(digits) + CE(uniform, outliers), with half a batch
+    of outliers (see `core.outliers`) beside each batch of digits. Digits are shifted by up to two pixels.
+
+    Parameters
+    ----------
+    images : (n, 784) in [0, 1].
+    labels : (n,) int64.
+    report : receives `loss`.
+    """
+    torch.manual_seed(generator.initial_seed())
+    judge = make_judge(settings.architecture).to(images.device, memory_format=torch.channels_last)
+    steps = judge_steps(settings, len(images))
+    optimisation = Optimisation(steps=steps, lr=settings.lr, batch_size=settings.batch_size, schedule="one_cycle")
+    adam, schedule = make_optimiser(list(judge.parameters()), optimisation)
+    batches = Batches(len(images), settings.batch_size, generator)
+    judge.train()
+    for step in range(1, steps + 1):
+        rows = batches.next()
+        digits = shifted(images[rows], generator)
+        if settings.calibrated:
+            strange = outliers(images, int(len(rows) * OUTLIER_SHARE), generator)
+            logits, astray = judge(torch.cat([digits, strange])).split([len(rows), len(strange)])
+            loss = F.cross_entropy(logits, labels[rows])
+            loss = loss - OUTLIER_WEIGHT * F.log_softmax(astray, dim=1).mean()
+        else:
+            loss = F.cross_entropy(judge(digits), labels[rows])
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        schedule.step()
+        report(step, {"loss": loss.detach()})
+    check_finite(steps, {"loss": loss})
+    return judge.eval()
+
+
+def judge_steps(settings: JudgeSettings, rows: int) -> int:
+    """Number of steps in `settings.epochs` epochs over `rows` images."""
+    return settings.epochs * max(1, rows // min(settings.batch_size, rows))
+
+
+def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (n, 784) moved together by up to two pixels each way, edges filled with black."""
+    dy, dx = torch.randint(0, 5, (2,), generator=generator, device=generator.device).tolist()
+    padded = F.pad(images.view(-1, 28, 28), (2, 2, 2, 2))
+    return padded[:, dy : dy + 28, dx : dx + 28].reshape(-1, PIXELS)
+
+
