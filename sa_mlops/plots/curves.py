@@ -1,0 +1,121 @@
+"""Curves over training steps, and how the Fisher information is spread over the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sa_mlops.plots.style import (
+    LIGHT,
+    SERIES_COLOURS,
+    SMALL,
+    WIDTH,
+    Floats,
+    Theme,
+    dress,
+    legend,
+    new_figure,
+    series,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A named line.
+
+    Attributes
+    ----------
+    x, y : (n,) each.
+    low, high : (n,) bounds of a band round it, or None.
+    """
+
+    name: str
+    x: Floats
+    y: Floats
+    low: Floats | None = None
+    high: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One term of several runs, drawn over each other; `log` for a logarithmic axis."""
+
+    term: str
+    curves: Sequence[Curve]
+    log: bool = False
+
+
+def draw(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Draw curves with their bands, each in its own colour and dash."""
+    for curve, (colour, dash) in zip(curves, series(), strict=False):
+        axes.plot(curve.x, curve.y, label=curve.name, color=colour, linestyle=dash, linewidth=1.6)
+        if curve.low is not None and curve.high is not None:
+            axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+
+
+def loss_terms(panels: Sequence[Panel], *, title: str, unit: str = "nats", theme: Theme = LIGHT) -> Figure:
+    """Loss terms over steps: one panel a term, all runs in each."""
+    columns = min(len(panels), 2)
+    rows = -(-len(panels) // columns)
+    figure = new_figure(WIDTH, 0.7 + 2.1 * rows, title, theme)
+    grid = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, panel in zip(grid, panels, strict=False):
+        draw(axes, panel.curves)
+        axes.set_title(panel.term, loc="left")
+        axes.set_yscale("log" if panel.log else "linear")
+        axes.set_xlabel("step")
+        axes.set_ylabel(unit)
+        dress(axes, theme)
+    for axes in list(grid)[len(panels) :]:
+        axes.set_visible(False)
+    legend(figure.axes[0], theme)
+    return figure
+
+
+def gradient_norms(curves: Sequence[Curve], *, title: str, theme: Theme = LIGHT) -> Figure:
+    """Norm of the gradient over steps, logarithmic."""
+    return loss_terms([Panel("gradient norm", curves, log=True)], title=title, unit="", theme=theme)
+
+
+def layer_fisher(diagonal: Mapping[str, Floats], *, title: str | None = None, theme: Theme = LIGHT) -> Figure:
+    """Spread of the Fisher diagonal in each parameter tensor: 5th to 95th percentile, quartiles, median, mean.
+
+    Parameters
+    ----------
+    diagonal : parameter name -> non-negative values of any shape; drawn top to bottom in the order given.
+    """
+    figure_title = title or _fisher_title(diagonal)
+    figure = new_figure(WIDTH, 0.9 + 0.32 * len(diagonal), figure_title, theme)
+    axes = figure.add_subplot()
+    for row, values in enumerate(diagonal.values()):
+        flat = np.ravel(values)
+        positive = flat[flat > 0]
+        zeros = 1 - len(positive) / flat.size
+        if len(positive):
+            p5, p25, p50, p75, p95 = np.percentile(positive, [5, 25, 50, 75, 95])
+            axes.plot([p5, p95], [row, row], color=theme.faint, linewidth=1.5, solid_capstyle="butt")
+            axes.plot([p25, p75], [row, row], color=SERIES_COLOURS[0], linewidth=6, solid_capstyle="butt")
+            axes.plot(p50, row, "|", color=theme.ink, markersize=9)
+            axes.plot(flat.mean(), row, "D", color=SERIES_COLOURS[1], markersize=4)
+        axes.text(
+            1.01, row, f"{zeros:.0%}", transform=axes.get_yaxis_transform(), va="center",
+            color=theme.ink, fontsize=SMALL,
+        )  # fmt: skip
+    axes.text(1.01, -0.9, "zero", transform=axes.get_yaxis_transform(), color=theme.ink, fontsize=SMALL)
+    axes.set_yticks(range(len(diagonal)), list(diagonal))
+    axes.set_ylim(len(diagonal) - 0.5, -0.5)
+    axes.set_xscale("log")
+    axes.set_xlabel("Fisher value, of those above zero: 5-95 %, quartiles, median; mean of all (diamond)")
+    dress(axes, theme)
+    return figure
+
+
+def _fisher_title(diagonal: Mapping[str, Floats]) -> str:
+    totals = {name: float(np.sum(values, dtype=np.float64)) for name, values in diagonal.items()}
+    most = max(totals, key=totals.__getitem__)
+    share = totals[most] / max(sum(totals.values()), np.finfo(float).tiny)
+    return f"{most} holds {share:.0%} of the Fisher information"

@@ -1,0 +1,94 @@
+"""Whether a judge can be believed: its reliability, and what it says to images that are no digits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sa_mlops.plots.style import (
+    LIGHT,
+    SERIES_COLOURS,
+    SMALL,
+    TEXT,
+    WIDTH,
+    Floats,
+    Labels,
+    Theme,
+    dress,
+    legend,
+    new_figure,
+)
+
+
+def reliability_diagram(
+    confidence: Floats,
+    accuracy: Floats,
+    count: Labels,
+    *,
+    ece: float,
+    title: str | None = None,
+    theme: Theme = LIGHT,
+) -> Figure:
+    """Accuracy over confidence in bins (bins,), above the number of samples in each; NaN bins are left out.
+
+    Parameters
+    ----------
+    ece : expected calibration error, [0, 1].
+    """
+    found = title or f"The judge's confidence is off by {100 * ece:.1f} points on average (ECE)"
+    figure = new_figure(WIDTH * 0.65, 4.2, found, theme)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    top.plot([0, 1], [0, 1], color=theme.faint, linestyle="--", linewidth=1, label="as confident as right")
+    seen = count > 0
+    top.plot(confidence[seen], accuracy[seen], "o-", color=SERIES_COLOURS[0], markersize=4, label="judge")
+    top.set_ylabel("accuracy")
+    top.set_ylim(0, 1.03)
+    edges = np.linspace(0, 1, len(count) + 1)
+    bottom.bar(
+        edges[:-1], count, width=np.diff(edges), align="edge", color=SERIES_COLOURS[0], edgecolor=theme.paper
+    )
+    bottom.set_yscale("symlog", linthresh=1)
+    bottom.set_ylabel("samples")
+    bottom.set_xlabel("confidence in the first choice")
+    bottom.set_xlim(0, 1.02)
+    dress(top, theme)
+    dress(bottom, theme)
+    legend(top, theme)
+    return figure
+
+
+def control_answers(
+    probabilities: Floats, *, names: Sequence[str], title: str | None = None, theme: Theme = LIGHT
+) -> Figure:
+    """A judge's mean answer (controls, 10) to images that are no digits, with its entropy in nats.
+
+    Parameters
+    ----------
+    names : name of each control: grey, noise, and so on.
+    """
+    logs = np.log(np.clip(probabilities, 1e-12, 1))
+    entropies = -(probabilities * logs).sum(axis=1)
+    found = f"No class above {probabilities.max():.2f}, entropy {entropies.min():.2f} nats or more (uniform: 2.30)"
+    columns = min(len(names), 4)
+    rows = -(-len(names) // columns)
+    figure = new_figure(WIDTH, 0.8 + 1.6 * rows, title or found, theme)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    top = max(0.3, 1.1 * float(probabilities.max()))
+    for axes, name, answer, entropy in zip(grid.flat, names, probabilities, entropies, strict=False):
+        axes.bar(range(len(answer)), answer, color=SERIES_COLOURS[0])
+        axes.axhline(0.1, color=theme.ink, linewidth=0.8, linestyle="--")
+        axes.set_title(name, loc="left")
+        axes.text(0.98, 0.95, f"H {entropy:.2f}", transform=axes.transAxes, ha="right", va="top", color=theme.ink,
+                  fontsize=TEXT)  # fmt: skip
+        axes.set_ylim(0, top)
+        axes.set_xticks(range(len(answer)))
+        dress(axes, theme)
+        axes.grid(visible=False, axis="x")
+        axes.tick_params(axis="x", labelsize=SMALL, length=0)
+    for axes in grid.flat[len(names) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("probability", fontsize=TEXT)
+    return figure
