@@ -1,0 +1,255 @@
+"""Images as tensors on a device: MNIST as `data.dvc` pins it, or scikit-learn's digits.
+
+Nothing is read before every file's md5 agrees with the pin. DVC is imported only when something has to be fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+from torch import Tensor
+from torch.nn import functional as F
+
+PIN = "data.dvc"
+REPAIR = "sa-mlops data --repair"
+LOCK_SECONDS = 600
+
+
+class DataError(RuntimeError):
+    """Data that is not what the pin says, or cannot be fetched. The message is one line and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What `data.dvc` says.
+
+    Attributes
+    ----------
+    md5 : hash of the listing, as DVC writes it (32 hex digits and `.dir`).
+    size : bytes of all files.
+    root : folder that holds `data.dvc`.
+    path : the pinned folder.
+    """
+
+    md5: str
+    size: int
+    root: Path
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedFile:
+    """A file of the pinned folder: path inside it, and md5."""
+
+    name: str
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Images (n, 784) float32 in [0, 1] and labels (n,) int64, on one device.
+
+    Attributes
+    ----------
+    name : `mnist` or `digits`.
+    md5 : the hash that pins it; goes into the tag `sa.data_md5`.
+    """
+
+    name: str
+    md5: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+
+def project_root() -> Path:
+    """The folder that holds `data.dvc`: the working directory or one above it, else the one beside the package.
+
+    Raises
+    ------
+    DataError : if there is none.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
+        if (folder / PIN).is_file():
+            return folder
+    raise DataError(f"{PIN} is not in {here} or above it; run inside a checkout of the project")
+
+
+def read_pin(root: Path) -> Pin:
+    """The pin in `root`.
+
+    Raises
+    ------
+    DataError : if `data.dvc` cannot be understood.
+    """
+    try:
+        out = yaml.safe_load((root / PIN).read_text(encoding="utf-8"))["outs"][0]
+        md5, size, path = str(out["md5"]), int(out["size"]), str(out["path"])
+    except (OSError, ValueError, KeyError, IndexError, TypeError, yaml.YAMLError) as error:
+        raise DataError(f"{PIN} cannot be read ({type(error).__name__}); restore it with `git checkout {PIN}`") from None
+    if not _is_md5(md5.removesuffix(".dir")) or not md5.endswith(".dir") or Path(path).name != path:
+        raise DataError(f"{PIN} does not pin one folder by md5; restore it with `git checkout {PIN}`")
+    return Pin(md5, size, root, root / path)
+
+
+def listing(pin: Pin) -> tuple[PinnedFile, ...] | None:
+    """The files behind the pin, from DVC's cache or the bundled remote; None if neither has them yet.
+
+    A listing that does not hash to the pin is not believed.
+    """
+    digest = pin.md5.removesuffix(".dir")
+    for store in ("cache", "bundled"):
+        path = pin.root / ".dvc" / store / "files" / "md5" / digest[:2] / f"{digest[2:]}.dir"
+        if path.is_file():
+            text = path.read_bytes()
+            if hashlib.md5(text, usedforsecurity=False).hexdigest() == digest:
+                files = tuple(PinnedFile(str(e["relpath"]), str(e["md5"])) for e in json.loads(text))
+                if any(Path(f.name).is_absolute() or ".." in Path(f.name).parts for f in files):
+                    raise DataError(f"{PIN} lists a file outside {pin.path.name}/; it is not used")
+                return files
+    return None
+
+
+def verify(pin: Pin) -> tuple[PinnedFile, ...]:
+    """Compare every pinned file with its md5, and return them all.
+
+    Raises
+    ------
+    DataError : for the first file that is missing or different, with both hashes and the command that repairs it.
+    """
+    files = listing(pin)
+    if files is None:
+        raise DataError(f"{pin.path.name}/: the listing {pin.md5} is not in DVC's cache; fetch it with `{REPAIR}`")
+    for file in files:
+        path = pin.path / file.name
+        shown = f"{pin.path.name}/{file.name}"
+        if not path.is_file():
+            raise DataError(f"{shown}: missing (expected md5 {file.md5}, found no file); repair with `{REPAIR}`")
+        found = _md5(path)
+        if found != file.md5:
+            raise DataError(f"{shown}: altered (expected md5 {file.md5}, found {found}); repair with `{REPAIR}`")
+    return files
+
+
+def pull(pin: Pin, *, repair: bool = False) -> None:
+    """Fetch the pinned folder from DVC's default remote (the bundled one needs no network).
+
+    Parameters
+    ----------
+    repair : replace files that were altered, in the folder and in DVC's cache.
+
+    Raises
+    ------
+    DataError : if DVC cannot.
+    """
+    lock = pin.root / ".dvc" / "tmp" / "sa-mlops.lock"
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock, timeout=LOCK_SECONDS):
+            if repair:
+                _drop_altered_objects(pin)
+            elif pin.path.exists() and listing(pin) is not None:
+                return  # another process was faster
+            _dvc_pull(pin.root, force=repair)
+    except Timeout:
+        raise DataError(f"{lock} is held by another process; try again when it is done") from None
+    except OSError as error:
+        raise DataError(f"{pin.path.name}/ cannot be written: {error.strerror or error}") from None
+
+
+def _dvc_pull(root: Path, *, force: bool) -> None:
+    # Slow to import, and it needs neither git nor the network here.
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    config: dict[str, Any] = {"core": {"analytics": False, "check_update": False}}
+    if not (root / ".git").exists():
+        config["core"]["no_scm"] = True
+    try:
+        with Repo(str(root), config=config) as repo:
+            repo.pull(targets=[str(root / PIN)], force=force)
+    except DvcException as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{PIN} cannot be pulled: {reason}; try `{REPAIR}` or `dvc pull --force`") from None
+
+
+def _drop_altered_objects(pin: Pin) -> None:
+    """Remove cached objects that no longer hash to their name, and the files that were made from them."""
+    cache = pin.root / ".dvc" / "cache" / "files" / "md5"
+    for path in cache.glob("??/*"):
+        if _md5(path) != path.parent.name + path.name.removesuffix(".dir"):
+            path.unlink()
+    for file in listing(pin) or ():
+        path = pin.path / file.name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.is_file() and _md5(path) != file.md5:
+            path.unlink()
+
+
+def ensure(root: Path) -> tuple[Pin, tuple[PinnedFile, ...]]:
+    """The verified files; a checkout that has no `data/` yet pulls it first.
+
+    Raises
+    ------
+    DataError : see `verify` and `pull`.
+    """
+    pin = read_pin(root)
+    if not pin.path.exists():
+        pull(pin)
+    return pin, verify(pin)
+
+
+def load(name: str, device: torch.device) -> Dataset:
+    """All images of a dataset on `device`: float32, about 220 MB for MNIST.
+
+    Raises
+    ------
+    DataError : if the pinned files are not what they should be.
+    """
+    return _mnist(device) if name == "mnist" else _digits(device)
+
+
+def _mnist(device: torch.device) -> Dataset:
+    from torchvision.datasets import MNIST
+
+    pin, _ = ensure(project_root())
+    try:
+        splits = [MNIST(str(pin.path), train=train, download=False) for train in (True, False)]
+    except (RuntimeError, OSError, ValueError) as error:
+        raise DataError(f"{pin.path.name}/ cannot be read: {' '.join(str(error).split())}") from None
+    (train_x, train_y), (test_x, test_y) = ((s.data.flatten(1).to(device) / 255, s.targets.to(device)) for s in splits)
+    return Dataset("mnist", pin.md5, train_x, train_y, test_x, test_y)
+
+
+def _digits(device: torch.device) -> Dataset:
+    """scikit-learn's 1,797 digits (8 x 8, 17 levels), bilinear to 28 x 28; every fifth is a test image."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    raw, targets = bunch.images.astype("float32"), bunch.target.astype("int64")
+    md5 = hashlib.md5(raw.tobytes() + targets.tobytes(), usedforsecurity=False).hexdigest()
+    small = torch.from_numpy(raw)[:, None] / 16
+    images = F.interpolate(small, size=(28, 28), mode="bilinear").flatten(1).to(device)
+    labels = torch.from_numpy(targets).to(device)
+    test = torch.arange(len(labels), device=device) % 5 == 0
+    return Dataset("digits", md5, images[~test], labels[~test], images[test], labels[test])
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _is_md5(text: str) -> bool:
+    return len(text) == 32 and all(c in "0123456789abcdef" for c in text)

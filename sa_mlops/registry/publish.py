@@ -1,0 +1,88 @@
+"""From nets in memory to registered versions. Registration comes last: whatever fails before it leaves no version."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
+
+from sa_mlops.models.cvae import CVAE
+from sa_mlops.registry import names, versions, weights
+from sa_mlops.registry.tracking import Recorder
+from sa_mlops.registry.versions import Version
+
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec("long", "label")]),
+    outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 28, 28))]),
+    params=ParamSchema([ParamSpec("seed", "long", 0)]),
+)
+PACKAGE = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ("mlflow", "torch", "safetensors", "numpy", "pandas", "filelock")
+
+
+def publish_generator(
+    client: MlflowClient,
+    recorder: Recorder,
+    model: CVAE,
+    *,
+    tags: Mapping[str, str],
+    description: str,
+    metrics: Mapping[str, float],
+    params: Mapping[str, str],
+) -> Version:
+    """Log a generator as a pyfunc model of the active run, with its metrics, and register it in `sa-cvae`."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        weights.save_cvae(folder, model)
+        info = mlflow.pyfunc.log_model(
+            name="generator",
+            python_model=str(PACKAGE / "registry" / "generator.py"),
+            artifacts={key: str(folder / file) for key, file in
+                       (("weights", weights.WEIGHTS), ("config", weights.CONFIG))},
+            code_paths=[str(PACKAGE)],
+            signature=SIGNATURE,
+            input_example=pd.DataFrame({"label": np.arange(10, dtype="int64")}),
+            pip_requirements=[f"{package}=={installed(package)}" for package in REQUIREMENTS],
+            params=dict(params),
+            model_type="cvae",
+        )
+    recorder.metrics(metrics, model_id=info.model_id)
+    return versions.register(
+        client, names.GENERATORS, model_id=info.model_id, run_id=recorder.run_id, tags=tags, description=description
+    )
+
+
+def publish_files(
+    client: MlflowClient,
+    recorder: Recorder,
+    name: str,
+    write: Callable[[Path], None],
+    *,
+    tags: Mapping[str, str],
+    description: str,
+    metrics: Mapping[str, float],
+    params: Mapping[str, str],
+) -> Version:
+    """Log the files that `write` puts into a folder as a logged model of the run, and register it as `name`."""
+    kind = name.removeprefix("sa-")
+    experiment = client.get_run(recorder.run_id).info.experiment_id
+    model = client.create_logged_model(
+        experiment, name=kind, source_run_id=recorder.run_id, model_type=kind, params=dict(params)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder))
+        client.log_model_artifacts(model.model_id, folder)
+    client.finalize_logged_model(model.model_id, "READY")
+    recorder.made(model.model_id)
+    recorder.metrics(metrics, model_id=model.model_id)
+    return versions.register(
+        client, name, model_id=model.model_id, run_id=recorder.run_id, tags=tags, description=description
+    )

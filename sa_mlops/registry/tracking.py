@@ -1,0 +1,219 @@
+"""Runs: opened, followed and closed so that their status is true whatever happens."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import mlflow
+from filelock import FileLock
+from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from sa_mlops.registry import names
+
+EXPERIMENT = "sa-mlops"
+LOCK_SECONDS = 120
+BATCH = 900
+"""Metrics a `log_batch` call may carry is 1,000."""
+
+
+class StoreError(RuntimeError):
+    """The tracking store cannot be used. The message is one line."""
+
+
+class Stopped(BaseException):
+    """SIGTERM or SIGINT arrived. Not an `Exception`, so that nothing on the way swallows it."""
+
+
+def connect() -> MlflowClient:
+    """A client of the store that `MLFLOW_TRACKING_URI` names (else `sqlite:///mlflow.db` here).
+
+    Many processes may meet a store that has no tables yet; the first one makes them, under a lock.
+
+    Raises
+    ------
+    StoreError : if the store does not answer.
+    """
+    uri = mlflow.get_tracking_uri()
+    try:
+        lock = _lock_beside(uri)
+        if lock is None:
+            return _ready_client()
+        with FileLock(lock, timeout=LOCK_SECONDS):
+            return _ready_client()
+    except StoreError:
+        raise
+    except Exception as error:  # SQLAlchemy, urllib3 and MLflow all raise their own kinds here
+        raise StoreError(f"tracking store {uri}: {_line(error)}") from error
+
+
+def _lock_beside(uri: str) -> Path | None:
+    prefix = "sqlite:///"
+    if not uri.startswith(prefix):
+        return None
+    path = Path(uri.removeprefix(prefix))
+    if not path.parent.is_dir():
+        raise StoreError(f"tracking store {uri}: the folder {path.parent} does not exist")
+    return path.with_name(path.name + ".lock")
+
+
+def _ready_client() -> MlflowClient:
+    # Migrations, monitors and validations report as INFO; a stage has progress lines of its own.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    client = MlflowClient()
+    client.search_experiments(max_results=1)
+    return client
+
+
+def _line(error: BaseException, width: int = 200) -> str:
+    return " ".join((str(error) or type(error).__name__).split())[:width]
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into `Stopped` inside; a second signal ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for s in previous:
+            signal.signal(s, signal.SIG_DFL)
+        raise Stopped(signal.Signals(number).name)
+
+    previous = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for s, handler in previous.items():
+            signal.signal(s, handler)
+
+
+def git_commit(root: Path) -> str:
+    """Commit of a checkout, with `-dirty` where tracked files were changed; empty outside of one."""
+
+    def git(*words: str) -> str:
+        try:
+            done = subprocess.run(
+                ["git", *words], cwd=root, capture_output=True, text=True, timeout=20, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    commit = git("rev-parse", "HEAD")
+    return commit + ("-dirty" if commit and git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+@contextmanager
+def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[str]:
+    """An MLflow run, its id; ends as FINISHED, KILLED (a signal) or FAILED (anything else).
+
+    The outermost run is the one that `mlflow run` opened, if it did: then its experiment is not touched. Without one the
+    run goes to the experiment of MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID, else to `sa-mlops`.
+    """
+    given = {"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"} & os.environ.keys()
+    if not nested and not given:
+        _use_experiment(EXPERIMENT)
+    adopted = not nested and "MLFLOW_RUN_ID" in os.environ
+    run = mlflow.start_run(
+        run_name=None if adopted else name, nested=nested, tags=dict(tags), log_system_metrics=not nested
+    )
+    status = "FINISHED"
+    try:
+        yield run.info.run_id
+    except (Stopped, KeyboardInterrupt):
+        status = "KILLED"
+        raise
+    except BaseException as error:
+        status = "FAILED"
+        mlflow.set_tag("sa.error", _line(error, 500))
+        raise
+    finally:
+        mlflow.end_run(status)
+
+
+def _use_experiment(name: str) -> None:
+    for attempt in range(5):
+        try:
+            mlflow.set_experiment(name)
+            return
+        except MlflowException as error:
+            # Two processes may create it at the same moment.
+            if attempt == 4:
+                raise StoreError(_line(error)) from error
+            time.sleep(0.2 * (attempt + 1))
+
+
+class Recorder:
+    """Writes one run's metrics in batches.
+
+    Parameters
+    ----------
+    client, run_id : where to.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self.client = client
+        self.run_id = run_id
+
+    def params(self, values: Mapping[str, str]) -> None:
+        """Log parameters; one that `mlflow run` has logged already is left as it is."""
+        known = self.client.get_run(self.run_id).data.params
+        fresh = [Param(k, v) for k, v in values.items() if k not in known]
+        self.client.log_batch(self.run_id, params=fresh)
+
+    def series(self, points: Mapping[str, list[tuple[int, int, float]]]) -> None:
+        """Log points (step, milliseconds, value) of several metrics."""
+        flat = [Metric(k, v, ms, step) for k, rows in points.items() for step, ms, v in rows]
+        for start in range(0, len(flat), BATCH):
+            self.client.log_batch(self.run_id, metrics=flat[start : start + BATCH])
+
+    def metrics(self, values: Mapping[str, float], model_id: str | None = None) -> None:
+        """Log final values, on the run and on its logged model. Values that are not finite are left out."""
+        finite = {k: float(v) for k, v in values.items() if math.isfinite(v)}
+        items = list(finite.items())
+        for start in range(0, len(items), BATCH):
+            chunk = dict(items[start : start + BATCH])
+            mlflow.log_metrics(chunk, step=0, run_id=self.run_id, model_id=model_id, synchronous=True)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags."""
+        self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in values.items()])
+
+    def used(self, model_id: str | None) -> None:
+        """Note a logged model as an input of the run."""
+        if model_id is not None:
+            self.client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
+
+    def made(self, model_id: str) -> None:
+        """Note a logged model as an output of the run."""
+        self.client.log_outputs(self.run_id, [LoggedModelOutput(model_id, 0)])
+
+    def dataset(self, name: str, md5: str) -> None:
+        """Note the data that the active run reads: the pin's md5 is the digest."""
+        from mlflow.data.code_dataset_source import CodeDatasetSource
+        from mlflow.data.meta_dataset import MetaDataset
+
+        source = CodeDatasetSource(tags={"pin": "data.dvc" if name == "mnist" else "sklearn.datasets.load_digits"})
+        mlflow.log_input(MetaDataset(source, name=name, digest=md5), context="training")
+
+
+def run_metrics(client: MlflowClient, run_id: str) -> dict[str, float]:
+    """Latest value of every metric of a run; empty if the run is gone."""
+    try:
+        return dict(client.get_run(run_id).data.metrics)
+    except MlflowException:
+        return {}

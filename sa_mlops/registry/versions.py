@@ -1,0 +1,207 @@
+"""Versions: find them, name them, register them. No torch here, so that the terminal UI starts fast."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from sa_mlops.registry import names
+
+PAGE = 200
+
+
+class VersionError(RuntimeError):
+    """A version that is not there or not what it should be. The message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One registered version, as the registry tells it.
+
+    Attributes
+    ----------
+    name, number : `sa-cvae` 3 is `models:/sa-cvae/3`.
+    tags : the version's tags, `sa.*` and others.
+    aliases : names that point here.
+    run_id : the run that made it, empty if unknown.
+    model_id : the logged model that holds its files, None if the source is something else.
+    created : milliseconds since 1970.
+    """
+
+    name: str
+    number: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    run_id: str = ""
+    model_id: str | None = None
+    created: int = 0
+    description: str = ""
+
+    @property
+    def uri(self) -> str:
+        """`models:/name/number`."""
+        return names.version_uri(self.name, self.number)
+
+    @property
+    def stage(self) -> str:
+        """`base`, `forget`, `oracle`, `fim`, `judge`, or empty for versions made by other projects."""
+        return self.tags.get(names.STAGE, "")
+
+    @property
+    def parent(self) -> int | None:
+        """Number of the generator it was made from; None on roots."""
+        target = names.parse_uri(self.tags.get(names.PARENT, ""))
+        return target[1] if target and target[0] == names.GENERATORS else None
+
+    @property
+    def forgotten(self) -> tuple[int, ...]:
+        """Classes that it has forgotten, or was never taught."""
+        return names.parse_digits(self.tags.get(names.FORGOTTEN, ""))
+
+    @property
+    def title(self) -> str:
+        """A few words for people: `v3 forget 1`."""
+        digits = names.spell_digits(self.forgotten)
+        match self.stage:
+            case "forget":
+                words = f"forget {digits}"
+            case "oracle":
+                words = f"oracle (no {digits})"
+            case "judge":
+                words = f"judge {self.tags.get(names.ROLE, '')}".strip()
+            case "fim":
+                words = f"Fisher of v{self.parent}" if self.parent else "Fisher"
+            case stage:
+                words = stage or "unknown"
+        return f"v{self.number} {words}"
+
+
+def from_entity(entity: ModelVersion) -> Version:
+    """MLflow's object as ours."""
+    source = names.MODEL_SOURCE.fullmatch(str(entity.source or ""))
+    return Version(
+        name=entity.name,
+        number=int(entity.version),
+        tags=dict(entity.tags or {}),
+        aliases=tuple(sorted(str(a) for a in entity.aliases or ())),
+        run_id=entity.run_id or "",
+        model_id=source[1] if source else None,
+        created=entity.creation_timestamp or 0,
+        description=entity.description or "",
+    )
+
+
+def all_versions(client: MlflowClient, name: str) -> Iterator[Version]:
+    """Every version of a registered model, newest first, a page at a time."""
+    yield from search(client, f"name = '{name}'")
+
+
+def search(client: MlflowClient, text: str) -> Iterator[Version]:
+    """Versions that MLflow's filter `text` selects, newest first."""
+    token = None
+    while True:
+        page = client.search_model_versions(
+            text, max_results=PAGE, order_by=["version_number DESC"], page_token=token
+        )
+        for entity in page:
+            yield from_entity(entity)
+        token = page.token
+        if not token:
+            return
+
+
+def find(client: MlflowClient, name: str, tags: Mapping[str, str]) -> Version | None:
+    """The newest version of `name` that carries exactly these tag values and still has its files; None without one."""
+    clauses = [f"name = '{name}'", *(f"tags.`{key}` = '{value}'" for key, value in tags.items())]
+    for version in search(client, " AND ".join(clauses)):
+        try:
+            files(version)
+        except VersionError:
+            continue
+        return get(client, name, version.number)
+    return None
+
+
+def get(client: MlflowClient, name: str, number: int) -> Version:
+    """Version `number` with its aliases.
+
+    Raises
+    ------
+    VersionError : if it does not exist.
+    """
+    try:
+        return from_entity(client.get_model_version(name, str(number)))
+    except MlflowException as error:
+        raise VersionError(f"{name} has no version {number}") from error
+
+
+def resolve(client: MlflowClient, name: str, word: str) -> Version:
+    """The version that `word` names: `3`, `v3`, `latest` or another alias.
+
+    Raises
+    ------
+    VersionError : if there is none. URIs and paths are not looked up at all.
+    """
+    number = re.fullmatch(r"v?([1-9][0-9]{0,8})", word)
+    if number:
+        return get(client, name, int(number[1]))
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", word):
+        raise VersionError(f"{name} has no version {word[:80]!r}")
+    try:
+        # `latest` is MLflow's own alias: the newest version there is.
+        return get(client, name, int(client.get_model_version_by_alias(name, word).version))
+    except MlflowException:
+        raise VersionError(f"{name} has no version or alias {word!r}") from None
+
+
+def describe_known(client: MlflowClient, name: str) -> str:
+    """What `resolve` would accept now, for error messages."""
+    try:
+        known = dict(client.get_registered_model(name).aliases)
+    except MlflowException:
+        return f"nothing: {name} is empty"
+    newest = next(all_versions(client, name), None)
+    if newest is None:
+        return f"nothing: {name} is empty"
+    aliases = [a for a in sorted({*known, names.LATEST_ALIAS}) if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", a)]
+    return f"a version number of {name} up to {newest.number} or an alias ({', '.join(aliases)})"
+
+
+def files(version: Version) -> Path:
+    """Local folder of a version's files, downloaded if the store is remote.
+
+    Raises
+    ------
+    VersionError : if the source is anything but a logged model of the store, or the files are gone.
+    """
+    if version.model_id is None:
+        raise VersionError(f"{version.uri} does not come from a logged model of this store; it is not read")
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{version.model_id}"))
+    except (MlflowException, OSError) as error:
+        raise VersionError(f"{version.uri} has lost its files ({' '.join(str(error).split())[:160]})") from None
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise VersionError(f"{version.uri} has lost its files")
+    return folder
+
+
+def register(
+    client: MlflowClient, name: str, *, model_id: str, run_id: str, tags: Mapping[str, str], description: str
+) -> Version:
+    """A new version of `name` over a finished logged model, with its tags from the first moment on."""
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    entity = client.create_model_version(
+        name, f"models:/{model_id}", run_id=run_id, model_id=model_id, tags=dict(tags), description=description
+    )
+    return from_entity(entity)
