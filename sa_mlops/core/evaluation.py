@@ -1,0 +1,320 @@
+"""Everything that is measured of one generator, on tensors, at latents that are the same for every generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from sa_mlops.core.elbo import negative_elbo
+from sa_mlops.core.judging import Control, answers, features, judge_controls
+from sa_mlops.core.metrics.frechet import Moments, frechet_distance, moments
+from sa_mlops.core.metrics.intervals import Interval, bootstrap_interval
+from sa_mlops.core.metrics.manifold import precision_recall
+from sa_mlops.core.metrics.membership import Membership, membership_inference
+from sa_mlops.core.metrics.nearest import nearest_real
+from sa_mlops.core.metrics.objectives import forgetting_gap, retention
+from sa_mlops.core.metrics.scores import ClassScores, class_scores, pixel_variance, sample_scores
+from sa_mlops.core.runtime import make_generator
+from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.judge import Judge
+from sa_mlops.settings import CLASSES
+
+SAMPLES = 1000
+"""Samples a class."""
+MANIFOLD_SAMPLES = 3000
+"""Real and generated images each behind precision and recall."""
+ELBO_DRAWS = 4
+"""Reparameterised draws behind an image's negative ELBO."""
+RESAMPLES = 1000
+
+
+class JudgeError(RuntimeError):
+    """The evaluation judge fails its own check. The message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What is left of the forgotten classes.
+
+    Attributes
+    ----------
+    probability, entropy, accuracy : under the calibrated judge; the mean over samples, entropy in nats.
+    probability_interval, entropy_interval : 95 % bootstrap.
+    probability_plain, entropy_plain : under the plain judge (the paper's protocol).
+    pixel_variance : mean over samples of the variance over pixels.
+    membership : loss-threshold attack on the classes' training images against their test images.
+    nearest_mean, nearest_min : distance of samples to the nearest real training image of the classes, L2 over pixels.
+    """
+
+    probability: float
+    entropy: float
+    accuracy: float
+    probability_interval: Interval
+    entropy_interval: Interval
+    probability_plain: float
+    entropy_plain: float
+    pixel_variance: float
+    membership: Membership
+    nearest_mean: float
+    nearest_min: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """How well the other classes are kept.
+
+    Attributes
+    ----------
+    accuracy, accuracy_min : mean and worst over classes of the calibrated judge's agreement with the condition.
+    accuracy_interval : 95 % bootstrap of the mean over samples.
+    fid, precision, recall : in the calibrated judge's penultimate features, against real test images of these classes.
+    nelbo : negative ELBO of these classes' test images, nats per image.
+    """
+
+    accuracy: float
+    accuracy_min: float
+    accuracy_interval: Interval
+    fid: float
+    precision: float
+    recall: float
+    nelbo: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One generator measured with some classes in the role of the forgotten ones.
+
+    Attributes
+    ----------
+    forgotten_classes : the classes in that role; may be empty.
+    classes, classes_plain : scores of all ten classes under the calibrated and the plain judge.
+    forgotten : None if no class is in that role.
+    test_nelbo : negative ELBO of all test images, nats per image.
+    gap, retention : the tuner's two objectives (`core.metrics.objectives`); the gap is None without forgotten classes.
+    """
+
+    forgotten_classes: tuple[int, ...]
+    classes: tuple[ClassScores, ...]
+    classes_plain: tuple[ClassScores, ...]
+    forgotten: Forgotten | None
+    retained: Retained
+    test_nelbo: float
+    gap: float | None
+    retention: float
+
+    def metrics(self) -> dict[str, float]:
+        """The values by their MLflow names."""
+        r = self.retained
+        out = {
+            "test_nelbo": self.test_nelbo,
+            "retain.accuracy": r.accuracy,
+            "retain.accuracy_min": r.accuracy_min,
+            "retain.accuracy.low": r.accuracy_interval.low,
+            "retain.accuracy.high": r.accuracy_interval.high,
+            "retain.fid": r.fid,
+            "retain.precision": r.precision,
+            "retain.recall": r.recall,
+            "retain.nelbo": r.nelbo,
+            "objective.retention": self.retention,
+        }
+        if self.forgotten is not None and self.gap is not None:
+            f = self.forgotten
+            out |= {
+                "forget.prob": f.probability,
+                "forget.prob.low": f.probability_interval.low,
+                "forget.prob.high": f.probability_interval.high,
+                "forget.entropy": f.entropy,
+                "forget.entropy.low": f.entropy_interval.low,
+                "forget.entropy.high": f.entropy_interval.high,
+                "forget.accuracy": f.accuracy,
+                "forget.prob_plain": f.probability_plain,
+                "forget.entropy_plain": f.entropy_plain,
+                "forget.pixel_variance": f.pixel_variance,
+                "forget.membership_auc": f.membership.auc,
+                "forget.membership_auc.low": f.membership.interval.low,
+                "forget.membership_auc.high": f.membership.interval.high,
+                "forget.nearest_real": f.nearest_mean,
+                "forget.nearest_real_min": f.nearest_min,
+                "objective.gap": self.gap,
+            }
+        for s in self.classes:
+            out |= {
+                f"digit.{s.label}.prob": s.probability,
+                f"digit.{s.label}.entropy": s.entropy,
+                f"digit.{s.label}.accuracy": s.accuracy,
+            }
+        return out
+
+
+@dataclass(slots=True)
+class Evaluator:
+    """Measures generators against one data set under one pair of judges; what is real is embedded once.
+
+    Attributes
+    ----------
+    calibrated, plain : the judges.
+    train_images, train_labels, test_images, test_labels : real images (n, 784) in [0, 1] and classes (n,) int64.
+    seed : decides latents and resamples.
+    """
+
+    calibrated: Judge
+    plain: Judge
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    seed: int
+    _test_features: Tensor | None = field(default=None, init=False)
+    _real_moments: dict[tuple[int, ...], Moments] = field(default_factory=dict, init=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything lies."""
+        return self.test_images.device
+
+    def controls(self) -> tuple[tuple[Control, ...], tuple[Control, ...]]:
+        """What the calibrated and the plain judge say to images that are no digits.
+
+        Raises
+        ------
+        JudgeError : if the calibrated judge is sure of something there; its numbers would mean nothing.
+        """
+        calibrated = judge_controls(self.calibrated, self.device)
+        for control in calibrated:
+            if not control.uncertain:
+                raise JudgeError(
+                    f"the evaluation judge is not calibrated: {control.name} gets entropy {control.entropy:.3f} and a "
+                    f"class at {control.max_probability:.3f}; train it anew with `sa-mlops judge --fresh`"
+                )
+        return calibrated, judge_controls(self.plain, self.device)
+
+    def samples(self, model: CVAE, label: int, count: int = SAMPLES) -> Tensor:
+        """Images (count, 784) of one class, at the same latents for every model of a latent size."""
+        z = torch.randn(
+            count, model.z_dim, generator=make_generator(self.device, self.seed, "evaluate", label), device=self.device
+        )
+        with torch.no_grad():
+            return model.sample(z, torch.full((count,), label, device=self.device))
+
+    @torch.no_grad()
+    def evaluate(
+        self, model: CVAE, forgotten: tuple[int, ...], on_class: Callable[[int], None] = lambda _: None
+    ) -> Evaluation:
+        """Measure `model` with the classes `forgotten` in the role of the forgotten ones (nine at most).
+
+        Parameters
+        ----------
+        on_class : called after each of the ten classes (progress).
+        """
+        labels, log_probs, plain, embedded, variances, near = [], [], [], [], [], []
+        for c in range(CLASSES):
+            images = self.samples(model, c)
+            labels.append(torch.full((len(images),), c, device=self.device))
+            log_probs.append(answers(self.calibrated, images))
+            plain.append(answers(self.plain, images))
+            if c in forgotten:
+                variances.append(pixel_variance(images))
+                real = self.train_images[self.train_labels == c]
+                near.append(nearest_real(images, real).distances)
+            else:
+                embedded.append(features(self.calibrated, images))
+            on_class(c)
+        every_label, every_answer, every_plain = torch.cat(labels), torch.cat(log_probs), torch.cat(plain)
+        classes = class_scores(every_answer, every_label)
+        classes_plain = class_scores(every_plain, every_label)
+        elbo = self._nelbo(model, self.test_images, self.test_labels)
+        role = tuple(s for s in classes if s.label in forgotten)
+        rest = tuple(s for s in classes if s.label not in forgotten)
+
+        gone = None
+        if forgotten:
+            scores = sample_scores(every_answer, every_label)
+            chosen = torch.isin(every_label, torch.tensor(forgotten, device=self.device))
+            of_plain = [s for s in classes_plain if s.label in forgotten]
+            distances = torch.cat(near)
+            gone = Forgotten(
+                probability=_mean([s.probability for s in role]),
+                entropy=_mean([s.entropy for s in role]),
+                accuracy=_mean([s.accuracy for s in role]),
+                probability_interval=self._interval(scores.probability[chosen], "prob"),
+                entropy_interval=self._interval(scores.entropy[chosen], "entropy"),
+                probability_plain=_mean([s.probability for s in of_plain]),
+                entropy_plain=_mean([s.entropy for s in of_plain]),
+                pixel_variance=float(torch.cat(variances).double().mean()),
+                membership=self._membership(model, forgotten, elbo),
+                nearest_mean=float(distances.double().mean()),
+                nearest_min=float(distances.min()),
+            )
+        correct = sample_scores(every_answer, every_label).correct.float()
+        keep = ~torch.isin(every_label, torch.tensor(forgotten, dtype=torch.int64, device=self.device))
+        fid, precision, recall = self._quality(torch.cat(embedded), forgotten)
+        kept_images = ~torch.isin(self.test_labels, torch.tensor(forgotten, dtype=torch.int64, device=self.device))
+        return Evaluation(
+            forgotten_classes=forgotten,
+            classes=classes,
+            classes_plain=classes_plain,
+            forgotten=gone,
+            retained=Retained(
+                accuracy=_mean([s.accuracy for s in rest]),
+                accuracy_min=min(s.accuracy for s in rest),
+                accuracy_interval=self._interval(correct[keep], "accuracy"),
+                fid=fid,
+                precision=precision,
+                recall=recall,
+                nelbo=float(elbo[kept_images].double().mean()),
+            ),
+            test_nelbo=float(elbo.double().mean()),
+            gap=forgetting_gap(role) if role else None,
+            retention=retention(rest),
+        )
+
+    def _interval(self, values: Tensor, purpose: str) -> Interval:
+        return bootstrap_interval(values, make_generator(self.device, self.seed, "bootstrap", purpose), resamples=RESAMPLES)
+
+    def _nelbo(self, model: CVAE, images: Tensor, labels: Tensor) -> Tensor:
+        """Negative ELBO of each image (n,), averaged over draws that are the same for every model."""
+        generator = make_generator(self.device, self.seed, "elbo", len(images))
+        parts = []
+        for rows, classes in zip(images.split(5000), labels.split(5000), strict=True):
+            draws = [
+                negative_elbo(
+                    model, rows, classes,
+                    torch.randn(len(rows), model.z_dim, generator=generator, device=self.device),
+                ).total
+                for _ in range(ELBO_DRAWS)
+            ]  # fmt: skip
+            parts.append(torch.stack(draws).mean(dim=0))
+        return torch.cat(parts)
+
+    def _membership(self, model: CVAE, forgotten: tuple[int, ...], test_elbo: Tensor) -> Membership:
+        wanted = torch.tensor(forgotten, device=self.device)
+        inside = torch.isin(self.train_labels, wanted)
+        losses = self._nelbo(model, self.train_images[inside], self.train_labels[inside])
+        return membership_inference(
+            losses,
+            test_elbo[torch.isin(self.test_labels, wanted)],
+            make_generator(self.device, self.seed, "membership"),
+            resamples=200,
+        )
+
+    def _quality(self, generated: Tensor, forgotten: tuple[int, ...]) -> tuple[float, float, float]:
+        if self._test_features is None:
+            self._test_features = features(self.calibrated, self.test_images)
+        keep = ~torch.isin(self.test_labels, torch.tensor(forgotten, dtype=torch.int64, device=self.device))
+        real = self._test_features[keep]
+        if forgotten not in self._real_moments:
+            self._real_moments[forgotten] = moments(real)
+        fid = frechet_distance(self._real_moments[forgotten], moments(generated))
+        count = min(MANIFOLD_SAMPLES, len(real), len(generated))
+        generator = make_generator(self.device, self.seed, "manifold")
+        rows = torch.randperm(len(real), generator=generator, device=self.device)[:count]
+        columns = torch.randperm(len(generated), generator=generator, device=self.device)[:count]
+        quality = precision_recall(real[rows], generated[columns])
+        return fid, quality.precision, quality.recall
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
