@@ -1,0 +1,309 @@
+"""The interface of the recovery probes: what one is given, what it hands back, and who says whether it succeeded.
+
+A probe searches a generator's latents and conditions for the forgotten class. It may ask an attacker, a classifier of
+its own, but never the judge that afterwards decides: `run` refuses a judge that is akin to an attacker.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from sa_mlops.core.training import Report, silent
+from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.judge import Judge
+from sa_mlops.settings import Architecture
+
+SUCCESS = 0.5
+"""The judge's probability of the class above which an attempt counts as a success."""
+
+STRIPS = 10
+"""Attempts whose whole path a result keeps as images."""
+
+NEIGHBOURS: dict[int, tuple[int, int]] = {
+    0: (6, 9), 1: (7, 4), 2: (3, 7), 3: (5, 8), 4: (9, 7), 5: (3, 8), 6: (0, 5), 7: (1, 9), 8: (3, 5), 9: (4, 7),
+}  # fmt: skip
+"""Class -> the two classes that walks to and from it pass through (7 -> 1 -> 4 in the original experiments)."""
+
+Role = Literal["calibrated", "plain"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classifier:
+    """A trained classifier with what decides its kin.
+
+    Attributes
+    ----------
+    net : in evaluation mode.
+    seed : what its weights and batches were drawn from.
+    """
+
+    net: Judge
+    architecture: Architecture
+    seed: int
+
+
+def check_independent(attacker: Classifier, judge: Classifier) -> None:
+    """Refuse a judge that shares its architecture or its seed with an attacker: it would repeat the same mistakes.
+
+    Raises
+    ------
+    ValueError : and says which of the two they share.
+    """
+    if attacker.architecture == judge.architecture:
+        raise ValueError(
+            f"attacker and judge share the architecture {judge.architecture!r}: choose another attacker"
+        )
+    if attacker.seed == judge.seed:
+        raise ValueError(f"attacker and judge share the seed {judge.seed}: choose another attacker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What an attack may spend.
+
+    Attributes
+    ----------
+    attempts : restarts, all in one batch.
+    steps : updates of each attempt (frames of a walk); 0 where nothing is optimised.
+    lr : learning rate or step size in latent units, where there is one.
+    """
+
+    attempts: int = 200
+    steps: int = 0
+    lr: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What every probe is given. All tensors and nets are on the same device.
+
+    Attributes
+    ----------
+    model : the generator under attack.
+    base : the generator that still knew the class; lends its encoder and its own solutions.
+    digit : the class to bring back.
+    images, labels : real images (m, 784) in [0, 1] of all classes, and their classes (m,).
+    attackers : classifiers that the optimising probes climb.
+    report : receives `loss` after each step of an optimising probe.
+    """
+
+    model: CVAE
+    base: CVAE
+    digit: int
+    images: Tensor
+    labels: Tensor
+    attackers: Mapping[Role, Classifier]
+    report: Report = silent
+
+    @property
+    def neighbours(self) -> tuple[int, int]:
+        """Two classes that look most like the one to bring back."""
+        return NEIGHBOURS[self.digit]
+
+    def real(self, digit: int, count: int, generator: torch.Generator) -> Tensor:
+        """`count` real images (count, 784) of a class, drawn with replacement.
+
+        Raises
+        ------
+        ValueError : if there is none.
+        """
+        rows = (self.labels == digit).nonzero().flatten()
+        if not len(rows):
+            raise ValueError(f"no real image of class {digit}")
+        picks = torch.randint(len(rows), (count,), generator=generator, device=generator.device)
+        return self.images[rows[picks]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """Where n attempts have been, at k positions of a budget or of a path.
+
+    Attributes
+    ----------
+    positions : k numbers in ascending order: steps spent, frames, or scales.
+    z : (k, n, z_dim).
+    condition : (k, n, 10), as the decoder receives it.
+    counts : an attempt succeeds by its `last` position (a search that kept its best) or by `any` (a walk).
+    loss : (steps,) the attack's own loss, mean over attempts; empty where nothing is optimised.
+    wanted : (n, 784) images that the attempts tried to reproduce, or None.
+    """
+
+    positions: tuple[float, ...]
+    z: Tensor
+    condition: Tensor
+    counts: Literal["last", "any"]
+    loss: Tensor
+    wanted: Tensor | None = None
+
+
+NO_STEPS = Budget()
+
+
+class Probe(Protocol):
+    """One way to bring a class back."""
+
+    @property
+    def budget(self) -> Budget:
+        """What it spends unless told otherwise."""
+
+    def roles(self) -> Sequence[Role]:
+        """Attackers that it needs."""
+
+    def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
+        """All attempts, decided by the generator alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A probe's attempts as the independent judge sees them; n attempts, k positions.
+
+    Attributes
+    ----------
+    images : (n, 784) in [0, 1], the image of each attempt that counts.
+    z, condition : (n, z_dim), (n, 10) that it is drawn from.
+    probability : (n,) judge's probability of the class.
+    choice : (n,) int64, judge's first choice.
+    success : (n,) bool, probability above one half.
+    positions : (k,) steps spent, frames or scales.
+    trace : (k, n) judge's probability at each position.
+    strips : (k, s, 784) images along the path of the first attempts.
+    strip_answers : (k, s, 10) judge's probabilities of them.
+    loss : (steps,) the attack's own loss.
+    z_norm : (n,) Euclidean; sqrt(z_dim) is typical of the prior.
+    condition_mass : (n,) sum of absolute weights, 1 for a class label.
+    condition_weight : (n,) weight on the class.
+    pixel_error : (n,) mean squared error against the wanted image, or None.
+    """
+
+    digit: int
+    images: Tensor
+    z: Tensor
+    condition: Tensor
+    probability: Tensor
+    choice: Tensor
+    success: Tensor
+    positions: tuple[float, ...]
+    trace: Tensor
+    strips: Tensor
+    strip_answers: Tensor
+    loss: Tensor
+    z_norm: Tensor
+    condition_mass: Tensor
+    condition_weight: Tensor
+    pixel_error: Tensor | None
+
+    @property
+    def rate(self) -> float:
+        """Share of attempts that succeed."""
+        return float(self.success.double().mean())
+
+    @property
+    def curve(self) -> tuple[float, ...]:
+        """Share of attempts that the judge accepts at each position."""
+        return tuple((self.trace > SUCCESS).double().mean(dim=1).tolist())
+
+
+def run(
+    probe: Probe,
+    scene: Scene,
+    judge: Classifier,
+    generator: torch.Generator,
+    *,
+    budget: Budget | None = None,
+) -> Result:
+    """Attack, then ask the judge.
+
+    Parameters
+    ----------
+    generator : decides every draw; the same seed gives the same starts against any generator under attack.
+    budget : instead of the probe's own.
+
+    Raises
+    ------
+    ValueError : if the judge is akin to an attacker, an attacker is missing or the budget is empty.
+    """
+    budget = budget or probe.budget
+    if budget.attempts < 1:
+        raise ValueError(f"attempts must be 1 or more, not {budget.attempts}")
+    for role in probe.roles():
+        if role not in scene.attackers:
+            raise ValueError(f"no {role} attacker: this probe needs one")
+        check_independent(scene.attackers[role], judge)
+    return judged(scene, probe.attack(scene, budget, generator), judge.net)
+
+
+@torch.no_grad()
+def judged(scene: Scene, attempts: Attempts, judge: Judge) -> Result:
+    """What the judge says about every position of every attempt."""
+    k, n = attempts.z.shape[:2]
+    answers, strips = [], []
+    for z, condition in zip(attempts.z, attempts.condition, strict=True):
+        images = torch.sigmoid(scene.model.decode(z, condition))
+        answers.append(judge.log_probs(images).exp())
+        strips.append(images[:STRIPS])
+    probs = torch.stack(answers)
+    trace = probs[..., scene.digit]
+
+    rows = torch.arange(n, device=trace.device)
+    best = trace.argmax(dim=0) if attempts.counts == "any" else torch.full_like(rows, k - 1)
+    z, condition = attempts.z[best, rows], attempts.condition[best, rows]
+    images = torch.sigmoid(scene.model.decode(z, condition))
+    wanted = attempts.wanted
+    return Result(
+        digit=scene.digit,
+        images=images,
+        z=z,
+        condition=condition,
+        probability=trace[best, rows],
+        choice=probs[best, rows].argmax(dim=1),
+        success=trace[best, rows] > SUCCESS,
+        positions=attempts.positions,
+        trace=trace,
+        strips=torch.stack(strips),
+        strip_answers=probs[:, :STRIPS],
+        loss=attempts.loss,
+        z_norm=z.norm(dim=1),
+        condition_mass=condition.abs().sum(dim=1),
+        condition_weight=condition[:, scene.digit],
+        pixel_error=None if wanted is None else (images - wanted).square().mean(dim=1),
+    )
+
+
+def union(results: Sequence[Result]) -> Tensor:
+    """(n,) bool: whether the i-th attempt of any probe succeeded.
+
+    Raises
+    ------
+    ValueError : without results, or if they differ in the number of attempts.
+    """
+    sizes = {len(r.success) for r in results}
+    if len(sizes) != 1:
+        raise ValueError(f"probes with one number of attempts can be united, not with {sorted(sizes)}")
+    return torch.stack([r.success for r in results]).any(dim=0)
+
+
+def checkpoints(steps: int) -> tuple[int, ...]:
+    """Budgets at which a search is looked at: 0, 1, 2, 5, 10, ... and `steps`."""
+    marks = {0, steps} | {m * 10**e for e in range(7) for m in (1, 2, 5)}
+    return tuple(sorted(m for m in marks if m <= steps))
+
+
+def shell(z_dim: int, tail: float = 0.01) -> tuple[float, float]:
+    """Norms between which N(0, I) in `z_dim` dimensions has all but a tail at either side.
+
+    Quantiles of the chi distribution by Wilson and Hilferty (1931).
+    """
+
+    def quantile(level: float) -> float:
+        spread = 2 / (9 * z_dim)
+        root = 1 - spread + NormalDist().inv_cdf(level) * math.sqrt(spread)
+        return math.sqrt(z_dim * max(root, 0.0) ** 3)
+
+    return quantile(tail), quantile(1 - tail)

@@ -1,0 +1,114 @@
+"""Feature probing: whether the class is still there in the decoder's hidden layers, though nothing shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sa_mlops.core.probes.base import Scene
+from sa_mlops.models.cvae import one_hot
+from sa_mlops.settings import CLASSES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureBudget:
+    """A ridge regression on real images of the class and as many of other classes.
+
+    Attributes
+    ----------
+    images : real images of the class; half of them train, half test.
+    ridge : penalty relative to the mean variance of a feature.
+    """
+
+    images: int = 800
+    ridge: float = 1e-2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerReading:
+    """What a linear reader finds in one layer.
+
+    Attributes
+    ----------
+    layer : index of the hidden layer, from the latent on.
+    width : its units.
+    accuracy : of class against rest on unseen images, [0.5 is chance, 1].
+    area : area under the ROC curve on unseen images.
+    active : share of units that are above zero for some image of the class.
+    """
+
+    layer: int
+    width: int
+    accuracy: float
+    area: float
+    active: float
+
+
+@torch.no_grad()
+def probe_features(
+    scene: Scene, budget: FeatureBudget, generator: torch.Generator
+) -> tuple[LayerReading, ...]:
+    """Read the class linearly off each hidden layer of the decoder.
+
+    Latents come from the base encoder, under the image's own label; the decoder is then given the same condition for
+    all, uniform over the classes, so that the label itself is not what is read.
+
+    Raises
+    ------
+    ValueError : if a class has no images.
+    """
+    per_side = budget.images
+    others = [c for c in range(CLASSES) if c != scene.digit and bool((scene.labels == c).any())]
+    if not others:
+        raise ValueError("no real image of any other class")
+    chosen = torch.tensor(others, device=generator.device)
+    drawn = chosen[torch.randint(len(others), (per_side,), generator=generator, device=generator.device)]
+    images = [scene.real(scene.digit, per_side, generator)]
+    labels = [torch.full((per_side,), scene.digit, device=generator.device)]
+    for digit in others:
+        count = int((drawn == digit).sum())
+        images.append(scene.real(digit, count, generator))
+        labels.append(torch.full((count,), digit, device=generator.device))
+    label = torch.cat(labels)
+    z, _ = scene.base.encode(torch.cat(images), one_hot(label))
+    positive = label == scene.digit
+    order = torch.randperm(len(z), generator=generator, device=generator.device)
+    z, positive = z[order], positive[order]
+
+    readings = []
+    hidden = torch.cat([z, torch.full((len(z), CLASSES), 1 / CLASSES, device=z.device)], dim=1)
+    layers = [m for m in scene.model.decoder if isinstance(m, nn.Linear)][:-1]
+    for i, layer in enumerate(layers):
+        hidden = F.relu(layer(hidden))
+        half = len(hidden) // 2
+        scores = ridge_scores(hidden[:half], positive[:half], hidden[half:], budget.ridge)
+        truth = positive[half:]
+        readings.append(
+            LayerReading(
+                layer=i,
+                width=hidden.shape[1],
+                accuracy=float(((scores > 0) == truth).double().mean()),
+                area=area_under_curve(scores, truth),
+                active=float((hidden[positive] > 0).any(dim=0).double().mean()),
+            )
+        )
+    return tuple(readings)
+
+
+def ridge_scores(features: Tensor, positive: Tensor, unseen: Tensor, ridge: float) -> Tensor:
+    """Scores (m,) of unseen (m, d) from a ridge regression of +-1 on features (n, d)."""
+    mean, spread = features.mean(dim=0), features.std(dim=0) + 1e-6
+    x, y = ((features - mean) / spread).double(), positive.double() * 2 - 1
+    gram = x.T @ x + ridge * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    weights = torch.linalg.solve(gram, x.T @ (y - y.mean()))
+    scores: Tensor = ((unseen - mean) / spread).double() @ weights + y.mean()
+    return scores
+
+
+def area_under_curve(scores: Tensor, positive: Tensor) -> float:
+    """Probability that a positive (of (m,) bool) scores above a negative; ties count half (Mann and Whitney)."""
+    above, below = scores[positive][:, None], scores[~positive][None, :]
+    return float(((above > below).double() + 0.5 * (above == below).double()).mean())

@@ -1,0 +1,41 @@
+"""Random latents under a weak condition: whether a whisper of the class still raises it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from sa_mlops.core.probes.base import NO_STEPS, Attempts, Budget, Role, Scene
+from sa_mlops.models.cvae import one_hot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomLatents:
+    """z ~ N(0, I) under scale * one-hot, for each of `scales` in turn; an attempt is one z.
+
+    Attributes
+    ----------
+    scales : in ascending order; 1 is the class label itself.
+    """
+
+    scales: tuple[float, ...]
+    budget: Budget = NO_STEPS
+
+    def roles(self) -> Sequence[Role]:
+        """None."""
+        return ()
+
+    def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
+        """The same latents at every scale."""
+        z = torch.randn(budget.attempts, scene.model.z_dim, generator=generator, device=generator.device)
+        label = torch.full((budget.attempts,), scene.digit, device=z.device)
+        condition = torch.stack([scale * one_hot(label) for scale in self.scales])
+        return Attempts(
+            positions=self.scales,
+            z=z.expand(len(self.scales), *z.shape),
+            condition=condition,
+            counts="any",
+            loss=z.new_empty(0),
+        )

@@ -1,0 +1,104 @@
+"""Few-shot relearning: how many steps on a few real images bring the class back."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sa_mlops.core.elbo import negative_elbo
+from sa_mlops.core.probes.base import SUCCESS, Classifier, Scene, checkpoints
+from sa_mlops.models.cvae import one_hot
+
+SAMPLES = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelearnBudget:
+    """Fine-tuning on `images` real images of the class alone, all of them in each step.
+
+    Attributes
+    ----------
+    images : real images, drawn without replacement.
+    steps, lr : of Adam on the negative ELBO, summed over the images.
+    """
+
+    images: int
+    steps: int = 1_000
+    lr: float = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relearning:
+    """Curves over the steps that were looked at, k of them.
+
+    Attributes
+    ----------
+    positions : (k,) steps.
+    accepted : (k,) share of samples with the judge's probability above one half.
+    probability : (k,) judge's mean probability of the class.
+    images : (k, 10, 784) the same ten latents at each step.
+    loss : (steps,) nats per image.
+    """
+
+    positions: tuple[int, ...]
+    accepted: Tensor
+    probability: Tensor
+    images: Tensor
+    loss: Tensor
+
+    def steps_until(self, share: float) -> int | None:
+        """First step looked at with at least this share accepted; None if it never is."""
+        reached = (self.accepted >= share).nonzero().flatten().tolist()
+        return self.positions[reached[0]] if reached else None
+
+
+def relearn(
+    scene: Scene,
+    judge: Classifier,
+    budget: RelearnBudget,
+    generator: torch.Generator,
+) -> Relearning:
+    """Fine-tune a copy of the generator under attack; no attacker takes part.
+
+    Raises
+    ------
+    ValueError : if there are fewer real images of the class than the budget asks for.
+    """
+    real = scene.images[scene.labels == scene.digit]
+    if not 1 <= budget.images <= len(real):
+        raise ValueError(f"{budget.images} images asked for; class {scene.digit} has {len(real)}")
+    device = generator.device
+    few = real[torch.randperm(len(real), generator=generator, device=device)[: budget.images]]
+    labels = torch.full((len(few),), scene.digit, device=device)
+    z = torch.randn(SAMPLES, scene.model.z_dim, generator=generator, device=device)
+    asked = one_hot(torch.full((SAMPLES,), scene.digit, device=device))
+
+    model = copy.deepcopy(scene.model).requires_grad_(True)
+    adam = torch.optim.Adam(model.parameters(), lr=budget.lr, fused=True)
+    marks, probability, images, losses = checkpoints(budget.steps), [], [], []
+    for step in range(budget.steps + 1):
+        if step in marks:
+            with torch.no_grad():
+                samples = torch.sigmoid(model.decode(z, asked))
+                probability.append(judge.net.log_probs(samples).exp()[:, scene.digit])
+            images.append(samples[:10])
+        if step == budget.steps:
+            break
+        noise = torch.randn(len(few), model.z_dim, generator=generator, device=device)
+        loss = negative_elbo(model, few, labels, noise).total.sum()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        losses.append(loss.detach() / len(few))
+        scene.report(step + 1, {"loss": losses[-1]})
+    seen = torch.stack(probability)
+    return Relearning(
+        positions=marks,
+        accepted=(seen > SUCCESS).float().mean(dim=1),
+        probability=seen.mean(dim=1),
+        images=torch.stack(images),
+        loss=torch.stack(losses) if losses else seen.new_empty(0),
+    )

@@ -1,0 +1,59 @@
+"""Straight walks between real images in the base encoder's latent space, decoded by the generator under attack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from sa_mlops.core.probes.base import Attempts, Budget, Role, Scene
+from sa_mlops.models.cvae import one_hot
+
+TWELVE_FRAMES = Budget(steps=12)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """neighbour -> class (-> second neighbour), `budget.steps` frames a leg; any frame may show the class.
+
+    Attributes
+    ----------
+    beyond : walk on to the second neighbour (the triangular walk).
+    deceptive : hold the condition at the first neighbour; otherwise it is interpolated along with the latent.
+    """
+
+    beyond: bool
+    deceptive: bool
+    budget: Budget = TWELVE_FRAMES
+
+    def roles(self) -> Sequence[Role]:
+        """None."""
+        return ()
+
+    @torch.no_grad()
+    def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
+        """One real image of each class on the way an attempt."""
+        near, far = scene.neighbours
+        stops = (near, scene.digit, far) if self.beyond else (near, scene.digit)
+        latents, conditions = [], []
+        for digit in stops:
+            images = scene.real(digit, budget.attempts, generator)
+            label = one_hot(torch.full((budget.attempts,), digit, device=images.device))
+            latents.append(scene.base.encode(images, label)[0])
+            conditions.append(label)
+        z = along(latents, budget.steps)
+        held = conditions[:1] * len(stops) if self.deceptive else conditions
+        condition = along(held, budget.steps)
+        return Attempts(
+            positions=tuple(range(len(z))), z=z, condition=condition, counts="any", loss=z.new_empty(0)
+        )
+
+
+def along(stops: Sequence[Tensor], frames: int) -> Tensor:
+    """`frames` equal steps a leg from stop to stop, each (n, d): (legs * (frames - 1) + 1, n, d)."""
+    t = torch.linspace(0, 1, max(frames, 2), device=stops[0].device)[:, None, None]
+    legs = [a + t * (b - a) for a, b in pairwise(stops)]
+    return torch.cat([legs[0], *(leg[1:] for leg in legs[1:])])
