@@ -18,12 +18,14 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 from torch.nn import functional as F
 
+from sa_mlops.errors import CommandError
+
 PIN = "data.dvc"
 REPAIR = "sa-mlops data --repair"
 LOCK_SECONDS = 600
 
 
-class DataError(RuntimeError):
+class DataError(CommandError):
     """Data that is not what the pin says, or cannot be fetched. The message is one line and says what to do."""
 
 
@@ -96,7 +98,9 @@ def read_pin(root: Path) -> Pin:
         out = yaml.safe_load((root / PIN).read_text(encoding="utf-8"))["outs"][0]
         md5, size, path = str(out["md5"]), int(out["size"]), str(out["path"])
     except (OSError, ValueError, KeyError, IndexError, TypeError, yaml.YAMLError) as error:
-        raise DataError(f"{PIN} cannot be read ({type(error).__name__}); restore it with `git checkout {PIN}`") from None
+        raise DataError(
+            f"{PIN} cannot be read ({type(error).__name__}); restore it with `git checkout {PIN}`"
+        ) from None
     if not _is_md5(md5.removesuffix(".dir")) or not md5.endswith(".dir") or Path(path).name != path:
         raise DataError(f"{PIN} does not pin one folder by md5; restore it with `git checkout {PIN}`")
     return Pin(md5, size, root, root / path)
@@ -129,15 +133,21 @@ def verify(pin: Pin) -> tuple[PinnedFile, ...]:
     """
     files = listing(pin)
     if files is None:
-        raise DataError(f"{pin.path.name}/: the listing {pin.md5} is not in DVC's cache; fetch it with `{REPAIR}`")
+        raise DataError(
+            f"{pin.path.name}/: the listing {pin.md5} is not in DVC's cache; fetch it with `{REPAIR}`"
+        )
     for file in files:
         path = pin.path / file.name
         shown = f"{pin.path.name}/{file.name}"
         if not path.is_file():
-            raise DataError(f"{shown}: missing (expected md5 {file.md5}, found no file); repair with `{REPAIR}`")
+            raise DataError(
+                f"{shown}: missing (expected md5 {file.md5}, found no file); repair with `{REPAIR}`"
+            )
         found = _md5(path)
         if found != file.md5:
-            raise DataError(f"{shown}: altered (expected md5 {file.md5}, found {found}); repair with `{REPAIR}`")
+            raise DataError(
+                f"{shown}: altered (expected md5 {file.md5}, found {found}); repair with `{REPAIR}`"
+            )
     return files
 
 
@@ -228,7 +238,9 @@ def _mnist(device: torch.device) -> Dataset:
         splits = [MNIST(str(pin.path), train=train, download=False) for train in (True, False)]
     except (RuntimeError, OSError, ValueError) as error:
         raise DataError(f"{pin.path.name}/ cannot be read: {' '.join(str(error).split())}") from None
-    (train_x, train_y), (test_x, test_y) = ((s.data.flatten(1).to(device) / 255, s.targets.to(device)) for s in splits)
+    (train_x, train_y), (test_x, test_y) = (
+        (s.data.flatten(1).to(device) / 255, s.targets.to(device)) for s in splits
+    )
     return Dataset("mnist", pin.md5, train_x, train_y, test_x, test_y)
 
 

@@ -18,6 +18,7 @@ from sa_mlops.core.metrics.nearest import nearest_real
 from sa_mlops.core.metrics.objectives import forgetting_gap, retention
 from sa_mlops.core.metrics.scores import ClassScores, class_scores, pixel_variance, sample_scores
 from sa_mlops.core.runtime import make_generator
+from sa_mlops.errors import CommandError
 from sa_mlops.models.cvae import CVAE
 from sa_mlops.models.judge import Judge
 from sa_mlops.settings import CLASSES
@@ -31,7 +32,7 @@ ELBO_DRAWS = 4
 RESAMPLES = 1000
 
 
-class JudgeError(RuntimeError):
+class JudgeError(CommandError):
     """The evaluation judge fails its own check. The message is one line."""
 
 
@@ -194,7 +195,10 @@ class Evaluator:
     def samples(self, model: CVAE, label: int, count: int = SAMPLES) -> Tensor:
         """Images (count, 784) of one class, at the same latents for every model of a latent size."""
         z = torch.randn(
-            count, model.z_dim, generator=make_generator(self.device, self.seed, "evaluate", label), device=self.device
+            count,
+            model.z_dim,
+            generator=make_generator(self.device, self.seed, "evaluate", label),
+            device=self.device,
         )
         with torch.no_grad():
             return model.sample(z, torch.full((count,), label, device=self.device))
@@ -251,7 +255,9 @@ class Evaluator:
         correct = sample_scores(every_answer, every_label).correct.float()
         keep = ~torch.isin(every_label, torch.tensor(forgotten, dtype=torch.int64, device=self.device))
         fid, precision, recall = self._quality(torch.cat(embedded), forgotten)
-        kept_images = ~torch.isin(self.test_labels, torch.tensor(forgotten, dtype=torch.int64, device=self.device))
+        kept_images = ~torch.isin(
+            self.test_labels, torch.tensor(forgotten, dtype=torch.int64, device=self.device)
+        )
         return Evaluation(
             forgotten_classes=forgotten,
             classes=classes,
@@ -272,7 +278,9 @@ class Evaluator:
         )
 
     def _interval(self, values: Tensor, purpose: str) -> Interval:
-        return bootstrap_interval(values, make_generator(self.device, self.seed, "bootstrap", purpose), resamples=RESAMPLES)
+        return bootstrap_interval(
+            values, make_generator(self.device, self.seed, "bootstrap", purpose), resamples=RESAMPLES
+        )
 
     def _nelbo(self, model: CVAE, images: Tensor, labels: Tensor) -> Tensor:
         """Negative ELBO of each image (n,), averaged over draws that are the same for every model."""

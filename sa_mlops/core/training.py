@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from sa_mlops.core.elbo import negative_elbo
 from sa_mlops.core.outliers import outliers
+from sa_mlops.errors import CommandError
 from sa_mlops.models.cvae import CVAE
 from sa_mlops.models.judge import Judge, make_judge
 from sa_mlops.settings import PIXELS, BaseSettings, JudgeSettings, Optimisation
@@ -23,7 +24,7 @@ def silent(step: int, terms: Mapping[str, Tensor]) -> None:
     """Report nothing."""
 
 
-class NotFiniteError(RuntimeError):
+class NotFiniteError(CommandError):
     """A loss term became NaN or infinite."""
 
     def __init__(self, step: int, term: str) -> None:
@@ -38,7 +39,9 @@ def make_optimiser(
     """Adam (fused: one kernel a step) with the schedule that the settings name."""
     adam = torch.optim.Adam(parameters, lr=optimisation.lr, fused=True)
     if optimisation.schedule == "one_cycle" and optimisation.steps > 1:
-        return adam, torch.optim.lr_scheduler.OneCycleLR(adam, optimisation.lr, total_steps=optimisation.steps)
+        return adam, torch.optim.lr_scheduler.OneCycleLR(
+            adam, optimisation.lr, total_steps=optimisation.steps
+        )
     return adam, torch.optim.lr_scheduler.ConstantLR(adam, factor=1.0)
 
 
@@ -112,6 +115,7 @@ def check_finite(step: int, terms: Mapping[str, Tensor]) -> None:
 
 
 OUTLIER_SHARE = 0.5
+MIN_JUDGE_STEPS = 250
 OUTLIER_WEIGHT = 1.0
 
 
@@ -137,7 +141,9 @@ def train_judge(
     torch.manual_seed(generator.initial_seed())
     judge = make_judge(settings.architecture).to(images.device, memory_format=torch.channels_last)
     steps = judge_steps(settings, len(images))
-    optimisation = Optimisation(steps=steps, lr=settings.lr, batch_size=settings.batch_size, schedule="one_cycle")
+    optimisation = Optimisation(
+        steps=steps, lr=settings.lr, batch_size=settings.batch_size, schedule="one_cycle"
+    )
     adam, schedule = make_optimiser(list(judge.parameters()), optimisation)
     batches = Batches(len(images), settings.batch_size, generator)
     judge.train()
@@ -161,8 +167,8 @@ def train_judge(
 
 
 def judge_steps(settings: JudgeSettings, rows: int) -> int:
-    """Number of steps in `settings.epochs` epochs over `rows` images."""
-    return settings.epochs * max(1, rows // min(settings.batch_size, rows))
+    """Number of steps in `settings.epochs` epochs over `rows` images; small data sets get more epochs."""
+    return max(MIN_JUDGE_STEPS, settings.epochs * max(1, rows // min(settings.batch_size, rows)))
 
 
 def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -170,5 +176,3 @@ def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
     dy, dx = torch.randint(0, 5, (2,), generator=generator, device=generator.device).tolist()
     padded = F.pad(images.view(-1, 28, 28), (2, 2, 2, 2))
     return padded[:, dy : dy + 28, dx : dx + 28].reshape(-1, PIXELS)
-
-

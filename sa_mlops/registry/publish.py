@@ -45,8 +45,10 @@ def publish_generator(
         info = mlflow.pyfunc.log_model(
             name="generator",
             python_model=str(PACKAGE / "registry" / "generator.py"),
-            artifacts={key: str(folder / file) for key, file in
-                       (("weights", weights.WEIGHTS), ("config", weights.CONFIG))},
+            artifacts={
+                key: str(folder / file)
+                for key, file in (("weights", weights.WEIGHTS), ("config", weights.CONFIG))
+            },
             code_paths=[str(PACKAGE)],
             signature=SIGNATURE,
             input_example=pd.DataFrame({"label": np.arange(10, dtype="int64")}),
@@ -56,7 +58,12 @@ def publish_generator(
         )
     recorder.metrics(metrics, model_id=info.model_id)
     return versions.register(
-        client, names.GENERATORS, model_id=info.model_id, run_id=recorder.run_id, tags=tags, description=description
+        client,
+        names.GENERATORS,
+        model_id=info.model_id,
+        run_id=recorder.run_id,
+        tags=tags,
+        description=description,
     )
 
 

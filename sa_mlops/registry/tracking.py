@@ -20,7 +20,7 @@ from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric, Param, 
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from sa_mlops.registry import names
+from sa_mlops.errors import CommandError, Stopped
 
 EXPERIMENT = "sa-mlops"
 LOCK_SECONDS = 120
@@ -28,12 +28,8 @@ BATCH = 900
 """Metrics a `log_batch` call may carry is 1,000."""
 
 
-class StoreError(RuntimeError):
+class StoreError(CommandError):
     """The tracking store cannot be used. The message is one line."""
-
-
-class Stopped(BaseException):
-    """SIGTERM or SIGINT arrived. Not an `Exception`, so that nothing on the way swallows it."""
 
 
 def connect() -> MlflowClient:
@@ -207,7 +203,9 @@ class Recorder:
         from mlflow.data.code_dataset_source import CodeDatasetSource
         from mlflow.data.meta_dataset import MetaDataset
 
-        source = CodeDatasetSource(tags={"pin": "data.dvc" if name == "mnist" else "sklearn.datasets.load_digits"})
+        source = CodeDatasetSource(
+            tags={"pin": "data.dvc" if name == "mnist" else "sklearn.datasets.load_digits"}
+        )
         mlflow.log_input(MetaDataset(source, name=name, digest=md5), context="training")
 
 

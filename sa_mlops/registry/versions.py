@@ -12,12 +12,13 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from sa_mlops.errors import CommandError
 from sa_mlops.registry import names
 
 PAGE = 200
 
 
-class VersionError(RuntimeError):
+class VersionError(CommandError):
     """A version that is not there or not what it should be. The message is one line."""
 
 
@@ -186,7 +187,9 @@ def files(version: Version) -> Path:
     try:
         folder = Path(mlflow.artifacts.download_artifacts(f"models:/{version.model_id}"))
     except (MlflowException, OSError) as error:
-        raise VersionError(f"{version.uri} has lost its files ({' '.join(str(error).split())[:160]})") from None
+        raise VersionError(
+            f"{version.uri} has lost its files ({' '.join(str(error).split())[:160]})"
+        ) from None
     if not folder.is_dir() or not any(folder.iterdir()):
         raise VersionError(f"{version.uri} has lost its files")
     return folder
@@ -202,6 +205,11 @@ def register(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     entity = client.create_model_version(
-        name, f"models:/{model_id}", run_id=run_id, model_id=model_id, tags=dict(tags), description=description
+        name,
+        f"models:/{model_id}",
+        run_id=run_id,
+        model_id=model_id,
+        tags=dict(tags),
+        description=description,
     )
     return from_entity(entity)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sa_mlops.errors import CommandError
 from sa_mlops.models.cvae import CVAE
 from sa_mlops.models.judge import Judge, make_judge
 from sa_mlops.settings import Architecture
@@ -21,7 +22,7 @@ CONFIG = "config.json"
 MAX_CONFIG_BYTES = 100_000
 
 
-class WeightsError(RuntimeError):
+class WeightsError(CommandError):
     """Files that do not hold what they should. The message is one line."""
 
 

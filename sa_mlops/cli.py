@@ -1,0 +1,177 @@
+"""The command line: one subcommand per entry point, made from its config; nothing heavy is imported before it runs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sa_mlops import __version__
+from sa_mlops.config import ENTRY_POINTS, EntryPoint
+from sa_mlops.errors import CommandError, Stopped
+from sa_mlops.parameters import Parameter, ParameterError
+
+if TYPE_CHECKING:
+    from sa_mlops.stages.result import Result
+
+PROGRAM = "sa-mlops"
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+HEADINGS = {"what": "what", "how": "how", "where": "where"}
+
+
+class _Command(click.Command):
+    """A command whose help groups options as the terminal UI's form does."""
+
+
+def option(name: str, parameter: Parameter) -> click.Option:
+    """The command-line option of a parameter. Values stay text here; the parameter reads and checks them."""
+    default = parameter.spell(parameter.default)
+    shown = f"{parameter.help}; {parameter.allowed}"
+    return click.Option(
+        [f"--{name.replace('_', '-')}", name],
+        metavar=parameter.kind.upper(),
+        default=default,
+        show_default=True if default else "none",
+        help=shown,
+        # A bare `--fresh` means true, and MLproject can still say `--fresh false`.
+        **({"is_flag": False, "flag_value": "true"} if parameter.kind == "bool" else {}),
+    )
+
+
+def entry_command(entry: EntryPoint) -> click.Command:
+    """The subcommand of an entry point."""
+    definitions = entry.config.parameters()
+
+    def callback(as_json: bool, **texts: str) -> Result:
+        values = {name: definitions[name].parse(name, text) for name, text in texts.items()}
+        config = entry.config(**values)
+        stage = importlib.import_module(f"sa_mlops.stages.{entry.name}")
+        result: Result = stage.run(config)
+        return _show(result, as_json)
+
+    ordered = sorted(definitions.items(), key=lambda item: list(HEADINGS).index(item[1].group))
+    parameters: list[click.Parameter] = [option(name, parameter) for name, parameter in ordered]
+    return click.Command(
+        entry.name,
+        params=[*parameters, _json_option()],
+        callback=callback,
+        help=entry.help,
+        short_help=entry.help,
+    )
+
+
+def _json_option() -> click.Option:
+    return click.Option(["--json", "as_json"], is_flag=True, help="print one JSON document")
+
+
+def _show(result: Result, as_json: bool) -> Result:
+    click.echo(json.dumps(result.document, indent=1) if as_json else result.text)
+    return result
+
+
+@click.group(
+    name=PROGRAM,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help="Make a conditional VAE forget classes, and show honestly that it has.",
+)
+@click.version_option(__version__, prog_name=PROGRAM)
+def group() -> None:
+    """All commands."""
+
+
+for _entry in ENTRY_POINTS.values():
+    group.add_command(entry_command(_entry))
+
+
+def _json(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--json", "as_json", is_flag=True, help="print one JSON document")(function)
+
+
+@group.command()
+@click.option("--repair", is_flag=True, help="replace missing and altered files, also in DVC's cache")
+@_json
+def data(repair: bool, as_json: bool) -> Result:
+    """Pull the pinned data, verify every file, say what there is."""
+    from sa_mlops.stages import look
+
+    return _show(look.data_report(repair), as_json)
+
+
+@group.command()
+@_json
+def lineage(as_json: bool) -> Result:
+    """Show the tree of registered versions with their tags and metrics."""
+    from sa_mlops.stages import look
+
+    return _show(look.lineage_report(), as_json)
+
+
+@group.command()
+@click.argument("version", default="latest")
+@click.option(
+    "--digits", default="0,1,2,3,4,5,6,7,8,9", show_default=True, help="classes to draw, comma-separated"
+)
+@click.option("--seed", default="0", show_default=True, help="decides the latents")
+@click.option("--rows", default="4", show_default=True, help="latents, one a row; 1 to 64")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="PNG to write; without it: the terminal"
+)
+@click.option(
+    "--compare", is_flag=True, help="the same latents through the whole chain from the base to VERSION"
+)
+@_json
+def sample(
+    version: str, digits: str, seed: str, rows: str, out: Path | None, compare: bool, as_json: bool
+) -> Result:
+    """Draw samples of VERSION (a number or an alias) as a PNG or in the terminal."""
+    wanted = Parameter(help="", kind="digits", low=0, high=9, default=()).parse("digits", digits)
+    number = Parameter(help="", kind="int", low=0, high=2**31 - 1, default=0).parse("seed", seed)
+    count = Parameter(help="", kind="int", low=1, high=64, default=4).parse("rows", rows)
+    if out is not None and (out.suffix.lower() != ".png" or not out.absolute().parent.is_dir()):
+        raise ParameterError("out", str(out), "a .png file in an existing folder")
+    from sa_mlops.stages import look
+
+    return _show(look.samples(version, wanted, number, count, out, compare), as_json)  # type: ignore[arg-type]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status: 0 done, 1 failed, 2 wrong command line, 130 interrupted."""
+    # Set before anything imports MLflow or DVC: neither may phone home.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    try:
+        outcome = group.main(
+            args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False
+        )
+    except ParameterError as error:
+        return _fail(str(error), USAGE)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
+    except click.UsageError as error:
+        where = f" (see `{error.ctx.command_path} --help`)" if error.ctx is not None else ""
+        return _fail(" ".join(error.format_message().split()) + where, USAGE)
+    except CommandError as error:
+        return _fail(" ".join(str(error).split()), FAILED)
+    except (Stopped, KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; nothing unfinished was registered", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    if isinstance(outcome, int):
+        return outcome
+    return DONE if outcome is None or outcome.passed else FAILED
+
+
+def _fail(message: str, status: int) -> int:
+    click.echo(f"{PROGRAM}: {message}", err=True)
+    return status

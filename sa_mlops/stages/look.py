@@ -1,0 +1,119 @@
+"""The commands that only look: the data, the lineage, samples of a version."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from sa_mlops import data
+from sa_mlops.parameters import ParameterError
+from sa_mlops.plots.grids import mosaic
+from sa_mlops.registry import lineage, names, tracking, versions, weights
+from sa_mlops.registry.versions import Version, VersionError
+from sa_mlops.stages.context import grid
+from sa_mlops.stages.result import Result, table
+
+UPPER_HALF = "\N{UPPER HALF BLOCK}"
+
+
+def data_report(repair: bool) -> Result:
+    """Pull what is missing, verify every file against the pin, and list what there is."""
+    root = data.project_root()
+    if repair:
+        data.pull(data.read_pin(root), repair=True)
+    pin, files = data.ensure(root)
+    rows = [[f"{pin.path.name}/{f.name}", str((pin.path / f.name).stat().st_size), f.md5] for f in files]
+    text = (
+        table(["file", "bytes", "md5 (verified)"], rows)
+        + f"\n\nall {len(files)} files agree with {data.PIN} ({pin.md5})"
+    )
+    document = {
+        "pin": pin.md5,
+        "files": [{"path": path, "bytes": int(size), "md5": md5} for path, size, md5 in rows],
+        "verified": True,
+    }
+    return Result(document, text)
+
+
+def lineage_report() -> Result:
+    """The tree of versions."""
+    found = lineage.read(tracking.connect())
+    lines = list(lineage.tree_lines(found))
+    text = (
+        "\n".join(lines) or "Nothing is registered yet. `sa-mlops forget` trains a base and forgets a digit."
+    )
+    return Result({"versions": [e.document() for e in found.entries]}, text)
+
+
+def samples(
+    word: str, digits: tuple[int, ...], seed: int, rows: int, out: Path | None, compare: bool
+) -> Result:
+    """Samples of a version, or of the whole chain up to it, at latents that depend on the seed alone.
+
+    Raises
+    ------
+    ParameterError : if there is no such version.
+    """
+    client = tracking.connect()
+    try:
+        version = versions.resolve(client, names.GENERATORS, word)
+    except VersionError:
+        raise ParameterError("version", word, versions.describe_known(client, names.GENERATORS)) from None
+    shown = lineage.chain(client, version) if compare else [version]
+    blocks = [_grid(v, rows, seed)[:, list(digits)] for v in shown]
+    titles = [f"{v.title} ({v.uri})" for v in shown]
+    document = {
+        "versions": [v.uri for v in shown],
+        "digits": list(digits),
+        "seed": seed,
+        "rows": rows,
+        "file": None if out is None else str(out),
+    }
+    if out is not None:
+        canvas = mosaic(np.concatenate(blocks))
+        pixels = np.round(255 * np.nan_to_num(canvas, nan=1.0)).astype(np.uint8)
+        try:
+            Image.fromarray(pixels).resize(
+                (pixels.shape[1] * 2, pixels.shape[0] * 2), Image.Resampling.NEAREST
+            ).save(out)
+        except OSError as error:
+            raise ParameterError(
+                "out", str(out), f"a file that can be written ({error.strerror or error})"
+            ) from None
+        order = ", then ".join(titles)
+        return Result(document, f"{out}: {rows} rows of {order}; columns {','.join(map(str, digits))}")
+    width = shutil.get_terminal_size((120, 40)).columns
+    pictures = [
+        f"{title}\n{half_blocks(mosaic(block), width)}" for title, block in zip(titles, blocks, strict=True)
+    ]
+    return Result(document, "\n\n".join(pictures))
+
+
+def _grid(version: Version, rows: int, seed: int) -> NDArray[np.float32]:
+    model = weights.load_cvae(versions.files(version) / "artifacts")
+    return grid(model, rows, seed, torch.device("cpu"))
+
+
+def half_blocks(canvas: NDArray[np.float32], width: int) -> str:
+    """A grey picture (h, w) in [0, 1] as 24-bit half blocks, two pixels a character, shrunk to `width` columns."""
+    picture = Image.fromarray(np.round(255 * np.nan_to_num(canvas, nan=0.25)).astype(np.uint8))
+    if picture.width > width:
+        picture = picture.resize(
+            (width, max(2, round(picture.height * width / picture.width))), Image.Resampling.BOX
+        )
+    pixels = np.asarray(picture)
+    if len(pixels) % 2:
+        pixels = np.vstack([pixels, np.zeros((1, pixels.shape[1]), dtype=np.uint8)])
+    lines = []
+    for top, bottom in zip(pixels[::2], pixels[1::2], strict=True):
+        cells = (
+            f"\x1b[38;2;{a};{a};{a};48;2;{b};{b};{b}m{UPPER_HALF}"
+            for a, b in zip(top.tolist(), bottom.tolist(), strict=True)
+        )
+        lines.append("".join(cells) + "\x1b[0m")
+    return "\n".join(lines)

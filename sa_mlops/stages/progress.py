@@ -1,0 +1,127 @@
+"""Progress of a loop: bars on a terminal, sparse plain lines elsewhere, and metrics to MLflow in batches."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sa_mlops.core.training import NotFiniteError
+from sa_mlops.plots.curves import Curve
+from sa_mlops.registry.tracking import Recorder
+
+POINTS = 120
+"""About how many points of a curve are kept."""
+LINES = 10
+"""About how many lines a loop prints where there is no terminal."""
+
+
+def interactive() -> bool:
+    """Whether bars are wanted: a terminal, and not under CI."""
+    return sys.stderr.isatty() and not os.environ.get("CI")
+
+
+def say(text: str) -> None:
+    """One line for people, on standard error."""
+    tqdm.write(text, file=sys.stderr)
+    sys.stderr.flush()
+
+
+class Progress:
+    """A `Report` (see `core.training`) that shows how far a loop is and keeps its terms.
+
+    Terms stay on the device until a point is due; then all of them are read in one go. A term that is not finite
+    stops the loop there.
+
+    Parameters
+    ----------
+    title : what is going on, in a few words.
+    total : steps of the loop, or samples where `unit` says so.
+    recorder : where points go as `train.TERM`; None keeps them to this process.
+    """
+
+    def __init__(self, title: str, total: int, recorder: Recorder | None = None, unit: str = "step") -> None:
+        self.title = title
+        self.total = total
+        self.recorder = recorder
+        self.every = max(1, total // POINTS)
+        self.points: dict[str, list[tuple[int, int, float]]] = {}
+        self._pending: dict[str, list[tuple[int, int, float]]] = {}
+        self._start = time.monotonic()
+        self._sent = self._start
+        self._next_line = max(1, total // LINES)
+        self._last = 0
+        # A closed bar on a pipe prints nothing; lines do.
+        self._bar = tqdm(
+            total=total, desc=title, unit=unit, file=sys.stderr, disable=not interactive(), leave=False,
+            dynamic_ncols=True, mininterval=0.2,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        self._send()
+        if kind is None:
+            say(f"{self.title}: done in {self.seconds:.1f} s")
+
+    @property
+    def seconds(self) -> float:
+        """Since the loop began."""
+        return time.monotonic() - self._start
+
+    def __call__(self, step: int, terms: Mapping[str, Tensor]) -> None:
+        """Take note of a finished step."""
+        due = step % self.every == 0 or step == self.total or step - self._last >= self.every
+        if not due:
+            return
+        values = _read(terms)
+        for name, value in values.items():
+            if value != value or value in (float("inf"), float("-inf")):
+                raise NotFiniteError(step, name)
+        now = int(time.time() * 1000)
+        for name, value in values.items():
+            point = (step, now, value)
+            self.points.setdefault(name, []).append(point)
+            self._pending.setdefault(f"train.{name}", []).append(point)
+        self._bar.update(step - self._last)
+        self._last = step
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in values.items())
+        self._bar.set_postfix_str(shown, refresh=False)
+        if self._bar.disable and step >= self._next_line:
+            left = self.seconds / step * (self.total - step)
+            say(f"{self.title}  {step}/{self.total}  {shown}  {left:.0f} s left")
+            self._next_line = step + max(1, self.total // LINES)
+        if time.monotonic() - self._sent > 1.0:
+            self._send()
+
+    def _send(self) -> None:
+        if self.recorder is not None and self._pending:
+            self.recorder.series(self._pending)
+        self._pending = {}
+        self._sent = time.monotonic()
+
+    def curve(self, term: str, name: str) -> Curve:
+        """The points of one term, to be drawn."""
+        rows = self.points.get(term, [])
+        steps = torch.tensor([r[0] for r in rows], dtype=torch.float32).numpy()
+        values = torch.tensor([r[2] for r in rows], dtype=torch.float32).numpy()
+        return Curve(name, steps, values)
+
+
+def _read(terms: Mapping[str, Tensor]) -> dict[str, float]:
+    """All terms in one transfer."""
+    if not terms:
+        return {}
+    stacked = torch.stack([t.detach().to(torch.float32) for t in terms.values()]).tolist()
+    return dict(zip(terms, stacked, strict=True))

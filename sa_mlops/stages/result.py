@@ -1,0 +1,38 @@
+"""What a stage hands to the command line: a document for machines, a text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Outcome of a command.
+
+    Attributes
+    ----------
+    document : JSON types only.
+    text : the same for people.
+    passed : False if the command did its work and the answer is no (exit status 1).
+    """
+
+    document: dict[str, Any]
+    text: str
+    passed: bool = field(default=True)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns in line: the first to the left, the others to the right."""
+    lines = [list(header), *[list(r) for r in rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    rule = "  ".join("-" * w for w in widths)
+
+    def show(line: Sequence[str]) -> str:
+        return "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+
+    return "\n".join([show(lines[0]), rule, *map(show, lines[1:])])

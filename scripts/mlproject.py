@@ -1,0 +1,68 @@
+"""Write `MLproject` from the configs of the entry points; `--check` only says whether it is up to date."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import yaml
+
+from sa_mlops.config import ENTRY_POINTS, EntryPoint
+from sa_mlops.parameters import Parameter
+
+PATH = Path(__file__).resolve().parent.parent / "MLproject"
+HEADER = "# Written by scripts/mlproject.py from sa_mlops/config.py. Do not edit.\n"
+MAIN = "forget"
+TYPES = {"int": "float", "float": "float"}
+
+
+def mlflow_type(parameter: Parameter) -> str:
+    """MLflow knows numbers and strings; a number that may also be `auto` travels as a string."""
+    return (
+        TYPES.get(parameter.kind, "string")
+        if parameter.default is not None and parameter.kind == "float"
+        else "string"
+    )
+
+
+def entry(point: EntryPoint) -> dict[str, object]:
+    """One entry of `entry_points`."""
+    parameters = point.config.parameters()
+    options = "".join(f" --{name.replace('_', '-')} {{{name}}}" for name in parameters)
+    return {
+        "parameters": {
+            name: {
+                "type": mlflow_type(p),
+                "default": p.default if mlflow_type(p) == "float" else p.spell(p.default),
+            }
+            for name, p in parameters.items()
+        },
+        "command": f"python -m sa_mlops {point.name}{options}",
+    }
+
+
+def text() -> str:
+    """The file's content."""
+    points = {"main": entry(ENTRY_POINTS[MAIN])} | {
+        name: entry(point) for name, point in ENTRY_POINTS.items()
+    }
+    document = {"name": "sa-mlops", "python_env": "python_env.yaml", "entry_points": points}
+    return HEADER + yaml.safe_dump(document, sort_keys=False, width=1000)
+
+
+def main() -> int:
+    """Write or check."""
+    if "--check" in sys.argv[1:]:
+        fine = PATH.is_file() and PATH.read_text() == text()
+        if not fine:
+            print(
+                "MLproject is not what sa_mlops/config.py gives; run python scripts/mlproject.py",
+                file=sys.stderr,
+            )
+        return 0 if fine else 1
+    PATH.write_text(text())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
