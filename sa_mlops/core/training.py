@@ -115,8 +115,8 @@ def check_finite(step: int, terms: Mapping[str, Tensor]) -> None:
 
 
 OUTLIER_SHARE = 0.5
-MIN_JUDGE_STEPS = 250
-OUTLIER_WEIGHT = 1.0
+MIN_JUDGE_STEPS = 400
+OUTLIER_WEIGHT = 6.0
 
 
 def train_judge(

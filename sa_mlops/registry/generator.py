@@ -9,7 +9,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import torch
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
 from sa_mlops.core.runtime import make_generator
@@ -17,7 +17,7 @@ from sa_mlops.models.cvae import CVAE
 from sa_mlops.registry.weights import load_cvae
 
 
-class Generator(PythonModel):  # type: ignore[misc]
+class Generator(PythonModel):
     """Mean images (n, 28, 28) float32 in [0, 1] of the labels in column `label`, one latent each from `seed`."""
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -25,7 +25,7 @@ class Generator(PythonModel):  # type: ignore[misc]
         self.model = load_cvae(Path(context.artifacts["weights"]).parent)
 
     def predict(
-        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+        self, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> NDArray[np.float32]:
         """Draw one image a row.
 
