@@ -1,4 +1,4 @@
-"""Entry points and their parameters: the one definition that MLproject, the CLI, MLflow params, the TUI and README share."""
+"""Entry points and their parameters, defined once for MLproject, the CLI, MLflow params, the TUI and README."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class RunConfig(Parameters):
         Parameter(help="auto, cpu, cuda, cuda:N or mps", kind="text", default="auto", group="where")
     )
     fresh: bool = param(
-        Parameter(help="make every version anew instead of reusing", kind="bool", default=False, group="where")
+        Parameter(
+            help="make every version anew instead of reusing", kind="bool", default=False, group="where"
+        )
     )
 
     def __post_init__(self) -> None:
@@ -64,7 +66,9 @@ class OptimisationConfig(Parameters):
     lr: float | None = param(
         Parameter(help="(peak) learning rate of Adam", kind="float", above=0, high=1, default=None)
     )
-    batch_size: int | None = param(Parameter(help="samples a step", kind="int", low=2, high=65_536, default=None))
+    batch_size: int | None = param(
+        Parameter(help="samples a step", kind="int", low=2, high=65_536, default=None)
+    )
 
     def over(self, recipe: s.Optimisation) -> s.Optimisation:
         """The recipe with what is set here in its place."""
@@ -92,7 +96,10 @@ class VersionConfig(Parameters):
 
     version: str = param(
         Parameter(
-            help="generator to look at: a version number or an alias", kind="text", default="latest", group="what"
+            help="generator to look at: a version number or an alias",
+            kind="text",
+            default="latest",
+            group="what",
         )
     )
 
@@ -102,7 +109,9 @@ class FisherConfig(Parameters):
     """Fisher diagonal."""
 
     fisher_samples: int = param(
-        Parameter(help="samples behind the Fisher diagonal", kind="int", low=1, high=10_000_000, default=50_000)
+        Parameter(
+            help="samples behind the Fisher diagonal", kind="int", low=1, high=10_000_000, default=50_000
+        )
     )
 
 
@@ -136,7 +145,9 @@ class ClassesConfig(Parameters):
 def refuse_all_ten(digits: tuple[int, ...]) -> None:
     """Raise ParameterError if no class would be left to retain."""
     if len(digits) >= s.CLASSES:
-        raise ParameterError("digits", ",".join(map(str, digits)), "at most nine digits, so that one is retained")
+        raise ParameterError(
+            "digits", ",".join(map(str, digits)), "at most nine digits, so that one is retained"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +165,11 @@ class AmnesiaConfig(Parameters):
     )
     replay_ratio: float = param(
         Parameter(
-            help="replayed samples per surrogate sample in one step", kind="float", above=0, high=64, default=1.0
+            help="replayed samples per surrogate sample in one step",
+            kind="float",
+            above=0,
+            high=64,
+            default=1.0,
         )
     )
     surrogate: str = param(
@@ -182,9 +197,7 @@ class AmnesiaConfig(Parameters):
             default=0.25,
         )
     )
-    harden: bool = param(
-        Parameter(help="also train against recovery attacks", kind="bool", default=False)
-    )
+    harden: bool = param(Parameter(help="also train against recovery attacks", kind="bool", default=False))
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -93,16 +93,21 @@ class Parameter:
         if word == AUTO and self.default is None:
             return None
         try:
-            return self.check(name, self._convert(word))
+            value: Value = self.check(name, self._convert(word))
         except ParameterError:
             raise ParameterError(name, text, self.allowed) from None
         except (ValueError, OverflowError):
             raise ParameterError(name, text, self.allowed) from None
+        return value
 
     def _convert(self, word: str) -> Value:
         match self.kind:
             case "bool":
-                return {"true": True, "false": False}[word.lower()] if word.lower() in ("true", "false") else _fail()
+                return (
+                    {"true": True, "false": False}[word.lower()]
+                    if word.lower() in ("true", "false")
+                    else _fail()
+                )
             case "int":
                 return int(word) if len(word) < 20 else _fail()
             case "float":

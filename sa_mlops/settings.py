@@ -1,6 +1,6 @@
 """What decides a result: the resolved numbers of every component, and the two recipes they come from.
 
-Each component takes only its own settings. The hash of the settings is the tag `sa.config`, by which versions are reused.
+Each component takes only its own settings. Their hash is the tag `sa.config`, by which versions are reused.
 """
 
 from __future__ import annotations
@@ -157,7 +157,8 @@ HARDEN = HardenSettings(
 
 def jsonable(settings: Any) -> dict[str, Any]:
     """The settings as plain JSON types."""
-    return json.loads(json.dumps(dataclasses.asdict(settings)))
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    return plain
 
 
 def fingerprint(stage: str, settings: Any) -> str:

@@ -194,14 +194,16 @@ def update_direction(
     """The gradient to descend, one tensor a parameter.
 
     `standard` is the gradient of the sum. `projected` removes from each of the two gradients its part against the
-    other, if they conflict, and adds them (gradient surgery, Yu et al., 2020). `alternating` descends the forget term in
-    odd steps and the remember term in even ones.
+    other, if they conflict, and adds them (gradient surgery, Yu et al., 2020). `alternating` descends the forget term
+    in odd steps and the remember term in even ones.
     """
     match update:
         case "standard":
             return torch.autograd.grad(forgetting + remembering, parameters)
         case "alternating":
-            return torch.autograd.grad(forgetting if step % 2 else remembering, parameters, materialize_grads=True)
+            return torch.autograd.grad(
+                forgetting if step % 2 else remembering, parameters, materialize_grads=True
+            )
         case "projected":
             a = torch.autograd.grad(forgetting, parameters, retain_graph=True, materialize_grads=True)
             b = torch.autograd.grad(remembering, parameters, materialize_grads=True)
@@ -210,7 +212,7 @@ def update_direction(
 
 
 def project(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """a + b, each without its component against the other where their inner product is negative. No host sync."""
+    """The sum of a and b, each without its part against the other if they conflict (a · b < 0). No host sync."""
 
     def dot(x: tuple[Tensor, ...], y: tuple[Tensor, ...]) -> Tensor:
         return torch.stack([(u * v).sum() for u, v in zip(x, y, strict=True)]).sum()

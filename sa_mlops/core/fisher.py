@@ -37,7 +37,7 @@ def squared_gradients(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor
     -------
     Parameter name -> tensor of the parameter's shape; parameters that the loss does not reach are zero.
     """
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     layers = [m for m in model.modules() if type(m) is nn.Linear]
     inputs: dict[nn.Linear, Tensor] = {}
     outputs: dict[nn.Linear, Tensor] = {}

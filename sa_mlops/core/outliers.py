@@ -59,15 +59,15 @@ def _grey(digits: Tensor, generator: torch.Generator) -> Tensor:
     return (level + ripple).clamp(0, 1)
 
 
-def _blurred(digits: Tensor, generator: torch.Generator) -> Tensor:
+def _blurred(digits: Tensor, _: torch.Generator) -> Tensor:
     """Digits under three 9x9 box filters: a blob is left."""
     blurred = digits.view(-1, 1, 28, 28)
-    for _ in range(3):
+    for _pass in range(3):
         blurred = F.avg_pool2d(blurred, 9, stride=1, padding=4)
     return blurred.reshape(len(digits), -1)
 
 
-def _mixed(digits: Tensor, generator: torch.Generator) -> Tensor:
+def _mixed(digits: Tensor, _: torch.Generator) -> Tensor:
     """Mixtures of four digits in equal parts."""
     return torch.stack([digits.roll(i, dims=0) for i in range(4)]).mean(dim=0)
 

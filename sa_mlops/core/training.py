@@ -139,7 +139,7 @@ def train_judge(
     report : receives `loss`.
     """
     torch.manual_seed(generator.initial_seed())
-    judge = make_judge(settings.architecture).to(images.device, memory_format=torch.channels_last)
+    judge = make_judge(settings.architecture).to(images.device).to(memory_format=torch.channels_last)
     steps = judge_steps(settings, len(images))
     optimisation = Optimisation(
         steps=steps, lr=settings.lr, batch_size=settings.batch_size, schedule="one_cycle"

@@ -26,7 +26,11 @@ class CVAE(nn.Module):
         super().__init__()
         self.z_dim = z_dim
         self.encoder = nn.Sequential(
-            nn.Linear(PIXELS + CLASSES, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 2 * z_dim)
+            nn.Linear(PIXELS + CLASSES, 512),
+            nn.ReLU(),
+            nn.Linear(512, 256),
+            nn.ReLU(),
+            nn.Linear(256, 2 * z_dim),
         )
         self.decoder = nn.Sequential(
             nn.Linear(z_dim + CLASSES, 256), nn.ReLU(), nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, PIXELS)
