@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 PROGRAM = "sa-mlops"
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-HEADINGS = {"what": "what", "how": "how", "where": "where"}
-
-
-class _Command(click.Command):
-    """A command whose help groups options as the terminal UI's form does."""
+GROUPS = ("what", "how", "where")
 
 
 def option(name: str, parameter: Parameter) -> click.Option:
@@ -40,8 +36,9 @@ def option(name: str, parameter: Parameter) -> click.Option:
         default=default,
         show_default=True if default else "none",
         help=shown,
+        is_flag=False,
         # A bare `--fresh` means true, and MLproject can still say `--fresh false`.
-        **({"is_flag": False, "flag_value": "true"} if parameter.kind == "bool" else {}),
+        flag_value="true" if parameter.kind == "bool" else None,
     )
 
 
@@ -50,13 +47,13 @@ def entry_command(entry: EntryPoint) -> click.Command:
     definitions = entry.config.parameters()
 
     def callback(as_json: bool, **texts: str) -> Result:
-        values = {name: definitions[name].parse(name, text) for name, text in texts.items()}
+        values: dict[str, Any] = {name: definitions[name].parse(name, text) for name, text in texts.items()}
         config = entry.config(**values)
         stage = importlib.import_module(f"sa_mlops.stages.{entry.name}")
         result: Result = stage.run(config)
         return _show(result, as_json)
 
-    ordered = sorted(definitions.items(), key=lambda item: list(HEADINGS).index(item[1].group))
+    ordered = sorted(definitions.items(), key=lambda item: GROUPS.index(item[1].group))
     parameters: list[click.Parameter] = [option(name, parameter) for name, parameter in ordered]
     return click.Command(
         entry.name,

@@ -8,6 +8,7 @@ arXiv:1510.01799). Squaring the gradient of the *batch* is something else, and w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -30,27 +31,34 @@ Diagonal = dict[str, Tensor]
 def squared_gradients(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor, ...]) -> Diagonal:
     """Sum over the batch of the squared gradients of each sample's loss.
 
-    Linear layers that run once use the rule above, and only gradients at layer outputs are computed. Every other
-    parameter falls back to `torch.func`, per-sample gradients under `vmap`.
+    Linear layers that run once, a row a sample, and share nothing use the rule above, and only gradients at layer
+    outputs are computed. Every other parameter falls back to `torch.func`, per-sample gradients under `vmap`. A loss
+    that reads a Linear layer's weight itself, past the layer, is not seen.
 
     Returns
     -------
     Parameter name -> tensor of the parameter's shape; parameters that the loss does not reach are zero.
     """
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
-    layers = [m for m in model.modules() if type(m) is nn.Linear]
+    owners = Counter(parameter for _, parameter in model.named_parameters(remove_duplicate=False))
+    layers = [
+        m
+        for m in model.modules()
+        if type(m) is nn.Linear and all(owners[p] == 1 for p in (m.weight, *m.parameters()))
+    ]
     inputs: dict[nn.Linear, Tensor] = {}
     outputs: dict[nn.Linear, Tensor] = {}
-    repeated: set[nn.Linear] = set()
+    irregular: set[nn.Linear] = set()
 
     def record(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         assert isinstance(layer, nn.Linear)
-        if layer in outputs or args[0].dim() != 2:
-            repeated.add(layer)
+        if layer in outputs or args[0].dim() != 2 or len(args[0]) != len(batch[0]):
+            irregular.add(layer)
         # With frozen parameters the first layer's output is a leaf: asking for its gradient starts the graph there.
         output = output if output.requires_grad else output.requires_grad_()
         inputs[layer], outputs[layer] = args[0].detach(), output
-        return output
+        # A copy goes on, so that an in-place ReLU behind the layer does not take the recorded tensor's place.
+        return output.clone()
 
     wanted = {parameter: parameter.requires_grad for parameter in names}
     handles: list[RemovableHandle] = [layer.register_forward_hook(record) for layer in layers]
@@ -60,7 +68,9 @@ def squared_gradients(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor
         total = loss(model, *batch).sum()
         used = list(outputs)
         gradients = (
-            torch.autograd.grad(total, [outputs[layer] for layer in used], allow_unused=True) if used else ()
+            torch.autograd.grad(total, [outputs[layer] for layer in used], allow_unused=True)
+            if total.requires_grad
+            else (None,) * len(used)
         )
     finally:
         for handle in handles:
@@ -71,7 +81,7 @@ def squared_gradients(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor
     result = {name: torch.zeros_like(parameter) for parameter, name in names.items()}
     covered: set[str] = set()
     for layer, gradient in zip(used, gradients, strict=True):
-        if layer in repeated:
+        if layer in irregular:
             continue
         covered.add(names[layer.weight])
         if layer.bias is not None:

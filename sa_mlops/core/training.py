@@ -116,7 +116,7 @@ def check_finite(step: int, terms: Mapping[str, Tensor]) -> None:
 
 OUTLIER_SHARE = 0.5
 MIN_JUDGE_STEPS = 400
-OUTLIER_WEIGHT = 6.0
+OUTLIER_WEIGHT = 16.0
 
 
 def train_judge(
@@ -129,7 +129,7 @@ def train_judge(
 ) -> Judge:
     """A classifier; a calibrated one is also shown images that are no digits, whose target is uniform.
 
-    Outlier exposure after Hendrycks et al. (2019): loss = CE(digits) + CE(uniform, outliers), with half a batch
+    Outlier exposure after Hendrycks et al. (2019): loss = CE(digits) + w CE(uniform, outliers), with half a batch
     of outliers (see `core.outliers`) beside each batch of digits. Digits are shifted by up to two pixels.
 
     Parameters

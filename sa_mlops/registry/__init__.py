@@ -1,4 +1,7 @@
-"""What goes into MLflow and comes out of it. Importing this package switches telemetry off before MLflow is imported."""
+"""What goes into MLflow and comes out of it.
+
+Importing this package switches telemetry off before MLflow is imported.
+"""
 
 import os
 

@@ -12,6 +12,17 @@ from sa_mlops.registry import names, versions
 from sa_mlops.registry.tracking import run_metrics
 from sa_mlops.registry.versions import Version
 
+_RETAINED = ("r", "retain.accuracy", "{:.3f}")
+_GONE = (("p", "forget.prob", "{:.3f}"), ("H", "forget.entropy", "{:.3f}"), _RETAINED)
+SHOWN: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "base": (("nELBO", "base.test_nelbo", "{:.2f}"), _RETAINED),
+    "forget": _GONE,
+    "oracle": _GONE,
+    "judge": (("accuracy", "judge.accuracy", "{:.4f}"), ("ECE", "judge.ece", "{:.4f}")),
+    "fim": (("trace", "fisher.trace", "{:.4g}"),),
+}
+"""Stage -> what its line in the tree shows: label, metric, spelling."""
+
 HIDDEN = ("train.", "system/")
 """Metrics that are curves, not results."""
 

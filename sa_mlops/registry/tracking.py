@@ -84,7 +84,7 @@ def stoppable() -> Iterator[None]:
         yield
         return
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
         for s in previous:
             signal.signal(s, signal.SIG_DFL)
         raise Stopped(signal.Signals(number).name)
@@ -117,8 +117,8 @@ def git_commit(root: Path) -> str:
 def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[str]:
     """An MLflow run, its id; ends as FINISHED, KILLED (a signal) or FAILED (anything else).
 
-    The outermost run is the one that `mlflow run` opened, if it did: then its experiment is not touched. Without one the
-    run goes to the experiment of MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID, else to `sa-mlops`.
+    The outermost run is the one that `mlflow run` opened, if it did: then its experiment is not touched. Without
+    one the run goes to the experiment of MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID, else to `sa-mlops`.
     """
     given = {"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"} & os.environ.keys()
     if not nested and not given:
@@ -206,7 +206,8 @@ class Recorder:
         source = CodeDatasetSource(
             tags={"pin": "data.dvc" if name == "mnist" else "sklearn.datasets.load_digits"}
         )
-        mlflow.log_input(MetaDataset(source, name=name, digest=md5), context="training")
+        made = MetaDataset(source, name=name, digest=md5)  # type: ignore[abstract]  # MLflow leaves `profile` open
+        mlflow.log_input(made, context="training")
 
 
 def run_metrics(client: MlflowClient, run_id: str) -> dict[str, float]:

@@ -65,9 +65,10 @@ def load_judge(folder: Path, device: torch.device | str = "cpu") -> Judge:
     ------
     WeightsError : if the files are not a classifier's.
     """
-    architecture = _config(folder, "judge").get("architecture")
-    if architecture not in get_args(Architecture):
-        raise WeightsError(f"{CONFIG}: architecture {str(architecture)[:40]!r} is unknown")
+    word = _config(folder, "judge").get("architecture")
+    architecture: Architecture | None = next((a for a in get_args(Architecture) if a == word), None)
+    if architecture is None:
+        raise WeightsError(f"{CONFIG}: architecture {str(word)[:40]!r} is unknown")
     judge = make_judge(architecture)
     _fill(judge, folder)
     return judge.to(device).eval().requires_grad_(False)

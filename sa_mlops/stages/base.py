@@ -20,7 +20,7 @@ from sa_mlops.stages.result import Result
 
 
 def obtain(ctx: Context, settings: BaseSettings) -> Version:
-    """The generator that these settings give with this data and seed: from the registry, or trained and measured now."""
+    """The generator that these settings give with this data and seed: reused, or trained and measured now."""
     left_out = tuple(c for c in range(CLASSES) if c not in settings.labels)
     stage = "oracle" if left_out else "base"
     tags = {

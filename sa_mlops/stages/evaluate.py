@@ -25,6 +25,7 @@ from sa_mlops.stages.result import Result, table
 REVISION = 1
 """Raise when what is measured changes: versions are then measured anew."""
 BASE_PREFIX = "base."
+CONTROLS = ("grey", "noise", "gaussian")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def ensure(ctx: Context, version: Version) -> dict[str, float]:
 
 
 def root_of(ctx: Context, version: Version) -> Version | None:
-    """The base that a generator descends from; itself if it is one; for an oracle the newest base of its seed and data."""
+    """The base that a generator descends from, itself if it is one; for an oracle the newest of its seed and data."""
     seen = set()
     here = version
     while here.parent is not None and here.number not in seen:
@@ -149,7 +150,7 @@ def controls_text(metrics: Mapping[str, Mapping[str, float]]) -> str:
         ]
         for role, m in metrics.items()
     ]
-    return table(["judge's answer (mean entropy / largest p)", "grey", "noise", "gaussian"], rows)
+    return table(["judge's answer (mean entropy / largest p)", *CONTROLS], rows)
 
 
 def result(ctx: Context, version: Version, extra: Mapping[str, Any] | None = None) -> Result:
