@@ -40,7 +40,9 @@ def squared_gradients(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor
     Parameter name -> tensor of the parameter's shape; parameters that the loss does not reach are zero.
     """
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
-    owners = Counter(parameter for _, parameter in model.named_parameters(remove_duplicate=False))
+    owners: Counter[Tensor] = Counter(
+        parameter for _, parameter in model.named_parameters(remove_duplicate=False)
+    )
     layers = [
         m
         for m in model.modules()
@@ -54,11 +56,12 @@ def squared_gradients(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor
         assert isinstance(layer, nn.Linear)
         if layer in outputs or args[0].dim() != 2 or len(args[0]) != len(batch[0]):
             irregular.add(layer)
-        # With frozen parameters the first layer's output is a leaf: asking for its gradient starts the graph there.
-        output = output if output.requires_grad else output.requires_grad_()
         inputs[layer], outputs[layer] = args[0].detach(), output
-        # A copy goes on, so that an in-place ReLU behind the layer does not take the recorded tensor's place.
-        return output.clone()
+        if output.requires_grad:
+            return output
+        # With frozen parameters the first layer's output is a leaf: asking for its gradient starts the graph there.
+        # A copy goes on, since a leaf may not be changed in place.
+        return output.requires_grad_().clone()
 
     wanted = {parameter: parameter.requires_grad for parameter in names}
     handles: list[RemovableHandle] = [layer.register_forward_hook(record) for layer in layers]
@@ -81,7 +84,9 @@ def squared_gradients(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor
     result = {name: torch.zeros_like(parameter) for parameter, name in names.items()}
     covered: set[str] = set()
     for layer, gradient in zip(used, gradients, strict=True):
-        if layer in irregular:
+        # An in-place ReLU, say, has taken the place of the layer's own output.
+        changed = outputs[layer]._version > 0
+        if layer in irregular or changed:
             continue
         covered.add(names[layer.weight])
         if layer.bias is not None:
@@ -113,15 +118,27 @@ def _squared_gradients_by_vmap(
     model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor, ...], parameters: dict[str, nn.Parameter]
 ) -> Diagonal:
     wrapped = _Loss(model, loss)
+    # Where each parameter sits, every module once: a tied parameter has several places, and `functional_call`, which
+    # would find them itself, does not put back a module that has two names.
+    names: dict[Tensor, str] = {parameter: name for name, parameter in parameters.items()}
+    places = {
+        place: names[parameter]
+        for prefix, module in wrapped.named_modules()
+        for place, parameter in module.named_parameters(prefix, recurse=False)
+        if parameter in names
+    }
 
     def one(values: dict[str, Tensor], *sample: Tensor) -> Tensor:
-        renamed = {f"model.{name}": value for name, value in values.items()}
-        out: Tensor = torch.func.functional_call(wrapped, renamed, tuple(x.unsqueeze(0) for x in sample))
+        renamed = {place: values[name] for place, name in places.items()}
+        row = tuple(x.unsqueeze(0) for x in sample)
+        out: Tensor = torch.func.functional_call(wrapped, renamed, row, tie_weights=False)
         return out.squeeze(0)
 
     values = {name: parameter.detach() for name, parameter in parameters.items()}
     in_dims = (None, *(0 for _ in batch))
-    gradients = torch.func.vmap(torch.func.grad(one), in_dims=in_dims, randomness="error")(values, *batch)
+    # Parameters that are not swapped still ask for gradients; without this the result would carry their graph along.
+    with torch.no_grad():
+        gradients = torch.func.vmap(torch.func.grad(one), in_dims=in_dims, randomness="error")(values, *batch)
     return {name: gradient.square().sum(dim=0) for name, gradient in gradients.items()}
 
 
