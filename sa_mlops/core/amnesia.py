@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from sa_mlops.core.elbo import negative_elbo, pixel_cross_entropy
 from sa_mlops.core.fisher import Diagonal
-from sa_mlops.core.training import Report, check_finite, make_optimiser, silent
+from sa_mlops.core.training import Report, Watch, make_optimiser, silent
 from sa_mlops.models.cvae import CVAE, one_hot
 from sa_mlops.settings import PIXELS, ForgetSettings
 
@@ -154,12 +154,13 @@ def forget(
 
     Raises
     ------
-    NotFiniteError : with the step and the term.
+    NotFiniteError : with the first step and term that were not finite.
     """
     frozen = copy.deepcopy(start).requires_grad_(False)
     model = copy.deepcopy(start).requires_grad_(True)
     parameters = list(model.parameters())
     adam, schedule = make_optimiser(parameters, settings.optimisation)
+    watch = Watch(report)
     for step in range(1, settings.optimisation.steps + 1):
         surrogate, replay = draw_batch(frozen, settings, generator, surrogate_images)
         keep = None if adversary is None else adversary.admissible(replay.images)
@@ -181,10 +182,10 @@ def forget(
         adam.step()
         schedule.step()
         terms["gradient_norm"] = torch.nn.utils.get_total_norm(list(gradients))
-        report(step, terms)
+        watch(step, terms)
         if on_step is not None:
             on_step(step, model)
-    check_finite(settings.optimisation.steps, terms)
+    watch.check()
     return model
 
 

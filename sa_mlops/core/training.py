@@ -33,6 +33,38 @@ class NotFiniteError(CommandError):
         self.term = term
 
 
+class Watch:
+    """A report that also keeps, on the device, the first step at which each term was not finite.
+
+    Nothing is read before the report inside finds a term that is not finite, or `check` is called. The error then says
+    where the trouble began, which may be many steps before it was noticed, and in another term.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.names: tuple[str, ...] = ()
+        self.since = torch.empty(0, dtype=torch.int64)
+
+    def __call__(self, step: int, terms: Mapping[str, Tensor]) -> None:
+        """Take note of a finished step."""
+        lost = ~torch.stack([value.detach() for value in terms.values()]).isfinite()
+        if not self.names:
+            self.names, self.since = tuple(terms), torch.zeros_like(lost, dtype=torch.int64)
+        self.since = torch.where(lost & (self.since == 0), step, self.since)
+        try:
+            self.report(step, terms)
+        except NotFiniteError:
+            self.check()
+            raise
+
+    def check(self) -> None:
+        """Raise NotFiniteError if a term was not finite at any step. This is a host sync."""
+        lost = [(step, i) for i, step in enumerate(self.since.tolist()) if step]
+        if lost:
+            step, i = min(lost)
+            raise NotFiniteError(step, self.names[i])
+
+
 def make_optimiser(
     parameters: list[nn.Parameter], optimisation: Optimisation
 ) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LRScheduler]:
@@ -76,12 +108,13 @@ def train_generator(
     images : (n, 784) in [0, 1], on the device that trains.
     labels : (n,) int64.
     generator : source of batches and noise; weights start from its seed too.
-    report : receives `loss`, `reconstruction` and `divergence`, nats per image.
+    report : receives `reconstruction`, `divergence` and their sum `loss`, nats per image.
     on_step : sees the net after each step (sample grids).
 
     Raises
     ------
-    NotFiniteError : if a term stops being finite (checked whenever a report reads the terms, and at the end).
+    NotFiniteError : with the first step and term that were not finite (noticed when a report reads the terms, or at the
+        end).
     """
     keep = torch.isin(labels, torch.tensor(settings.labels, device=labels.device))
     images, labels = images[keep], labels[keep]
@@ -89,6 +122,7 @@ def train_generator(
     model = CVAE(settings.z_dim).to(images.device)
     adam, schedule = make_optimiser(list(model.parameters()), settings.optimisation)
     batches = Batches(len(images), settings.optimisation.batch_size, generator)
+    watch = Watch(report)
     for step in range(1, settings.optimisation.steps + 1):
         rows = batches.next()
         noise = torch.randn(len(rows), settings.z_dim, generator=generator, device=images.device)
@@ -99,11 +133,11 @@ def train_generator(
         adam.step()
         schedule.step()
         with torch.no_grad():
-            means = {"loss": loss / len(rows)} | {k: v.mean() for k, v in terms._asdict().items()}
-        report(step, means)
+            means = {k: v.mean() for k, v in terms._asdict().items()} | {"loss": loss / len(rows)}
+        watch(step, means)
         if on_step is not None:
             on_step(step, model)
-    check_finite(settings.optimisation.steps, means)
+    watch.check()
     return model
 
 
@@ -147,6 +181,7 @@ def train_judge(
     adam, schedule = make_optimiser(list(judge.parameters()), optimisation)
     batches = Batches(len(images), settings.batch_size, generator)
     judge.train()
+    watch = Watch(report)
     for step in range(1, steps + 1):
         rows = batches.next()
         digits = shifted(images[rows], generator)
@@ -161,8 +196,8 @@ def train_judge(
         loss.backward()
         adam.step()
         schedule.step()
-        report(step, {"loss": loss.detach()})
-    check_finite(steps, {"loss": loss})
+        watch(step, {"loss": loss.detach()})
+    watch.check()
     return judge.eval()
 
 
