@@ -138,6 +138,34 @@ def sample(
     return _show(look.samples(version, wanted, number, count, out, compare), as_json)  # type: ignore[arg-type]
 
 
+@group.command()
+@click.argument("version")
+@click.option(
+    "--gates",
+    type=click.Path(path_type=Path),
+    help="JSON file with limits; without it: the project's targets",
+)
+@_json
+def promote(version: str, gates: Path | None, as_json: bool) -> Result:
+    """Make VERSION the champion, if its recorded metrics pass every gate."""
+    from sa_mlops.stages import promote as stage
+
+    return _show(stage.promote(version, gates), as_json)
+
+
+@group.command()
+@click.argument("version", default="latest")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="folder for report.html and report.md"
+)
+@_json
+def report(version: str, out: Path | None, as_json: bool) -> Result:
+    """Write the evidence on VERSION (a number, an alias, or a parent run's id) as HTML and Markdown."""
+    from sa_mlops.stages import report as stage
+
+    return _show(stage.report(version, out), as_json)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status: 0 done, 1 failed, 2 wrong command line, 130 interrupted."""
     # Set before anything imports MLflow or DVC: neither may phone home.

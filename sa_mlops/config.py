@@ -234,7 +234,9 @@ class ForgetConfig(
 ):
     """`forget`."""
 
-    def settings(self, earlier: tuple[int, ...], surrogate_md5: str | None) -> s.ForgetSettings:
+    def settings(
+        self, earlier: tuple[int, ...], surrogate_md5: str | None, fisher_source: str = "recomputed"
+    ) -> s.ForgetSettings:
         """The resolved settings of a step from a generator that has forgotten `earlier`."""
         word = self.surrogate if self.surrogate in ("noise", "grey") else "images"
         return s.ForgetSettings(
@@ -249,12 +251,80 @@ class ForgetConfig(
             update=self.update,  # type: ignore[arg-type]
             reteach=self.reteach if earlier else 0.0,
             harden=s.HARDEN if self.harden else None,
+            fisher_source=fisher_source,  # type: ignore[arg-type]
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(RunConfig, VersionConfig):
+class OracleConfig(BaseConfig, ClassesConfig):
+    """`oracle`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequentialConfig(RecipeConfig, OptimisationConfig, FisherConfig, FromVersionConfig, AmnesiaConfig):
+    """`sequential`."""
+
+    digits: tuple[int, ...] = param(
+        Parameter(
+            help="classes to forget one after another, in this order",
+            kind="digits",
+            low=0,
+            high=9,
+            default=(0, 1, 2, 3, 4),
+            group="what",
+        )
+    )
+    fisher_source: str = param(
+        Parameter(
+            help="Fisher diagonal of a step: of the generator it starts from, summed over all steps so far, "
+            "or of the base alone",
+            kind="choice",
+            choices=s.FISHER_SOURCES,
+            default="recomputed",
+        )
+    )
+    resume: bool = param(
+        Parameter(
+            help="go on with the newest interrupted sequence of the same parameters, also one begun with fresh",
+            kind="bool",
+            default=False,
+            group="where",
+        )
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_all_ten(self.digits)
+
+    def step(self, digit: int) -> ForgetConfig:
+        """The config of the step that forgets `digit`."""
+        shared = {name: getattr(self, name) for name in ForgetConfig.parameters() if hasattr(self, name)}
+        return ForgetConfig(**(shared | {"digit": digit, "digits": ()}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(RecipeConfig, VersionConfig):
     """`evaluate`."""
+
+    all_digits: bool = param(
+        Parameter(
+            help="forget each digit on its own from the base of each seed, and measure them all in one table",
+            kind="bool",
+            default=False,
+            group="what",
+        )
+    )
+    seeds: tuple[int, ...] = param(
+        Parameter(
+            help="seeds of the table that all_digits makes",
+            kind="numbers",
+            low=0,
+            high=2**31 - 1,
+            default=(0, 1, 2),
+            group="what",
+        )
+    )
+    harden: bool = param(Parameter(help="all_digits with the hardened recipe", kind="bool", default=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +343,14 @@ ENTRY_POINTS: dict[str, EntryPoint] = {
         EntryPoint("base", BaseConfig, "train the conditional VAE on all ten classes"),
         EntryPoint("fim", FimConfig, "estimate a generator's Fisher diagonal"),
         EntryPoint("forget", ForgetConfig, "make a generator forget a class, and measure it"),
-        EntryPoint("evaluate", EvaluateConfig, "measure a registered generator"),
+        EntryPoint(
+            "oracle", OracleConfig, "train the base recipe without the forgotten classes: the control"
+        ),
+        EntryPoint(
+            "sequential", SequentialConfig, "forget several classes one after another, each step a version"
+        ),
+        EntryPoint(
+            "evaluate", EvaluateConfig, "measure a registered generator, or all ten digits over several seeds"
+        ),
     )
 }

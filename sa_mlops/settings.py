@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 Schedule = Literal["constant", "one_cycle"]
 Update = Literal["standard", "projected", "alternating"]
+FisherSource = Literal["recomputed", "accumulated", "base"]
+FISHER_SOURCES = ("recomputed", "accumulated", "base")
 Architecture = Literal["reference", "wide", "residual", "perceptron"]
 
 CLASSES = 10
@@ -51,26 +53,33 @@ class FisherSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardenSettings:
-    """Adversarial forgetting: a pool of latents and conditions that a training attacker drives towards the class.
+    """Adversarial forgetting: a pool of latents and conditions that are driven towards the class (`core.hardening`).
 
     Attributes
     ----------
+    optimisation : the outer loop; `batch_size` replayed samples a step.
+    retain_weight : weight of the squared error that holds the retained classes.
+    replay_spread : replayed latents are N(0, s^2 I) with s uniform in [1, replay_spread].
+    admissible : a replayed image is left out if the trainer sees a forgotten class with more than this probability.
     pool : attacks kept alive between outer steps.
-    inner_steps : Adam steps each attack takes before an outer step.
-    attack_lr : learning rate of the attacks.
+    inner_steps : steps each attack takes before an outer step.
+    attack_lr : largest step of an attack, in latent units.
     renewed : share of the pool drawn anew at each outer step.
-    threshold : the attacker's probability above which the decoder's output is pulled to grey.
+    threshold : the trainer's probability above which the decoder's output is pulled to grey; above 0.1, its answer
+        to grey.
     spread : attacks start from N(0, s^2 I) with s uniform in [1, spread].
-    weight : weight of the term.
     """
 
+    optimisation: Optimisation
+    retain_weight: float
+    replay_spread: float
+    admissible: float
     pool: int
     inner_steps: int
     attack_lr: float
     renewed: float
     threshold: float
     spread: float
-    weight: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +98,7 @@ class ForgetSettings:
     update : how the gradients of forgetting and of remembering are combined.
     reteach : share of surrogate samples that carry an earlier class.
     harden : adversarial forgetting, or None.
+    fisher_source : `recomputed` on the generator the step starts from, `accumulated` over the steps, or of the `base`.
     """
 
     forget: tuple[int, ...]
@@ -102,6 +112,7 @@ class ForgetSettings:
     update: Update
     reteach: float
     harden: HardenSettings | None
+    fisher_source: FisherSource = "recomputed"
 
     @property
     def retained(self) -> tuple[int, ...]:
@@ -151,13 +162,23 @@ FORGET_OPTIMISATION: dict[str, Optimisation] = {
 }
 EWC_LAMBDA: dict[str, float] = {"fast": 10.0, "paper": 100.0}
 HARDEN = HardenSettings(
-    pool=256, inner_steps=5, attack_lr=0.2, renewed=0.04, threshold=0.2, spread=2.0, weight=1.0
+    optimisation=Optimisation(steps=2_000, lr=7e-3, batch_size=512, schedule="one_cycle"),
+    retain_weight=200.0,
+    replay_spread=1.3,
+    admissible=0.3,
+    pool=256,
+    inner_steps=1,
+    attack_lr=0.4,
+    renewed=0.04,
+    threshold=0.12,
+    spread=2.0,
 )
 
 
 def jsonable(settings: Any) -> dict[str, Any]:
     """The settings as plain JSON types."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    fields = dict(settings) if isinstance(settings, dict) else dataclasses.asdict(settings)
+    plain: dict[str, Any] = json.loads(json.dumps(fields))
     return plain
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sa_mlops.core.elbo import negative_elbo
-from sa_mlops.core.judging import Control, answers, features, judge_controls
+from sa_mlops.core.judging import Control, features, judge_controls
 from sa_mlops.core.metrics.frechet import Moments, frechet_distance, moments
 from sa_mlops.core.metrics.intervals import Interval, bootstrap_interval
 from sa_mlops.core.metrics.manifold import precision_recall
@@ -27,9 +28,12 @@ SAMPLES = 1000
 """Samples a class."""
 MANIFOLD_SAMPLES = 3000
 """Real and generated images each behind precision and recall."""
+MEMBERSHIP_SAMPLES = 3000
+"""At most as many training and test images each behind the membership attack."""
 ELBO_DRAWS = 4
-"""Reparameterised draws behind an image's negative ELBO."""
+"""Reparameterised draws behind an image's negative ELBO in the membership attack (one behind the test nELBO)."""
 RESAMPLES = 1000
+MEMBERSHIP_RESAMPLES = 200
 
 
 class JudgeError(CommandError):
@@ -150,6 +154,27 @@ class Evaluation:
         return out
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Samples of a generator as the judges see them.
+
+    Attributes
+    ----------
+    model : the generator.
+    labels : (n,) int64, conditions.
+    log_probs, log_probs_plain : (n, 10), answers of the calibrated and the plain judge.
+    features : (n, d), penultimate layer of the calibrated judge.
+    test_nelbo : negative ELBO of every test image, nats.
+    """
+
+    model: CVAE
+    labels: Tensor
+    log_probs: Tensor
+    log_probs_plain: Tensor
+    features: Tensor
+    test_nelbo: Tensor
+
+
 @dataclass(slots=True)
 class Evaluator:
     """Measures generators against one data set under one pair of judges; what is real is embedded once.
@@ -204,114 +229,118 @@ class Evaluator:
             return model.sample(z, torch.full((count,), label, device=self.device))
 
     @torch.no_grad()
-    def evaluate(
-        self, model: CVAE, forgotten: tuple[int, ...], on_class: Callable[[int], None] = lambda _: None
-    ) -> Evaluation:
-        """Measure `model` with the classes `forgotten` in the role of the forgotten ones (nine at most).
+    def draw(self, model: CVAE, on_class: Callable[[int], None] = lambda _: None) -> Drawn:
+        """Sample all ten classes of a generator and let the judges look; whatever class is forgotten, this is the same.
 
         Parameters
         ----------
-        on_class : called after each of the ten classes (progress).
+        on_class : called after each class (progress).
         """
-        labels, log_probs, plain, embedded, variances, near = [], [], [], [], [], []
+        labels, log_probs, plain, embedded = [], [], [], []
         for c in range(CLASSES):
             images = self.samples(model, c)
+            embedding = self.calibrated.embed(images)
             labels.append(torch.full((len(images),), c, device=self.device))
-            log_probs.append(answers(self.calibrated, images))
-            plain.append(answers(self.plain, images))
-            if c in forgotten:
-                variances.append(pixel_variance(images))
-                real = self.train_images[self.train_labels == c]
-                near.append(nearest_real(images, real).distances)
-            else:
-                embedded.append(features(self.calibrated, images))
+            embedded.append(embedding)
+            log_probs.append(F.log_softmax(self.calibrated.head(embedding), dim=1))
+            plain.append(self.plain.log_probs(images))
             on_class(c)
-        every_label, every_answer, every_plain = torch.cat(labels), torch.cat(log_probs), torch.cat(plain)
-        classes = class_scores(every_answer, every_label)
-        classes_plain = class_scores(every_plain, every_label)
-        elbo = self._nelbo(model, self.test_images, self.test_labels)
-        role = tuple(s for s in classes if s.label in forgotten)
-        rest = tuple(s for s in classes if s.label not in forgotten)
-
-        gone = None
-        if forgotten:
-            scores = sample_scores(every_answer, every_label)
-            chosen = torch.isin(every_label, torch.tensor(forgotten, device=self.device))
-            of_plain = [s for s in classes_plain if s.label in forgotten]
-            distances = torch.cat(near)
-            gone = Forgotten(
-                probability=_mean([s.probability for s in role]),
-                entropy=_mean([s.entropy for s in role]),
-                accuracy=_mean([s.accuracy for s in role]),
-                probability_interval=self._interval(scores.probability[chosen], "prob"),
-                entropy_interval=self._interval(scores.entropy[chosen], "entropy"),
-                probability_plain=_mean([s.probability for s in of_plain]),
-                entropy_plain=_mean([s.entropy for s in of_plain]),
-                pixel_variance=float(torch.cat(variances).double().mean()),
-                membership=self._membership(model, forgotten, elbo),
-                nearest_mean=float(distances.double().mean()),
-                nearest_min=float(distances.min()),
-            )
-        correct = sample_scores(every_answer, every_label).correct.float()
-        keep = ~torch.isin(every_label, torch.tensor(forgotten, dtype=torch.int64, device=self.device))
-        fid, precision, recall = self._quality(torch.cat(embedded), forgotten)
-        kept_images = ~torch.isin(
-            self.test_labels, torch.tensor(forgotten, dtype=torch.int64, device=self.device)
+        elbo = self._nelbo(model, self.test_images, self.test_labels, draws=1)
+        return Drawn(
+            model, torch.cat(labels), torch.cat(log_probs), torch.cat(plain), torch.cat(embedded), elbo
         )
+
+    def evaluate(self, model: CVAE, forgotten: tuple[int, ...]) -> Evaluation:
+        """Measure `model` with the classes `forgotten` in the role of the forgotten ones (nine at most)."""
+        return self.score(self.draw(model), forgotten)
+
+    @torch.no_grad()
+    def score(self, drawn: Drawn, forgotten: tuple[int, ...]) -> Evaluation:
+        """The measures of what was drawn, with the classes `forgotten` in the role of the forgotten ones."""
+        chosen = torch.isin(drawn.labels, self._classes(forgotten))
+        classes = class_scores(drawn.log_probs, drawn.labels)
+        rest = tuple(s for s in classes if s.label not in forgotten)
+        role = tuple(s for s in classes if s.label in forgotten)
+        correct = sample_scores(drawn.log_probs, drawn.labels).correct.float()
+        fid, precision, recall = self._quality(drawn.features[~chosen], forgotten)
+        kept_images = ~torch.isin(self.test_labels, self._classes(forgotten))
         return Evaluation(
             forgotten_classes=forgotten,
             classes=classes,
-            classes_plain=classes_plain,
-            forgotten=gone,
+            classes_plain=class_scores(drawn.log_probs_plain, drawn.labels),
+            forgotten=self._forgotten(drawn, role, forgotten) if forgotten else None,
             retained=Retained(
                 accuracy=_mean([s.accuracy for s in rest]),
                 accuracy_min=min(s.accuracy for s in rest),
-                accuracy_interval=self._interval(correct[keep], "accuracy"),
+                accuracy_interval=self._interval(correct[~chosen], "accuracy"),
                 fid=fid,
                 precision=precision,
                 recall=recall,
-                nelbo=float(elbo[kept_images].double().mean()),
+                nelbo=float(drawn.test_nelbo[kept_images].double().mean()),
             ),
-            test_nelbo=float(elbo.double().mean()),
+            test_nelbo=float(drawn.test_nelbo.double().mean()),
             gap=forgetting_gap(role) if role else None,
             retention=retention(rest),
         )
 
-    def _interval(self, values: Tensor, purpose: str) -> Interval:
-        return bootstrap_interval(
-            values, make_generator(self.device, self.seed, "bootstrap", purpose), resamples=RESAMPLES
+    def _forgotten(self, drawn: Drawn, role: tuple[ClassScores, ...], forgotten: tuple[int, ...]) -> Forgotten:
+        chosen = torch.isin(drawn.labels, self._classes(forgotten))
+        scores = sample_scores(drawn.log_probs, drawn.labels)
+        plain = [s for s in class_scores(drawn.log_probs_plain, drawn.labels) if s.label in forgotten]
+        variances, distances = [], []
+        for c in forgotten:
+            images = self.samples(drawn.model, c)
+            variances.append(pixel_variance(images))
+            distances.append(nearest_real(images, self.train_images[self.train_labels == c]).distances)
+        return Forgotten(
+            probability=_mean([s.probability for s in role]),
+            entropy=_mean([s.entropy for s in role]),
+            accuracy=_mean([s.accuracy for s in role]),
+            probability_interval=self._interval(scores.probability[chosen], "prob"),
+            entropy_interval=self._interval(scores.entropy[chosen], "entropy"),
+            probability_plain=_mean([s.probability for s in plain]),
+            entropy_plain=_mean([s.entropy for s in plain]),
+            pixel_variance=float(torch.cat(variances).double().mean()),
+            membership=self._membership(drawn.model, forgotten),
+            nearest_mean=float(torch.cat(distances).double().mean()),
+            nearest_min=float(torch.cat(distances).min()),
         )
 
-    def _nelbo(self, model: CVAE, images: Tensor, labels: Tensor) -> Tensor:
+    def _classes(self, classes: tuple[int, ...]) -> Tensor:
+        return torch.tensor(classes, dtype=torch.int64, device=self.device)
+
+    def _interval(self, values: Tensor, purpose: str) -> Interval:
+        generator = make_generator(self.device, self.seed, "bootstrap", purpose)
+        return bootstrap_interval(values, generator, resamples=RESAMPLES)
+
+    def _nelbo(self, model: CVAE, images: Tensor, labels: Tensor, draws: int) -> Tensor:
         """Negative ELBO of each image (n,), averaged over draws that are the same for every model."""
         generator = make_generator(self.device, self.seed, "elbo", len(images))
         parts = []
         for rows, classes in zip(images.split(5000), labels.split(5000), strict=True):
-            draws = [
-                negative_elbo(
-                    model, rows, classes,
-                    torch.randn(len(rows), model.z_dim, generator=generator, device=self.device),
-                ).total
-                for _ in range(ELBO_DRAWS)
-            ]  # fmt: skip
-            parts.append(torch.stack(draws).mean(dim=0))
+            shape = (len(rows), model.z_dim)
+            noises = [torch.randn(shape, generator=generator, device=self.device) for _ in range(draws)]
+            parts.append(torch.stack([negative_elbo(model, rows, classes, n).total for n in noises]).mean(dim=0))
         return torch.cat(parts)
 
-    def _membership(self, model: CVAE, forgotten: tuple[int, ...], test_elbo: Tensor) -> Membership:
-        wanted = torch.tensor(forgotten, device=self.device)
-        inside = torch.isin(self.train_labels, wanted)
-        losses = self._nelbo(model, self.train_images[inside], self.train_labels[inside])
-        return membership_inference(
-            losses,
-            test_elbo[torch.isin(self.test_labels, wanted)],
-            make_generator(self.device, self.seed, "membership"),
-            resamples=200,
-        )
+    def _membership(self, model: CVAE, forgotten: tuple[int, ...]) -> Membership:
+        """At most `MEMBERSHIP_SAMPLES` images a side, so that time does not grow with the number of classes."""
+        generator = make_generator(self.device, self.seed, "membership")
+        losses = []
+        for images, labels in (
+            (self.train_images, self.train_labels),
+            (self.test_images, self.test_labels),
+        ):
+            rows = torch.isin(labels, self._classes(forgotten)).nonzero().flatten()
+            order = torch.randperm(len(rows), generator=generator, device=self.device)
+            rows = rows[order[:MEMBERSHIP_SAMPLES]]
+            losses.append(self._nelbo(model, images[rows], labels[rows], ELBO_DRAWS))
+        return membership_inference(losses[0], losses[1], generator, resamples=MEMBERSHIP_RESAMPLES)
 
     def _quality(self, generated: Tensor, forgotten: tuple[int, ...]) -> tuple[float, float, float]:
         if self._test_features is None:
             self._test_features = features(self.calibrated, self.test_images)
-        keep = ~torch.isin(self.test_labels, torch.tensor(forgotten, dtype=torch.int64, device=self.device))
+        keep = ~torch.isin(self.test_labels, self._classes(forgotten))
         real = self._test_features[keep]
         if forgotten not in self._real_moments:
             self._real_moments[forgotten] = moments(real)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -43,6 +45,10 @@ class StageRun:
         """MLflow's id."""
         return self.recorder.run_id
 
+    def now(self) -> int:
+        """Milliseconds since 1970."""
+        return int(time.time() * 1000)
+
     def figure(self, figure: Figure, path: str) -> None:
         """Log a figure as an artifact under a stable path."""
         self.client.log_figure(self.run_id, figure, path, save_kwargs={"dpi": 150})
@@ -81,7 +87,8 @@ class Context:
         self._entry: tuple[str, str] | None = None
         self._commit: str | None = None
         self._made: set[str] = set()
-        self.evaluators: dict[str, Any] = {}
+        self.memo: dict[str, Any] = {}
+        """What stages keep for the rest of the command: judges, the base's samples."""
 
     @property
     def dataset(self) -> data.Dataset:
@@ -89,6 +96,13 @@ class Context:
         if self._dataset is None:
             self._dataset = data.load(self.dataset_name, self.device)
         return self._dataset
+
+    def reseeded(self, seed: int) -> Context:
+        """The same command under another seed; its stages are nested runs of the same entry."""
+        other = copy.copy(self)
+        other.seed = seed
+        other.memo = {}
+        return other
 
     def generator(self, *purpose: object) -> torch.Generator:
         """Random numbers for one purpose under the command's seed."""

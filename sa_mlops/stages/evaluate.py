@@ -37,7 +37,7 @@ class Judges:
 
     def tags(self) -> dict[str, str]:
         """What a measured version's tags say about them."""
-        sizes = [REVISION, evaluation.SAMPLES, evaluation.MANIFOLD_SAMPLES, evaluation.ELBO_DRAWS]
+        sizes = [REVISION, evaluation.SAMPLES, evaluation.MANIFOLD_SAMPLES, evaluation.MEMBERSHIP_SAMPLES]
         text = json.dumps([sizes, self.calibrated.uri, self.plain.uri])
         return {
             names.JUDGE: self.calibrated.uri,
@@ -57,14 +57,14 @@ def measure(ctx: Context, model: CVAE, forgotten: tuple[int, ...]) -> Evaluation
     return judge.panel(ctx).evaluator.evaluate(model, forgotten)
 
 
-def beside_base(ctx: Context, base: Version, model: CVAE, forgotten: tuple[int, ...]) -> dict[str, float]:
-    """The same measures of the base at the same latents, as `base.METRIC`; made once a command for a set of classes."""
-    key = f"{base.uri} {names.spell_digits(forgotten)}"
-    known = ctx.evaluators.get(key)
-    if not isinstance(known, dict):
-        known = {BASE_PREFIX + k: v for k, v in measure(ctx, model, forgotten).metrics().items()}
-        ctx.evaluators[key] = known
-    return known
+def beside_base(ctx: Context, base: Version, forgotten: tuple[int, ...]) -> dict[str, float]:
+    """The same measures of the base at the same latents, as `base.METRIC`; its samples are drawn once a command."""
+    evaluator = judge.panel(ctx).evaluator
+    drawn = ctx.memo.get(base.uri)
+    if not isinstance(drawn, evaluation.Drawn):
+        drawn = evaluator.draw(ctx.load(base))
+        ctx.memo[base.uri] = drawn
+    return {BASE_PREFIX + k: v for k, v in evaluator.score(drawn, forgotten).metrics().items()}
 
 
 def ensure(ctx: Context, version: Version) -> dict[str, float]:
@@ -78,7 +78,7 @@ def ensure(ctx: Context, version: Version) -> dict[str, float]:
     metrics = measure(ctx, model, version.forgotten).metrics()
     root = root_of(ctx, version)
     if root is not None and root.uri != version.uri:
-        metrics |= beside_base(ctx, root, ctx.load(root), version.forgotten)
+        metrics |= beside_base(ctx, root, version.forgotten)
     elif version.stage == "base":
         metrics["base.test_nelbo"] = metrics["test_nelbo"]
     Recorder(ctx.client, version.run_id).metrics(metrics, model_id=version.model_id)
@@ -95,7 +95,7 @@ def root_of(ctx: Context, version: Version) -> Version | None:
         seen.add(here.number)
         here = versions.get(ctx.client, names.GENERATORS, here.parent)
     if here.stage == "oracle":
-        keys = {k: here.tags.get(k, "") for k in (names.DATASET, names.DATA_MD5, names.SEED, names.CONFIG)}
+        keys = {k: here.tags.get(k, "") for k in (names.DATASET, names.DATA_MD5, names.SEED)}
         return versions.find(ctx.client, names.GENERATORS, {names.STAGE: "base", **keys})
     return here if here.stage == "base" else None
 
@@ -175,7 +175,11 @@ def result(ctx: Context, version: Version, extra: Mapping[str, Any] | None = Non
 
 
 def run(config: EvaluateConfig) -> Result:
-    """Measure a registered generator."""
+    """Measure a registered generator, or all ten digits over several seeds."""
+    if config.all_digits:
+        from sa_mlops.stages import digit_table
+
+        return digit_table.run(config)
     ctx = Context(config)
     version = ctx.named_generator("version", config.version)
     if len(version.forgotten) >= CLASSES:

@@ -77,9 +77,41 @@ def load(ctx: Context, version: Version, like: CVAE) -> Diagonal:
     return weights.load_fisher(versions.files(version), like, ctx.device)
 
 
-def load_sum(ctx: Context, found: list[Version], like: CVAE) -> Diagonal:
-    """The sum of several diagonals."""
-    return combine(load(ctx, version, like) for version in found)
+def load_number(ctx: Context, number: int, like: CVAE) -> Diagonal:
+    """The diagonal of version `number`, for the net `like`. Errors as in `load`."""
+    return load(ctx, versions.get(ctx.client, names.FISHERS, number), like)
+
+
+def accumulate(ctx: Context, parent: Version, newest: Version) -> Version:
+    """The sum of a generator's own diagonal and of the one that protected the step that made it, as a version."""
+    previous = names.parse_uri(parent.tags.get(names.FIM, ""))
+    if previous is None:
+        return newest
+    parts = [newest, versions.get(ctx.client, names.FISHERS, previous[1])]
+    uris = [v.uri for v in parts]
+    tags = {
+        names.STAGE: "fim",
+        names.PARENT: parent.uri,
+        names.CONFIG: fingerprint("fim", {"sum of": uris}),
+    }
+    found = ctx.reusable(names.FISHERS, tags)
+    if found is not None:
+        return found
+    like = ctx.load(parent)
+    with ctx.run("fim", f"Fisher up to v{parent.number}", {"sum_of": ",".join(uris)}) as run:
+        for part in parts:
+            run.recorder.used(part.model_id)
+        diagonal = combine(load(ctx, part, like) for part in parts)
+        metrics = _summary(diagonal)
+        run.recorder.metrics(metrics)
+        version = publish.publish_files(
+            ctx.client, run.recorder, names.FISHERS,
+            lambda folder: weights.save(folder, diagonal, {"kind": "fim", "z_dim": like.z_dim}),
+            tags={**tags, names.FORGOTTEN: names.spell_digits(parent.forgotten), **ctx.common_tags()},
+            description=f"**Fisher diagonal** up to {parent.uri}: the sum of {' and '.join(uris)}.",
+            metrics=metrics, params={"sum_of": ",".join(uris)},
+        )  # fmt: skip
+    return ctx.note_made(version)
 
 
 def retained_labels(parent: Version, forget: tuple[int, ...] = ()) -> tuple[int, ...]:

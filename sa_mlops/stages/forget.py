@@ -59,9 +59,7 @@ def obtain(
         root = evaluate.root_of(ctx, start)
         metrics = measured.metrics() | {"time.forget": progress.seconds}
         if root is not None:
-            metrics |= evaluate.beside_base(
-                ctx, root, before if root.uri == start.uri else ctx.load(root), forgotten
-            )
+            metrics |= evaluate.beside_base(ctx, root, forgotten)
         run.recorder.metrics(metrics)
         run.figure(
             before_after(

@@ -83,7 +83,7 @@ def panel(ctx: Context) -> Panel:
     ------
     JudgeError : if it fails.
     """
-    known = ctx.evaluators.get("panel")
+    known = ctx.memo.get("panel")
     if isinstance(known, Panel):
         return known
     calibrated, plain = (obtain(ctx, role) for role in MEASURING)
@@ -94,7 +94,7 @@ def panel(ctx: Context) -> Panel:
     )  # fmt: skip
     evaluator.controls()
     made = Panel(calibrated, plain, evaluator)
-    ctx.evaluators["panel"] = made
+    ctx.memo["panel"] = made
     return made
 
 

@@ -1,0 +1,151 @@
+"""What a version must show before it may be the champion, and the record of every change of an alias."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.tracking import MlflowClient
+
+from sa_mlops.parameters import ParameterError
+from sa_mlops.registry import names
+from sa_mlops.registry.versions import Version
+from sa_mlops.settings import CLASSES
+
+EVENT = "sa.alias_event."
+"""Prefix of the tags of the registered model that record changes of aliases; one tag an event, never rewritten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gates:
+    """Limits on the metrics of a version; all must hold.
+
+    Attributes
+    ----------
+    forget_prob : largest probability of each forgotten class under the calibrated judge.
+    forget_entropy : least entropy of each forgotten class, nats.
+    retain_accuracy_drop : how much lower than the base's the mean retained accuracy may be.
+    retain_class_drop : the same for each single retained class.
+    retain_fid_rise : how much higher than the base's the retained FID may be, as a share of it.
+    """
+
+    forget_prob: float = 0.11
+    forget_entropy: float = 2.29
+    retain_accuracy_drop: float = 0.005
+    retain_class_drop: float = 0.02
+    retain_fid_rise: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One gate: what was asked, what was found."""
+
+    gate: str
+    found: float
+    limit: float
+    passed: bool
+
+    def line(self) -> str:
+        """For people."""
+        sign = "<=" if self.gate not in ("forget_entropy",) else ">="
+        return f"{'pass' if self.passed else 'FAIL'}  {self.gate}: {self.found:.4f} {sign} {self.limit:g}"
+
+
+def read_gates(path: Path | None) -> Gates:
+    """Gates from a JSON file with any of the fields of `Gates`; the defaults without a file.
+
+    Raises
+    ------
+    ParameterError : if the file cannot be read, or has an unknown field or a value that is no finite number.
+    """
+    if path is None:
+        return Gates()
+    known = {f.name for f in dataclasses.fields(Gates)}
+    allowed = f"a JSON file with numbers for any of {', '.join(sorted(known))}"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise ParameterError("gates", str(path), allowed) from None
+    if not isinstance(values, dict) or not values.keys() <= known:
+        raise ParameterError("gates", str(path), allowed)
+    for value in values.values():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ParameterError("gates", str(path), allowed)
+    return Gates(**values)
+
+
+def judge_version(version: Version, metrics: Mapping[str, float], gates: Gates) -> list[Verdict]:
+    """Each gate's verdict on a version's recorded metrics. A metric that is missing fails its gate."""
+
+    def value(key: str) -> float:
+        return metrics.get(key, math.nan)
+
+    gone = version.forgotten
+    kept = [d for d in range(CLASSES) if d not in gone]
+    probabilities = [value(f"digit.{d}.prob") for d in gone]
+    entropies = [value(f"digit.{d}.entropy") for d in gone]
+    drops = [value(f"base.digit.{d}.accuracy") - value(f"digit.{d}.accuracy") for d in kept]
+    base_fid = value("base.retain.fid")
+    found = {
+        "forget_prob": _worst(probabilities, max),
+        "forget_entropy": _worst(entropies, min),
+        "retain_accuracy_drop": value("base.retain.accuracy") - value("retain.accuracy"),
+        "retain_class_drop": _worst(drops, max),
+        "retain_fid_rise": (value("retain.fid") - base_fid) / base_fid if base_fid > 0 else math.nan,
+    }
+    verdicts = []
+    for gate, limit in dataclasses.asdict(gates).items():
+        seen = found[gate]
+        good = seen >= limit if gate == "forget_entropy" else seen <= limit
+        verdicts.append(Verdict(gate, seen, limit, good))
+    return verdicts
+
+
+def _worst(values: list[float], pick: Any) -> float:
+    # max and min would let a NaN slip through.
+    return math.nan if not values or any(math.isnan(v) for v in values) else float(pick(values))
+
+
+def record_alias(client: MlflowClient, name: str, alias: str, number: int, previous: int | None) -> None:
+    """Point an alias at a version and note the change on the registered model."""
+    now = int(time.time() * 1000)
+    event = {"alias": alias, "from": previous, "to": number, "at": now}
+    client.set_registered_model_tag(name, f"{EVENT}{now:013d}-{uuid.uuid4().hex[:8]}", json.dumps(event))
+    client.set_registered_model_alias(name, alias, str(number))
+
+
+@dataclass(frozen=True, slots=True)
+class AliasEvent:
+    """A change of an alias: from which version to which, in milliseconds since 1970."""
+
+    alias: str
+    previous: int | None
+    number: int
+    at: int
+
+
+def alias_history(client: MlflowClient, name: str) -> list[AliasEvent]:
+    """All recorded changes, oldest first; tags that cannot be read are left out."""
+    events = []
+    for model in client.search_registered_models(f"name = '{name}'", max_results=1):
+        for key, text in sorted(dict(model.tags).items()):
+            if key.startswith(EVENT):
+                try:
+                    e = json.loads(text)
+                    previous = None if e["from"] is None else int(e["from"])
+                    events.append(AliasEvent(str(e["alias"]), previous, int(e["to"]), int(e["at"])))
+                except (ValueError, KeyError, TypeError):
+                    continue
+    return events
+
+
+def promote(client: MlflowClient, version: Version, previous: int | None) -> None:
+    """Make a version the champion."""
+    record_alias(client, names.GENERATORS, names.CHAMPION_ALIAS, version.number, previous)

@@ -1,0 +1,45 @@
+"""`promote`: make a version the champion, if its recorded metrics pass every gate."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from sa_mlops.parameters import ParameterError
+from sa_mlops.registry import gates, lineage, names, tracking, versions
+from sa_mlops.registry.versions import VersionError
+from sa_mlops.stages.result import Result
+
+
+def promote(word: str, gate_file: Path | None) -> Result:
+    """Judge a version by the gates and set the alias `champion` if all pass.
+
+    Raises
+    ------
+    ParameterError : if there is no such version, or the gates cannot be read.
+    """
+    limits = gates.read_gates(gate_file)
+    client = tracking.connect()
+    try:
+        version = versions.resolve(client, names.GENERATORS, word)
+    except VersionError:
+        raise ParameterError("version", word, versions.describe_known(client, names.GENERATORS)) from None
+    verdicts = gates.judge_version(version, tracking.run_metrics(client, version.run_id), limits)
+    passed = all(v.passed for v in verdicts)
+    previous = lineage.alias_map(client, names.GENERATORS).get(names.CHAMPION_ALIAS)
+    if passed:
+        gates.promote(client, version, previous)
+    failed = [v.gate for v in verdicts if not v.passed]
+    headline = (
+        f"{version.uri} is the champion" + (f" (was version {previous})" if previous else "")
+        if passed
+        else f"{version.uri} is not promoted; it fails: {', '.join(failed)}"
+    )
+    text = "\n".join([*(v.line() for v in verdicts), headline])
+    document = {
+        "version": version.uri,
+        "promoted": passed,
+        "previous": previous,
+        "gates": [asdict(v) for v in verdicts],
+    }
+    return Result(document, text, passed)

@@ -1,0 +1,383 @@
+"""`report`: the evidence on a version, or on all versions of a parent run, as one HTML file and one Markdown file."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from matplotlib.figure import Figure
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from sa_mlops.config import ENTRY_POINTS
+from sa_mlops.core.evaluation import MANIFOLD_SAMPLES, SAMPLES
+from sa_mlops.core.judging import MAX_PROBABILITY, MIN_ENTROPY
+from sa_mlops.parameters import ParameterError
+from sa_mlops.plots.lineage import Edge, Node, lineage_tree
+from sa_mlops.registry import lineage, names, tracking, versions
+from sa_mlops.registry.versions import Version, VersionError
+from sa_mlops.settings import CLASSES
+from sa_mlops.stages import evaluate
+from sa_mlops.stages.result import Result
+
+FIGURES = (
+    ("figures/before_after.png", "Before and after, at the same latents in each row."),
+    ("figures/samples.png", "Samples, a latent a row."),
+    ("figures/loss.png", "Loss terms over the steps."),
+    ("figures/gradient_norm.png", "Norm of the gradient over the steps."),
+)
+REFERENCE = (
+    ("notebook, digit 1", 0.2045, 2.2175),
+    ("authors' README, digit 0", 0.0581, 2.1946),
+    ("uniform answer (the most that can be forgotten)", 0.1, 2.3026),
+)
+"""Reported elsewhere under classifiers that were never calibrated off the digits: who, probability, entropy."""
+
+HOW_MEASURED = (
+    f"{SAMPLES} samples a class at the same latents for every model. Probability and entropy are the calibrated judge's; "
+    "intervals are 95 % bootstrap. FID, precision and recall are in that judge's penultimate layer (64 features), "
+    "against the real test images of the retained classes (precision and recall on "
+    f"{MANIFOLD_SAMPLES} images a side, 3 neighbours)."
+)
+HOW_CALIBRATED = (
+    "A judge that is sure about grey or noise cannot measure forgetting: a model that has forgotten paints grey. "
+    f"The calibrated judge must stay at {MIN_ENTROPY} nats or more with no class above {MAX_PROBABILITY}."
+)
+HOW_COMPARED = (
+    "The first two came from classifiers never calibrated off the digits: they are context, not a scale."
+)
+LIMITS = (
+    "These numbers say what the model draws when it is asked for a class. They do not say that the class could not be "
+    "recovered by an attack on latents and conditions (`sa-mlops probe` measures that beside an oracle), nor by "
+    "training the weights further on images of the class.",
+    "FID from finite samples is biased upwards: compare it with the base's from equally many samples only. The judges "
+    "share the data set with the generator.",
+)
+
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
+table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .75rem;border-bottom:1px solid #ddd;text-align:right}
+td:first-child,th:first-child{text-align:left}img{max-width:100%}figure{margin:1rem 0}figcaption{color:#555}
+code,pre{font:14px/1.4 ui-monospace,monospace;background:#f4f4f4}pre{padding:.75rem;overflow:auto}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a report: heading, paragraphs, tables (header first), figures (PNG bytes and caption), commands."""
+
+    heading: str
+    paragraphs: tuple[str, ...] = ()
+    table: tuple[tuple[str, ...], ...] = ()
+    figures: tuple[tuple[bytes, str], ...] = ()
+    command: str = ""
+
+
+def report(word: str, out: Path | None) -> Result:
+    """Write `report.html` and `report.md` into `out`, and log both on the version's run.
+
+    Raises
+    ------
+    ParameterError : if `word` names neither a version nor a run that has some.
+    """
+    client = tracking.connect()
+    subjects, run_id = _subjects(client, word)
+    folder = Path.cwd() / "reports" / subjects[-1].title.replace(" ", "-").replace("(", "").replace(")", "")
+    folder = out if out is not None else folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError("out", str(folder), f"a folder that can be written ({error.strerror})") from None
+    title = (
+        f"What {subjects[-1].uri} has forgotten"
+        if len(subjects) == 1
+        else f"{len(subjects)} versions of run {run_id}"
+    )
+    sections = [s for version in subjects for s in _sections(client, version, alone=alone)]
+    page, text = folder / "report.html", folder / "report.md"
+    page.write_text(to_html(title, sections), encoding="utf-8")
+    text.write_text(to_markdown(title, sections), encoding="utf-8")
+    for path in (page, text):
+        client.log_artifact(run_id, str(path), "report")
+    if alone:
+        card = to_markdown(title, sections, pictures=False)
+        client.update_model_version(names.GENERATORS, str(subjects[0].number), card)
+    document = {
+        "html": str(page),
+        "markdown": str(text),
+        "versions": [v.uri for v in subjects],
+        "run_id": run_id,
+    }
+    return Result(document, f"{page}\n{text}")
+
+
+def _subjects(client: MlflowClient, word: str) -> tuple[list[Version], str]:
+    """The versions to report on, and the run that gets the report."""
+    if re.fullmatch(r"[0-9a-f]{32}", word):
+        found = [v for v in versions.all_versions(client, names.GENERATORS) if _parent_run(client, v) == word]
+        if found:
+            return found[::-1], word
+    else:
+        try:
+            version = versions.resolve(client, names.GENERATORS, word)
+        except VersionError:
+            pass
+        else:
+            return [version], version.run_id
+    known = versions.describe_known(client, names.GENERATORS)
+    raise ParameterError("version", word, f"{known}, or the id of a parent run that made some")
+
+
+def _parent_run(client: MlflowClient, version: Version) -> str:
+    try:
+        return str(client.get_run(version.run_id).data.tags.get("mlflow.parentRunId", ""))
+    except MlflowException:
+        return ""
+
+
+def _sections(client: MlflowClient, version: Version, *, alone: bool) -> list[Section]:
+    metrics = tracking.run_metrics(client, version.run_id)
+    digits = names.spell_digits(version.forgotten)
+    question = (
+        f"Has {version.uri} forgotten the class {digits}, and has it kept the rest?"
+        if digits
+        else f"How good is {version.uri}, which all forgetting starts from?"
+    )
+    sections = [
+        Section(
+            version.title,
+            paragraphs=(
+                question,
+                _origin(version),
+                _answer(version, metrics),
+            ),
+        ),
+        Section(
+            "Measured",
+            paragraphs=(HOW_MEASURED,),
+            table=_comparison(client, version, metrics),
+        ),
+        Section("By class", table=_by_class(version, metrics)),
+    ]
+    controls = _controls(client, version)
+    if len(controls) > 1:
+        sections.append(
+            Section(
+                "What the judges say to images that are no digits",
+                paragraphs=(HOW_CALIBRATED,),
+                table=controls,
+            )
+        )
+    if digits:
+        sections.append(
+            Section(
+                "Beside numbers reported elsewhere",
+                paragraphs=(
+                    "Those came from classifiers never calibrated off the digits, so only the last line is a scale.",
+                ),
+                table=(
+                    ("who", "probability", "entropy (nats)"),
+                    *((who, f"{p:.4f}", f"{h:.4f}") for who, p, h in REFERENCE),
+                    (version.title, _show(metrics, "forget.prob"), _show(metrics, "forget.entropy")),
+                ),
+            )
+        )
+    pictures = _pictures(version)
+    if alone:
+        pictures = ((_lineage_picture(client, version), "Where the version comes from."), *pictures)
+    sections.append(Section("Pictures", figures=pictures))
+    sections.append(
+        Section(
+            "Limits",
+            paragraphs=LIMITS,
+        )
+    )
+    sections.append(Section("Reproduce", command=_command(client, version)))
+    return sections
+
+
+def _origin(version: Version) -> str:
+    tags = version.tags
+    return (
+        f"Data: {tags.get(names.DATASET, '?')}, pinned as {tags.get(names.DATA_MD5, '?')}. "
+        f"Seed {tags.get(names.SEED, '?')}, code {tags.get(names.GIT_COMMIT) or 'outside a checkout'}, "
+        f"configuration {tags.get(names.CONFIG, '?')}."
+    )
+
+
+def _answer(version: Version, metrics: Mapping[str, float]) -> str:
+    if not version.forgotten:
+        return f"Test negative ELBO {_show(metrics, 'test_nelbo')} nats, accuracy {_show(metrics, 'retain.accuracy')}."
+    return (
+        f"The judge gives the class a probability of {_show(metrics, 'forget.prob')} (0.1 is chance) at an entropy of "
+        f"{_show(metrics, 'forget.entropy')} nats (2.3026 is uniform). The retained classes are drawn with an accuracy "
+        f"of {_show(metrics, 'retain.accuracy')}, against {_show(metrics, 'base.retain.accuracy')} in the base."
+    )
+
+
+def _show(metrics: Mapping[str, float], key: str, spell: str = "{:.4f}") -> str:
+    return spell.format(metrics[key]) if key in metrics else "-"
+
+
+def _comparison(
+    client: MlflowClient, version: Version, metrics: Mapping[str, float]
+) -> tuple[tuple[str, ...], ...]:
+    oracle = _oracle(client, version)
+    beside = tracking.run_metrics(client, oracle.run_id) if oracle is not None else {}
+    header = ["metric", version.title]
+    compared = f"{evaluate.BASE_PREFIX}retain.accuracy" in metrics
+    header += ["base"] if compared else []
+    header += [oracle.title] if oracle is not None else []
+    rows = [tuple(header)]
+    for key, words, spell in evaluate.ROWS:
+        if key not in metrics:
+            continue
+        interval = ""
+        if f"{key}.low" in metrics:
+            interval = f" [{spell.format(metrics[f'{key}.low'])}, {spell.format(metrics[f'{key}.high'])}]"
+        row = [words, spell.format(metrics[key]) + interval]
+        row += [_show(metrics, evaluate.BASE_PREFIX + key, spell)] if compared else []
+        row += [_show(beside, key, spell)] if oracle is not None else []
+        rows.append(tuple(row))
+    return tuple(rows)
+
+
+def _oracle(client: MlflowClient, version: Version) -> Version | None:
+    if version.stage != "forget":
+        return None
+    keys = {k: version.tags.get(k, "") for k in (names.DATA_MD5, names.SEED, names.FORGOTTEN)}
+    return versions.find(client, names.GENERATORS, {names.STAGE: "oracle", **keys})
+
+
+def _by_class(version: Version, metrics: Mapping[str, float]) -> tuple[tuple[str, ...], ...]:
+    rows: list[tuple[str, ...]] = [("class", "probability", "entropy", "accuracy", "accuracy of the base")]
+    for d in range(CLASSES):
+        mark = f"{d} (forgotten)" if d in version.forgotten else str(d)
+        keys = (f"digit.{d}.prob", f"digit.{d}.entropy", f"digit.{d}.accuracy", f"base.digit.{d}.accuracy")
+        rows.append((mark, *(_show(metrics, key) for key in keys)))
+    return tuple(rows)
+
+
+def _controls(client: MlflowClient, version: Version) -> tuple[tuple[str, ...], ...]:
+    rows: list[tuple[str, ...]] = [("judge", *(f"{c}: entropy / largest p" for c in evaluate.CONTROLS))]
+    for role, key in (("calibrated", names.JUDGE), ("plain", "sa.judge_plain")):
+        target = names.parse_uri(version.tags.get(key, ""))
+        if target is None:
+            continue
+        try:
+            m = tracking.run_metrics(client, versions.get(client, *target).run_id)
+        except VersionError:
+            continue
+        cells = (
+            f"{_show(m, f'control.{c}.entropy', '{:.3f}')} / {_show(m, f'control.{c}.max_prob', '{:.3f}')}"
+            for c in evaluate.CONTROLS
+        )
+        rows.append((role, *cells))
+    return tuple(rows)
+
+
+def _pictures(version: Version) -> tuple[tuple[bytes, str], ...]:
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for path, caption in FIGURES:
+            try:
+                local = mlflow.artifacts.download_artifacts(
+                    run_id=version.run_id, artifact_path=path, dst_path=folder
+                )
+                found.append((Path(local).read_bytes(), caption))
+            except (MlflowException, OSError):
+                continue
+    return tuple(found)
+
+
+def _lineage_picture(client: MlflowClient, version: Version) -> bytes:
+    known = lineage.read(client, with_metrics=False)
+    chain = {v.number for v in lineage.chain(client, version)}
+    shown = [e.version for e in known.generators() if e.version.number in chain or e.version.parent in chain]
+    numbers = {v.number for v in shown}
+    figure = lineage_tree(
+        [
+            Node(str(v.number), v.title, ", ".join(f"@{a}" for a in v.aliases), v.number == version.number)
+            for v in shown
+        ],
+        [Edge(str(v.parent), str(v.number)) for v in shown if v.parent in numbers],
+        title=f"Lineage of {version.uri}",
+    )
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "figure.png"
+        figure.savefig(path, dpi=150)
+        return path.read_bytes()
+
+
+def _command(client: MlflowClient, version: Version) -> str:
+    """The command that made the version's run, from the parameters that are logged there."""
+    try:
+        params = dict(client.get_run(version.run_id).data.params)
+    except MlflowException:
+        params = {}
+    point = ENTRY_POINTS.get(version.stage)
+    if point is None or not point.config.parameters().keys() <= params.keys():
+        seed = version.tags.get(names.SEED, "0")
+        return f"sa-mlops {version.stage} --seed {seed}   # the version's tag sa.settings has the rest"
+    definitions = point.config.parameters()
+    options = [f"-P {k}={params[k]}" for k, p in definitions.items() if params[k] != p.spell(p.default)]
+    return " ".join(["mlflow run . -e", version.stage, *options])
+
+
+def to_html(title: str, sections: Sequence[Section]) -> str:
+    """One self-contained page: pictures inline, no script, no network."""
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        "<meta name=viewport content='width=device-width'>",
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style><h1>{html.escape(title)}</h1>",
+    ]
+    for s in sections:
+        parts.append(f"<h2>{html.escape(s.heading)}</h2>")
+        parts += [f"<p>{html.escape(p)}</p>" for p in s.paragraphs]
+        if s.table:
+            head, *body = s.table
+            parts.append("<table><tr>" + "".join(f"<th>{html.escape(c)}</th>" for c in head) + "</tr>")
+            parts += ["<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in body]
+            parts.append("</table>")
+        for png, caption in s.figures:
+            data = base64.b64encode(png).decode()
+            alt = html.escape(caption)
+            parts.append(
+                f"<figure><img alt='{alt}' src='data:image/png;base64,{data}'><figcaption>{alt}</figcaption></figure>"
+            )
+        if s.command:
+            parts.append(f"<pre>{html.escape(s.command)}</pre>")
+    return "\n".join(parts) + "\n</html>\n"
+
+
+def to_markdown(title: str, sections: Sequence[Section], *, pictures: bool = True) -> str:
+    """The same as Markdown; pictures inline as data, or left out."""
+    parts = [f"# {_cell(title)}"]
+    for s in sections:
+        if s.figures and not pictures:
+            continue
+        parts.append(f"## {_cell(s.heading)}")
+        parts += list(s.paragraphs)
+        if s.table:
+            head, *body = s.table
+            lines = ["| " + " | ".join(map(_cell, head)) + " |", "|" + "---|" * len(head)]
+            parts.append("\n".join(lines + ["| " + " | ".join(map(_cell, row)) + " |" for row in body]))
+        for png, caption in s.figures:
+            parts.append(f"![{_cell(caption)}](data:image/png;base64,{base64.b64encode(png).decode()})")
+        if s.command:
+            parts.append(f"```\n{s.command}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

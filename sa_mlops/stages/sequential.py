@@ -1,0 +1,221 @@
+"""`sequential`: forget classes one after another; each step is a registered version made from the one before."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mlflow.tracking import MlflowClient
+
+from sa_mlops.config import BaseConfig, SequentialConfig
+from sa_mlops.core.metrics.drift import fisher_distance
+from sa_mlops.parameters import ParameterError
+from sa_mlops.plots.grids import sequential_columns
+from sa_mlops.plots.matrices import Measure, forgetting_matrix
+from sa_mlops.registry import names
+from sa_mlops.registry.tracking import run_metrics, stoppable
+from sa_mlops.registry.versions import Version
+from sa_mlops.settings import CLASSES, FisherSettings
+from sa_mlops.stages import base, evaluate, fim, forget
+from sa_mlops.stages.context import Context, StageRun
+from sa_mlops.stages.progress import say
+from sa_mlops.stages.result import Result, table
+
+MEASURES: tuple[Measure, ...] = ("probability", "entropy", "accuracy")
+METRIC = {"probability": "prob", "entropy": "entropy", "accuracy": "accuracy"}
+INTERRUPTED = ("KILLED", "FAILED", "RUNNING")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A generator of the chain with its metrics; step 0 is where the chain starts."""
+
+    version: Version
+    metrics: dict[str, float]
+
+
+def run(config: SequentialConfig) -> Result:
+    """Forget the classes in their order."""
+    ctx = Context(config)
+    start = starting_point(ctx, config)
+    surrogate, md5 = forget.surrogate_images(config.step(config.digits[0]), ctx.device)
+    if config.resume:
+        resume(ctx, config)
+    with stoppable(), ctx.entry("sequential", config) as entry:
+        entry.recorder.tags({names.STAGE: "sequential", names.STEPS: str(len(config.digits))})
+        if start is None:
+            recipe = BaseConfig(
+                dataset=config.dataset, seed=config.seed, recipe=config.recipe, z_dim=config.z_dim
+            )
+            start = base.obtain(ctx, recipe.settings())
+        steps = [Step(start, evaluate.ensure(ctx, start))]
+        for number, digit in enumerate(config.digits, start=1):
+            say(f"step {number} of {len(config.digits)}: forget {digit}")
+            before = steps[-1].version
+            settings = config.step(digit).settings(before.forgotten, md5, config.fisher_source)
+            fisher = fisher_of(ctx, config, steps)
+            after = forget.obtain(ctx, before, settings, fisher, surrogate)
+            steps.append(Step(after, evaluate.ensure(ctx, after)))
+            _record(ctx, entry, steps, number)
+        _draw(ctx, entry, steps)
+        return _result(steps)
+
+
+def starting_point(ctx: Context, config: SequentialConfig) -> Version | None:
+    """The generator that `from_version` names, None for the base.
+
+    Raises
+    ------
+    ParameterError : if it is not there, or has forgotten one of the classes, or none would be retained.
+    """
+    if config.from_version == "auto":
+        return None
+    start = ctx.named_generator("from_version", config.from_version)
+    spelled = ",".join(map(str, config.digits))
+    kept = [c for c in range(CLASSES) if c not in start.forgotten]
+    if not set(config.digits) <= set(kept):
+        allowed = ", ".join(map(str, kept))
+        raise ParameterError("digits", spelled, f"digits that {start.uri} has not forgotten ({allowed})")
+    if len(config.digits) >= len(kept):
+        raise ParameterError("digits", spelled, f"at most {len(kept) - 1} of {kept}, so that one is retained")
+    return start
+
+
+def fisher_of(ctx: Context, config: SequentialConfig, steps: list[Step]) -> Version:
+    """The Fisher diagonal that protects the next step."""
+    start = steps[0].version if config.fisher_source == "base" else steps[-1].version
+    settings = FisherSettings(samples=config.fisher_samples, labels=fim.retained_labels(start))
+    newest = fim.obtain(ctx, start, settings)
+    if config.fisher_source == "accumulated" and len(steps) > 1:
+        return fim.accumulate(ctx, steps[-1].version, newest)
+    return newest
+
+
+def resume(ctx: Context, config: SequentialConfig) -> None:
+    """Let the steps of the newest interrupted sequence with these parameters count as made by this command.
+
+    Raises
+    ------
+    ParameterError : if there is no such sequence.
+    """
+    previous = interrupted(ctx.client, config)
+    if previous is None:
+        raise ParameterError("resume", "true", "it only after an interrupted sequence of the same parameters")
+    say(f"going on with run {previous}")
+    ctx.fresh = False
+
+
+def interrupted(client: MlflowClient, config: SequentialConfig) -> str | None:
+    """Run id of the newest sequence with these parameters that did not finish."""
+    wanted = {k: v for k, v in config.spelled().items() if k not in ("resume", "device", "fresh")}
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    runs = client.search_runs(
+        experiments,
+        "tags.`sa.entry` = 'sequential'",
+        order_by=["attributes.start_time DESC"],
+        max_results=200,
+    )
+    for candidate in runs:
+        if candidate.info.status in INTERRUPTED and wanted.items() <= dict(candidate.data.params).items():
+            return str(candidate.info.run_id)
+    return None
+
+
+def _record(ctx: Context, entry: StageRun, steps: list[Step], number: int) -> None:
+    """The metrics `step.K.*` of the parent run: what is forgotten and may rebound, and how far the rest has drifted."""
+    first, step = steps[0], steps[-1]
+    m = step.metrics
+    gone = step.version.forgotten
+    fisher = names.parse_uri(step.version.tags.get(names.FIM, ""))
+    values = {
+        f"step.{number}.forget.prob_max": max(m[f"digit.{d}.prob"] for d in gone),
+        f"step.{number}.forget.entropy_min": min(m[f"digit.{d}.entropy"] for d in gone),
+        f"step.{number}.retain.accuracy": m["retain.accuracy"],
+        f"step.{number}.retain.accuracy_change": m["retain.accuracy"] - m.get("base.retain.accuracy", np.nan),
+        f"step.{number}.retain.accuracy_min": m["retain.accuracy_min"],
+        f"step.{number}.retain.fid": m["retain.fid"],
+    }
+    values |= {f"step.{number}.digit.{d}.prob": m[f"digit.{d}.prob"] for d in range(CLASSES)}
+    if fisher is not None:
+        model, anchor = ctx.load(step.version), ctx.load(first.version)
+        diagonal = fim.load_number(ctx, fisher[1], model)
+        values[f"step.{number}.fisher_distance"] = fisher_distance(
+            dict(model.named_parameters()), dict(anchor.named_parameters()), diagonal
+        )
+    entry.recorder.metrics(values)
+
+
+def matrix(steps: list[Step], measure: Measure) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Values (steps, 10) of every class after every step, step 0 first."""
+    rows = [[s.metrics[f"digit.{d}.{METRIC[measure]}"] for d in range(CLASSES)] for s in steps]
+    return np.array(rows, dtype=np.float32)
+
+
+def _labels(steps: list[Step]) -> list[str]:
+    labels = ["start"]
+    for before, after in itertools.pairwise(steps):
+        new = [d for d in after.version.forgotten if d not in before.version.forgotten]
+        labels.append("forget " + ",".join(map(str, new)))
+    return labels
+
+
+def _draw(ctx: Context, entry: StageRun, steps: list[Step]) -> None:
+    labels, gone = _labels(steps), [s.version.forgotten for s in steps]
+    for measure in MEASURES:
+        values = matrix(steps, measure)
+        entry.figure(
+            forgetting_matrix(values, measure=measure, steps=labels, forgotten=gone),
+            f"figures/forgetting_matrix_{measure}.png",
+        )
+        rows = {"step": labels} | {f"digit {d}": values[:, d].round(4).tolist() for d in range(CLASSES)}
+        entry.client.log_table(entry.run_id, rows, f"tables/forgetting_matrix_{measure}.json")
+    blocks = np.stack([ctx.grid(ctx.load(s.version), rows=2) for s in steps])
+    worst = max((steps[-1].metrics[f"digit.{d}.prob"] for d in gone[-1]), default=np.nan)
+    entry.figure(
+        sequential_columns(
+            blocks, steps=labels, forgotten=gone,
+            title=f"After {len(steps) - 1} steps no forgotten digit is above probability {worst:.3f}",
+        ),
+        "figures/sequential.png",
+    )  # fmt: skip
+
+
+def _result(steps: list[Step]) -> Result:
+    rows = []
+    for label, step in zip(_labels(steps), steps, strict=True):
+        m, gone = step.metrics, step.version.forgotten
+        rows.append(
+            [
+                f"v{step.version.number} {label}",
+                f"{max((m[f'digit.{d}.prob'] for d in gone), default=np.nan):.4f}",
+                f"{min((m[f'digit.{d}.entropy'] for d in gone), default=np.nan):.4f}",
+                f"{m['retain.accuracy']:.4f}",
+                f"{m.get('base.retain.accuracy', m['retain.accuracy']):.4f}",
+                f"{m['retain.accuracy_min']:.4f}",
+                f"{m['retain.fid']:.2f}",
+            ]
+        )
+    header = ["step", "largest p", "least H", "retained", "base there", "worst", "FID"]
+    document = {
+        "steps": [
+            {
+                "version": s.version.uri,
+                "parent": s.version.tags.get(names.PARENT),
+                "forgotten": list(s.version.forgotten),
+                "metrics": {
+                    k: v for k, v in sorted(s.metrics.items()) if not k.startswith(("train.", "system/"))
+                },
+            }
+            for s in steps
+        ],
+        "forgetting_matrix": {m: json.loads(json.dumps(matrix(steps, m).tolist())) for m in MEASURES},
+    }
+    return Result(document, table(header, rows))
+
+
+def read_chain(client: MlflowClient, chain: list[Version]) -> list[Step]:
+    """A chain of registered generators with the metrics on their runs."""
+    return [Step(v, run_metrics(client, v.run_id)) for v in chain]
