@@ -148,9 +148,9 @@ def sample(
 @_json
 def promote(version: str, gates: Path | None, as_json: bool) -> Result:
     """Make VERSION the champion, if its recorded metrics pass every gate."""
-    from sa_mlops.stages import promote as stage
+    from sa_mlops.stages.promote import promote as judge_and_promote
 
-    return _show(stage.promote(version, gates), as_json)
+    return _show(judge_and_promote(version, gates), as_json)
 
 
 @group.command()
@@ -161,9 +161,9 @@ def promote(version: str, gates: Path | None, as_json: bool) -> Result:
 @_json
 def report(version: str, out: Path | None, as_json: bool) -> Result:
     """Write the evidence on VERSION (a number, an alias, or a parent run's id) as HTML and Markdown."""
-    from sa_mlops.stages import report as stage
+    from sa_mlops.stages.report import report as write
 
-    return _show(stage.report(version, out), as_json)
+    return _show(write(version, out), as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,7 +24,9 @@ class Generator(PythonModel):
         """Read the weights beside this file."""
         self.model = load_cvae(Path(context.artifacts["weights"]).parent)
 
-    def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> NDArray[np.float32]:
+    def predict(  # type: ignore[override]  # MLflow takes it without the context, which is not needed
+        self, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> NDArray[np.float32]:
         """Draw one image a row.
 
         Raises

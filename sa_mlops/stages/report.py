@@ -40,8 +40,8 @@ REFERENCE = (
 """Reported elsewhere under classifiers that were never calibrated off the digits: who, probability, entropy."""
 
 HOW_MEASURED = (
-    f"{SAMPLES} samples a class at the same latents for every model. Probability and entropy are the calibrated judge's; "
-    "intervals are 95 % bootstrap. FID, precision and recall are in that judge's penultimate layer (64 features), "
+    f"{SAMPLES} samples a class at the same latents for every model. Probability and entropy are the calibrated "
+    "judge's; intervals are 95 % bootstrap. FID, precision and recall are in that judge's penultimate layer (64 features), "
     "against the real test images of the retained classes (precision and recall on "
     f"{MANIFOLD_SAMPLES} images a side, 3 neighbours)."
 )
@@ -53,11 +53,15 @@ HOW_COMPARED = (
     "The first two came from classifiers never calibrated off the digits: they are context, not a scale."
 )
 LIMITS = (
-    "These numbers say what the model draws when it is asked for a class. They do not say that the class could not be "
-    "recovered by an attack on latents and conditions (`sa-mlops probe` measures that beside an oracle), nor by "
-    "training the weights further on images of the class.",
-    "FID from finite samples is biased upwards: compare it with the base's from equally many samples only. The judges "
-    "share the data set with the generator.",
+    (
+        "These numbers say what the model draws when it is asked for a class. They do not say that the class could not be "
+        "recovered by an attack on latents and conditions (`sa-mlops probe` measures that beside an oracle), nor by "
+        "training the weights further on images of the class."
+    ),
+    (
+        "FID from finite samples is biased upwards: compare it with the base's from equally many samples only. The judges "
+        "share the data set with the generator."
+    ),
 )
 
 STYLE = """
@@ -94,11 +98,8 @@ def report(word: str, out: Path | None) -> Result:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ParameterError("out", str(folder), f"a folder that can be written ({error.strerror})") from None
-    title = (
-        f"What {subjects[-1].uri} has forgotten"
-        if len(subjects) == 1
-        else f"{len(subjects)} versions of run {run_id}"
-    )
+    alone = len(subjects) == 1
+    title = f"What {subjects[0].uri} has forgotten" if alone else f"{len(subjects)} versions of run {run_id}"
     sections = [s for version in subjects for s in _sections(client, version, alone=alone)]
     page, text = folder / "report.html", folder / "report.md"
     page.write_text(to_html(title, sections), encoding="utf-8")
