@@ -1,0 +1,90 @@
+"""Device, seeds, denormals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from sa_mlops.core.runtime import DeviceError, make_generator, prepare, resolve_device
+
+CPU = torch.device("cpu")
+
+
+class TestDevice:
+    def test_the_cpu_is_always_there(self) -> None:
+        assert resolve_device("cpu") == CPU
+
+    @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="has one")
+    def test_auto_is_the_cpu_without_an_accelerator(self) -> None:
+        assert resolve_device("auto") == CPU
+
+    @pytest.mark.gpu
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+    @pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
+    def test_cuda_comes_first_where_there_is_one(self, name: str) -> None:
+        assert resolve_device(name) == torch.device("cuda:0")
+
+    @pytest.mark.parametrize("name", ["cuda:99", "tpu", "", "cuda:-1", "cpu:1"])
+    def test_a_device_that_is_not_there_is_refused(self, name: str) -> None:
+        with pytest.raises(DeviceError):
+            resolve_device(name)
+
+    def test_the_message_says_what_is_there(self) -> None:
+        with pytest.raises(DeviceError, match="cpu"):
+            resolve_device("cuda:99")
+
+
+class TestGenerator:
+    def draw(self, *purpose: object, seed: int = 0) -> list[float]:
+        return torch.rand(4, generator=make_generator(CPU, seed, *purpose)).tolist()
+
+    def test_seed_and_purpose_decide_the_stream(self) -> None:
+        assert self.draw("base", 8) == self.draw("base", 8)
+
+    def test_another_seed_is_another_stream(self) -> None:
+        assert self.draw("base", seed=1) != self.draw("base", seed=2)
+
+    @pytest.mark.parametrize(
+        ("a", "b"),
+        [(("base",), ("fim",)), (("base",), ()), (("a", "b"), ("ab",)), ((1,), ("1",)), ((1, 2), ((1, 2),))],
+        ids=["other name", "no purpose", "split names", "number and text", "nested"],
+    )
+    def test_no_two_purposes_share_a_stream(self, a: tuple[object, ...], b: tuple[object, ...]) -> None:
+        assert self.draw(*a) != self.draw(*b)
+
+    def test_a_seed_never_runs_into_the_purpose(self) -> None:
+        assert self.draw(23, seed=1) != self.draw(3, seed=12)
+
+    def test_torch_s_own_random_state_is_left_alone(self) -> None:
+        torch.manual_seed(0)
+        expected = torch.rand(1).item()
+        torch.manual_seed(0)
+        self.draw("base")
+        assert torch.rand(1).item() == expected
+
+    @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
+    def test_any_allowed_seed_will_do(self, seed: int) -> None:
+        assert len(self.draw("base", seed=seed)) == 4
+
+    def test_the_seed_can_start_torch_s_own_stream(self) -> None:
+        torch.manual_seed(make_generator(CPU, 0, "base").initial_seed())
+
+
+class TestPreparation:
+    @pytest.fixture(autouse=True)
+    def _put_back(self) -> Iterator[None]:
+        yield
+        torch.set_flush_denormal(False)
+
+    def test_denormals_are_flushed(self) -> None:
+        if not torch.set_flush_denormal(True):
+            pytest.skip("this CPU cannot")
+        torch.set_flush_denormal(False)
+        prepare(CPU)
+        assert (torch.tensor([1e-39]) * 0.5).item() == 0.0
+
+    def test_ordinary_numbers_are_untouched(self) -> None:
+        prepare(CPU)
+        assert (torch.tensor([1e-37]) * 1.0).item() == pytest.approx(1e-37)
