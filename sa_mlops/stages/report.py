@@ -41,8 +41,8 @@ REFERENCE = (
 
 HOW_MEASURED = (
     f"{SAMPLES} samples a class at the same latents for every model. Probability and entropy are the calibrated "
-    "judge's; intervals are 95 % bootstrap. FID, precision and recall are in that judge's penultimate layer (64 features), "
-    "against the real test images of the retained classes (precision and recall on "
+    "judge's; intervals are 95 % bootstrap. FID, precision and recall are in that judge's penultimate layer "
+    "(64 features), against the real test images of the retained classes (precision and recall on "
     f"{MANIFOLD_SAMPLES} images a side, 3 neighbours)."
 )
 HOW_CALIBRATED = (
@@ -52,17 +52,16 @@ HOW_CALIBRATED = (
 HOW_COMPARED = (
     "The first two came from classifiers never calibrated off the digits: they are context, not a scale."
 )
-LIMITS = (
-    (
-        "These numbers say what the model draws when it is asked for a class. They do not say that the class could not be "
-        "recovered by an attack on latents and conditions (`sa-mlops probe` measures that beside an oracle), nor by "
-        "training the weights further on images of the class."
-    ),
-    (
-        "FID from finite samples is biased upwards: compare it with the base's from equally many samples only. The judges "
-        "share the data set with the generator."
-    ),
+WHAT_IS_SHOWN = (
+    "These numbers say what the model draws when it is asked for a class. They do not say that the class could not "
+    "be recovered by an attack on latents and conditions (`sa-mlops probe` measures that beside an oracle), nor by "
+    "training the weights further on images of the class."
 )
+HOW_BIASED = (
+    "FID from finite samples is biased upwards: compare it with the base's from equally many samples only. "
+    "The judges share the data set with the generator."
+)
+LIMITS = (WHAT_IS_SHOWN, HOW_BIASED)
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
