@@ -42,6 +42,7 @@ lint: $(DEV) ## check style, types, import contracts and pinned versions
 	mypy
 	lint-imports --no-logo
 	python scripts/pins.py --check
+	python scripts/mlproject.py --check
 
 tui: $(RUNTIME) ## browse, launch and compare versions in the terminal
 	@sa-tui $(ARGS)
