@@ -6,7 +6,7 @@ Nothing heavy is imported here: `sa-mlops --help` and the TUI's first screen dep
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -94,9 +94,7 @@ class Parameter:
             return None
         try:
             value: Value = self.check(name, self._convert(word))
-        except ParameterError:
-            raise ParameterError(name, text, self.allowed) from None
-        except (ValueError, OverflowError):
+        except ValueError:
             raise ParameterError(name, text, self.allowed) from None
         return value
 
@@ -132,7 +130,7 @@ class Parameter:
             case "bool":
                 good = isinstance(value, bool)
             case "int":
-                good = isinstance(value, int) and not isinstance(value, bool) and self._within(value)
+                good = self._is_whole(value)
             case "float":
                 good = isinstance(value, int | float) and not isinstance(value, bool) and self._within(value)
             case "choice":
@@ -140,19 +138,30 @@ class Parameter:
             case "digits" | "numbers":
                 good = (
                     isinstance(value, tuple)
-                    and all(isinstance(item, int) and self._within(item) for item in value)
+                    and all(self._is_whole(item) for item in value)
                     and len(set(value)) == len(value)
                     and (bool(value) or self.empty)
                 )
             case "text":
-                good = isinstance(value, str) and bool(value or self.default == "") and value.isprintable()
+                # What `parse` would strip or take for "not set" could not be read back.
+                good = (
+                    isinstance(value, str)
+                    and bool(value or self.default == "")
+                    and value.isprintable()
+                    and value == value.strip()
+                    and not (value == AUTO and self.default is None)
+                )
         if not good:
             raise ParameterError(name, self.spell(value), self.allowed)
         return value
 
+    def _is_whole(self, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and self._within(value)
+
     def _within(self, number: float) -> bool:
         return (
-            math.isfinite(number)
+            abs(number)
+            <= sys.float_info.max  # neither NaN nor infinite, nor a whole number that no float can hold
             and (self.low is None or number >= self.low)
             and (self.above is None or number > self.above)
             and (self.high is None or number <= self.high)

@@ -1,0 +1,246 @@
+"""What a parameter accepts, how it is spelled, and what is said when a value is not allowed."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, dataclass
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from sa_mlops.parameters import AUTO, Kind, Parameter, ParameterError, Parameters, Value, param
+
+PATIENT = settings(deadline=None)
+"""A busy machine is no failure."""
+
+WHOLE = Parameter(help="", kind="int", low=0, high=9, default=1)
+SHARE = Parameter(help="", kind="float", above=0, high=1, default=0.5)
+OPEN = Parameter(help="", kind="float", low=0, default=None)
+FLAG = Parameter(help="", kind="bool", default=False)
+WORD = Parameter(help="", kind="choice", choices=("noise", "grey"), default="noise")
+DIGITS = Parameter(help="", kind="digits", low=0, high=9, empty=True, default=())
+SEEDS = Parameter(help="", kind="numbers", low=0, high=2**31 - 1, default=(0,))
+TEXT = Parameter(help="", kind="text", default="latest")
+MAYBE_TEXT = Parameter(help="", kind="text", default=None)
+EVERY = {
+    "int": WHOLE,
+    "float": SHARE,
+    "open float": OPEN,
+    "bool": FLAG,
+    "choice": WORD,
+    "digits": DIGITS,
+    "numbers": SEEDS,
+    "text": TEXT,
+    "text or auto": MAYBE_TEXT,
+}
+
+
+def values(parameter: Parameter) -> st.SearchStrategy[Value]:
+    """Anything of the parameter's kind, allowed or not."""
+    kinds: dict[Kind, st.SearchStrategy[Any]] = {
+        "int": st.integers(-2, 11),
+        "float": st.floats(0, 1) | st.floats(),
+        "bool": st.booleans(),
+        "choice": st.sampled_from(["noise", "grey", "other"]),
+        "digits": st.lists(st.integers(0, 10), max_size=11, unique=True).map(tuple),
+        "numbers": st.lists(st.integers(0, 2**31), max_size=12, unique=True).map(tuple),
+        "text": st.text() | st.sampled_from([AUTO, "", " padded "]),
+    }
+    return kinds[parameter.kind] | (st.none() if parameter.default is None else st.nothing())
+
+
+@pytest.mark.parametrize("name", EVERY)
+@PATIENT
+@given(data=st.data())
+def test_what_is_allowed_reads_back_from_its_spelling(name: str, data: st.DataObject) -> None:
+    parameter = EVERY[name]
+    value = data.draw(values(parameter))
+    try:
+        parameter.check("x", value)
+    except ParameterError:
+        assume(False)
+    assert parameter.parse("x", parameter.spell(value)) == value
+
+
+@pytest.mark.parametrize("name", EVERY)
+@PATIENT
+@given(
+    text=st.text()
+    | st.sampled_from(["1e999", "nan", "-inf", "9" * 5000, "1,,2", ",", "0x10", "\x00", "[red]"])
+)
+def test_hostile_text_is_read_or_refused_in_one_line(name: str, text: str) -> None:
+    try:
+        EVERY[name].parse("some_name", text)
+    except ParameterError as error:
+        message = str(error)
+        assert message.startswith("--some-name: ")
+        assert len(message.splitlines()) == 1
+        assert message.isprintable()
+        assert len(message) < 300
+
+
+@pytest.mark.parametrize("name", EVERY)
+@PATIENT
+@given(text=st.text())
+def test_whatever_is_read_is_allowed(name: str, text: str) -> None:
+    try:
+        value = EVERY[name].parse("x", text)
+    except ParameterError:
+        return
+    assert EVERY[name].check("x", value) == value
+
+
+class TestRanges:
+    @pytest.mark.parametrize("text", ["0", "9", " 4 "])
+    def test_bounds_are_inclusive(self, text: str) -> None:
+        assert WHOLE.parse("digit", text) == int(text)
+
+    @pytest.mark.parametrize("text", ["-1", "10", "1.0", "", "one", "true", "99999999999999999999", "1e3"])
+    def test_a_whole_number_out_of_range_is_refused(self, text: str) -> None:
+        with pytest.raises(ParameterError):
+            WHOLE.parse("digit", text)
+
+    @pytest.mark.parametrize("text", ["0", "-0.1", "1.0001", "nan", "inf", "-inf", "1e999", "half"])
+    def test_a_number_out_of_range_is_refused(self, text: str) -> None:
+        with pytest.raises(ParameterError):
+            SHARE.parse("share", text)
+
+    @pytest.mark.parametrize(("text", "value"), [("1", 1.0), ("1e-12", 1e-12), (".5", 0.5)])
+    def test_a_number_in_range_is_read(self, text: str, value: float) -> None:
+        assert SHARE.parse("share", text) == value
+
+    @pytest.mark.parametrize("text", ["1,10", "1,1", "1,,2", "1;2", "-1", "1,", "a"])
+    def test_a_list_with_a_bad_item_is_refused(self, text: str) -> None:
+        with pytest.raises(ParameterError):
+            DIGITS.parse("digits", text)
+
+    def test_a_list_keeps_its_order(self) -> None:
+        assert DIGITS.parse("digits", "3, 1,2") == (3, 1, 2)
+
+    def test_a_list_may_be_empty_where_that_is_said(self) -> None:
+        assert DIGITS.parse("digits", "") == ()
+
+    def test_a_list_may_not_be_empty_elsewhere(self) -> None:
+        with pytest.raises(ParameterError):
+            SEEDS.parse("seeds", "")
+
+    @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("TRUE", True)])
+    def test_a_flag_is_read_in_any_case(self, text: str, value: bool) -> None:
+        assert FLAG.parse("fresh", text) is value
+
+    @pytest.mark.parametrize("text", ["1", "yes", "", "t", "none"])
+    def test_a_flag_has_no_other_words(self, text: str) -> None:
+        with pytest.raises(ParameterError):
+            FLAG.parse("fresh", text)
+
+    def test_a_word_that_is_no_choice_is_refused(self) -> None:
+        with pytest.raises(ParameterError):
+            WORD.parse("surrogate", "Noise")
+
+    @pytest.mark.parametrize("text", ["", "a\nb", "a\x00b", "\x1b[31m"])
+    def test_text_that_cannot_be_printed_is_refused(self, text: str) -> None:
+        with pytest.raises(ParameterError):
+            TEXT.parse("version", text)
+
+
+class TestWrongTypes:
+    @pytest.mark.parametrize(
+        ("parameter", "value"),
+        [
+            (WHOLE, True),
+            (WHOLE, 1.0),
+            (WHOLE, "1"),
+            (WHOLE, None),
+            (WHOLE, 10**400),
+            (OPEN, 10**400),
+            (SHARE, True),
+            (FLAG, 1),
+            (DIGITS, [1]),
+            (DIGITS, (True,)),
+            (DIGITS, (1.0,)),
+            (DIGITS, "1"),
+            (TEXT, 1),
+            (WORD, None),
+        ],
+    )
+    def test_a_value_of_another_type_is_refused(self, parameter: Parameter, value: object) -> None:
+        with pytest.raises(ParameterError):
+            parameter.check("x", value)
+
+
+class TestAuto:
+    def test_auto_means_not_set_where_the_recipe_decides(self) -> None:
+        assert OPEN.parse("ewc_lambda", "auto") is None
+
+    def test_auto_is_no_number_where_there_is_a_default(self) -> None:
+        with pytest.raises(ParameterError):
+            WHOLE.parse("digit", "auto")
+
+    def test_not_set_is_spelled_auto(self) -> None:
+        assert OPEN.spell(None) == "auto"
+
+
+class TestMessages:
+    def message(self, parameter: Parameter, text: str) -> str:
+        with pytest.raises(ParameterError) as caught:
+            parameter.parse("batch_size", text)
+        return str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("parameter", "text", "allowed"),
+        [
+            (WHOLE, "11", "a whole number from 0 to 9"),
+            (SHARE, "2", "a number above 0 and at most 1"),
+            (OPEN, "-1", "a number of 0 or more, or auto"),
+            (FLAG, "2", "true or false"),
+            (WORD, "blue", "one of noise, grey"),
+            (DIGITS, "11", "different digits from 0 to 9 separated by commas, or nothing"),
+            (SEEDS, "x", "different whole numbers from 0 to 2147483647 separated by commas"),
+            (MAYBE_TEXT, "", "text, or auto"),
+        ],
+    )
+    def test_it_says_what_is_allowed(self, parameter: Parameter, text: str, allowed: str) -> None:
+        assert self.message(parameter, text) == f"--batch-size: {text!r} is not allowed; give {allowed}"
+
+    def test_a_long_value_is_cut(self) -> None:
+        assert "x..." in self.message(WHOLE, "x" * 10_000)
+
+    def test_control_characters_are_escaped(self) -> None:
+        assert r"\x1b[31m\n" in self.message(WHOLE, "\x1b[31m\nred")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Parameters):
+    """Two parameters."""
+
+    digit: int = param(WHOLE)
+    weight: float | None = param(OPEN)
+
+
+class TestConfig:
+    def test_fields_have_their_parameter_s_default(self) -> None:
+        assert Config() == Config(digit=1, weight=None)
+
+    def test_a_value_that_is_not_allowed_cannot_be_made(self) -> None:
+        with pytest.raises(ParameterError, match=r"--digit: '11' is not allowed"):
+            Config(digit=11)
+
+    def test_a_whole_number_given_for_a_number_becomes_one(self) -> None:
+        assert repr(Config(weight=2).weight) == "2.0"
+
+    def test_it_cannot_be_changed(self) -> None:
+        with pytest.raises(FrozenInstanceError):
+            Config().digit = 2  # type: ignore[misc]
+
+    def test_an_unknown_name_is_refused(self) -> None:
+        with pytest.raises(TypeError):
+            Config(digits=1)  # type: ignore[call-arg]
+
+    def test_parameters_come_in_the_order_of_the_fields(self) -> None:
+        assert list(Config.parameters()) == ["digit", "weight"]
+
+    def test_its_spelling_reads_back(self) -> None:
+        config = Config(digit=3, weight=1e-7)
+        read = {name: Config.parameters()[name].parse(name, text) for name, text in config.spelled().items()}
+        assert Config(**read) == config  # type: ignore[arg-type]

@@ -1,0 +1,140 @@
+"""The fingerprint: equal for equal settings, different when anything that decides a result differs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+
+from sa_mlops import settings as s
+
+OPTIMISATION = s.Optimisation(steps=300, lr=3e-3, batch_size=256, schedule="one_cycle")
+FORGET = s.ForgetSettings(
+    forget=(1,),
+    earlier=(0,),
+    optimisation=OPTIMISATION,
+    ewc_lambda=10.0,
+    replay_ratio=1.0,
+    decoder_terms=True,
+    surrogate="noise",
+    surrogate_md5=None,
+    update="standard",
+    reteach=0.25,
+    harden=s.HARDEN,
+)
+EXAMPLES: dict[str, Any] = {
+    "judge": s.JUDGES["calibrated"],
+    "base": s.BaseSettings(z_dim=8, labels=tuple(range(10)), optimisation=OPTIMISATION),
+    "fim": s.FisherSettings(samples=50_000, labels=(0, 2)),
+    "forget": FORGET,
+}
+
+
+def another(value: Any) -> Any:
+    """A value that differs from `value`."""
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case str():
+            return value + "x"
+        case tuple():
+            return (*value, 9)
+        case None:
+            return "x"
+    raise TypeError(value)
+
+
+def variants(settings: Any) -> Iterator[tuple[str, Any]]:
+    """Name of a field, and the settings with that field alone changed; nested settings field by field."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            for name, inner in variants(value):
+                yield f"{field.name}.{name}", dataclasses.replace(settings, **{field.name: inner})
+        else:
+            yield field.name, dataclasses.replace(settings, **{field.name: another(value)})
+
+
+CHANGED = [(stage, name, changed) for stage, x in EXAMPLES.items() for name, changed in variants(x)]
+
+
+class TestFingerprint:
+    @pytest.mark.parametrize(("stage", "name", "changed"), CHANGED, ids=[f"{s}-{n}" for s, n, _ in CHANGED])
+    def test_it_changes_with_each_field(self, stage: str, name: str, changed: Any) -> None:
+        assert s.fingerprint(stage, changed) != s.fingerprint(stage, EXAMPLES[stage])
+
+    def test_no_two_changes_share_one(self) -> None:
+        prints = [s.fingerprint(stage, changed) for stage, _, changed in CHANGED]
+        assert len(set(prints)) == len(prints)
+
+    def test_hardening_or_not_matters(self) -> None:
+        assert s.fingerprint("forget", FORGET) != s.fingerprint(
+            "forget", dataclasses.replace(FORGET, harden=None)
+        )
+
+    @pytest.mark.parametrize("stage", EXAMPLES)
+    def test_equal_settings_have_one(self, stage: str) -> None:
+        assert s.fingerprint(stage, dataclasses.replace(EXAMPLES[stage])) == s.fingerprint(
+            stage, EXAMPLES[stage]
+        )
+
+    @pytest.mark.parametrize("stage", EXAMPLES)
+    def test_it_changes_with_the_code_s_revision(self, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = s.fingerprint(stage, EXAMPLES[stage])
+        monkeypatch.setitem(s.REVISION, stage, s.REVISION[stage] + 1)
+        assert s.fingerprint(stage, EXAMPLES[stage]) != before
+
+    def test_it_changes_with_the_stage(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(s.REVISION, "fim", s.REVISION["base"])
+        assert s.fingerprint("base", EXAMPLES["base"]) != s.fingerprint("fim", EXAMPLES["base"])
+
+    def test_it_is_twelve_hex_digits(self) -> None:
+        text = s.fingerprint("base", EXAMPLES["base"])
+        assert len(text) == 12
+        assert int(text, 16) >= 0
+
+    @pytest.mark.parametrize("stage", EXAMPLES)
+    def test_settings_are_plain_json(self, stage: str) -> None:
+        plain = s.jsonable(EXAMPLES[stage])
+        assert json.loads(json.dumps(plain)) == plain
+
+
+class TestRetained:
+    def test_neither_forgotten_nor_earlier_classes_are_retained(self) -> None:
+        settings = dataclasses.replace(FORGET, forget=(3, 8), earlier=(0, 5))
+        assert settings.retained == (1, 2, 4, 6, 7, 9)
+
+    def test_every_other_class_is(self) -> None:
+        assert dataclasses.replace(FORGET, forget=(9,), earlier=()).retained == tuple(range(9))
+
+
+class TestRecipes:
+    @pytest.mark.parametrize("table", [s.BASE_OPTIMISATION, s.FORGET_OPTIMISATION, s.EWC_LAMBDA])
+    def test_every_recipe_is_in_every_table(self, table: dict[str, Any]) -> None:
+        assert set(table) == set(get_args(s.Recipe))
+
+    def test_no_two_judges_learn_from_one_seed(self) -> None:
+        offsets = [judge.seed_offset for judge in s.JUDGES.values()]
+        assert len(set(offsets)) == len(offsets)
+
+    def test_no_two_judges_have_one_architecture(self) -> None:
+        nets = [judge.architecture for judge in s.JUDGES.values()]
+        assert len(set(nets)) == len(nets)
+
+    def test_the_paper_s_numbers_are_the_paper_s(self) -> None:
+        assert s.FORGET_OPTIMISATION["paper"] == s.Optimisation(
+            steps=10_000, lr=1e-4, batch_size=256, schedule="constant"
+        )
+        assert s.BASE_OPTIMISATION["paper"] == s.Optimisation(
+            steps=100_000, lr=1e-4, batch_size=256, schedule="constant"
+        )
+        assert s.EWC_LAMBDA["paper"] == 100.0
+
+    def test_settings_cannot_be_changed(self) -> None:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            FORGET.forget = (2,)  # type: ignore[misc]
