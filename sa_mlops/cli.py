@@ -49,7 +49,7 @@ def entry_command(entry: EntryPoint) -> click.Command:
     def callback(as_json: bool, **texts: str) -> Result:
         values: dict[str, Any] = {name: definitions[name].parse(name, text) for name, text in texts.items()}
         config = entry.config(**values)
-        stage = importlib.import_module(f"sa_mlops.stages.{entry.name}")
+        stage = importlib.import_module(entry.module)
         result: Result = stage.run(config)
         return _show(result, as_json)
 

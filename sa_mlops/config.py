@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sa_mlops import settings as s
 from sa_mlops.parameters import Parameter, ParameterError, Parameters, param
@@ -234,7 +238,35 @@ class ForgetConfig(
 ):
     """`forget`."""
 
-    def settings(
+    settings: str = param(
+        Parameter(
+            help="JSON file with values of the other parameters, as `tune` writes it; "
+            "what is given beside it and is not the default wins",
+            kind="text",
+            default="",
+        )
+    )
+
+    def __post_init__(self) -> None:
+        if self.settings:
+            for name, value in self._read(Path(self.settings)).items():
+                if getattr(self, name) == self.parameters()[name].default:
+                    object.__setattr__(self, name, value)
+        super().__post_init__()
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        """Values by name from a settings file: only of parameters that say how to forget."""
+        known = {k for k, p in self.parameters().items() if p.group == "how"} - {"settings"}
+        allowed = f"a JSON file with values for any of {', '.join(sorted(known))}"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            raise ParameterError("settings", self.settings, allowed) from None
+        if not isinstance(values, dict) or not values.keys() <= known:
+            raise ParameterError("settings", self.settings, allowed)
+        return values
+
+    def resolved(
         self, earlier: tuple[int, ...], surrogate_md5: str | None, fisher_source: str = "recomputed"
     ) -> s.ForgetSettings:
         """The resolved settings of a step from a generator that has forgotten `earlier`."""
@@ -327,13 +359,170 @@ class EvaluateConfig(RecipeConfig, VersionConfig):
     harden: bool = param(Parameter(help="all_digits with the hardened recipe", kind="bool", default=False))
 
 
+SEARCHABLE = ("ewc_lambda", "replay_ratio", "steps", "lr", "surrogate", "update")
+"""Parameters of `forget` that `tune` can search over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig(RecipeConfig, FisherConfig):
+    """`tune`."""
+
+    digits: tuple[int, ...] = param(
+        Parameter(
+            help="classes that a trial forgets, each on its own from the base; an easy and a hard one",
+            kind="digits",
+            low=0,
+            high=9,
+            default=(1, 8),
+            group="what",
+        )
+    )
+    seeds: tuple[int, ...] = param(
+        Parameter(
+            help="seeds of forgetting that a trial averages over, all from the base of `seed`",
+            kind="numbers",
+            low=0,
+            high=2**31 - 1,
+            default=(0,),
+            group="what",
+        )
+    )
+    trials: int = param(
+        Parameter(
+            help="finished trials that the study is to have in the end",
+            kind="int",
+            low=1,
+            high=100_000,
+            default=60,
+            group="what",
+        )
+    )
+    sampler: str = param(
+        Parameter(
+            help="how the next trial is chosen: tree-structured Parzen estimator, NSGA-II or at random",
+            kind="choice",
+            choices=("tpe", "nsga2", "random"),
+            default="tpe",
+        )
+    )
+    space: str = param(
+        Parameter(
+            help=f"parameters to search over, comma-separated, of {', '.join(SEARCHABLE)}",
+            kind="text",
+            default="ewc_lambda,replay_ratio,steps,lr",
+        )
+    )
+    steps: tuple[int, ...] = param(
+        Parameter(
+            help="fewest and most training steps of a trial; with one number, or without steps in the space, "
+            "every trial has the largest",
+            kind="numbers",
+            low=1,
+            high=10_000_000,
+            default=(30, 150),
+        )
+    )
+    seconds: bool = param(
+        Parameter(help="minimise the seconds of forgetting as a third objective", kind="bool", default=False)
+    )
+    harden: bool = param(
+        Parameter(
+            help="every trial is hardened, and its gap counts what a gradient attack still finds",
+            kind="bool",
+            default=False,
+        )
+    )
+    samples: int = param(
+        Parameter(
+            help="samples a class behind a trial's scores", kind="int", low=10, high=100_000, default=500
+        )
+    )
+    final_seeds: int = param(
+        Parameter(
+            help="fresh seeds under which the chosen settings meet the default and the paper's; 0: no final choice",
+            kind="int",
+            low=0,
+            high=100,
+            default=2,
+            group="what",
+        )
+    )
+    study: str | None = param(
+        Parameter(
+            help="name of the study; a known one goes on. auto names it after what it searches",
+            kind="text",
+            default=None,
+            group="where",
+        )
+    )
+    storage: str | None = param(
+        Parameter(
+            help="where the study lives: a file NAME.journal for the processes of one machine, or "
+            "postgresql://USER@HOST/DATABASE for any number of machines (password in PGPASSWORD or ~/.pgpass); "
+            "auto is a journal beside the tracking store",
+            kind="text",
+            default=None,
+            group="where",
+        )
+    )
+    workers: int = param(
+        Parameter(
+            help="processes on this machine that run trials",
+            kind="int",
+            low=1,
+            high=256,
+            default=1,
+            group="where",
+        )
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        words = self.space.split(",")
+        if len(set(words)) < len(words) or not set(words) <= set(SEARCHABLE):
+            raise ParameterError("space", self.space, f"different words of {', '.join(SEARCHABLE)}")
+        if len(self.steps) > 2:
+            raise ParameterError("steps", ",".join(map(str, self.steps)), "one or two whole numbers")
+        if self.study is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.study):
+            raise ParameterError(
+                "study", self.study, "up to 64 letters, digits, dots, dashes and underscores"
+            )
+        if self.storage is not None:
+            # Parameters are logged, and a password must not be.
+            if re.match(r"[^/]*://[^/@]*:[^/]*@", self.storage):
+                raise ParameterError("storage", "a URL with a password", "it in PGPASSWORD or ~/.pgpass")
+            if not self.storage.startswith("postgresql") and not self.storage.endswith(".journal"):
+                raise ParameterError(
+                    "storage", self.storage, "auto, NAME.journal or postgresql://USER@HOST/DATABASE"
+                )
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """The parameters to search over, in the order of `SEARCHABLE`."""
+        return tuple(name for name in SEARCHABLE if name in self.space.split(","))
+
+    def trial(self, digit: int, seed: int, values: Mapping[str, Any]) -> ForgetConfig:
+        """What `forget` is told to do for one digit and seed of a trial with these values."""
+        shared = {
+            "dataset": self.dataset, "device": self.device, "recipe": self.recipe, "z_dim": self.z_dim,
+            "fisher_samples": self.fisher_samples, "harden": self.harden, "steps": max(self.steps),
+        }  # fmt: skip
+        return ForgetConfig(**(shared | {"digit": digit, "seed": seed} | dict(values)))
+
+
 @dataclass(frozen=True, slots=True)
 class EntryPoint:
-    """One entry point: its module is `sa_mlops.stages.<name>`, which has `run(config)`."""
+    """One entry point: its module is `<package>.<name>`, which has `run(config)`."""
 
     name: str
     config: type[RunConfig]
     help: str
+    package: str = "sa_mlops.stages"
+
+    @property
+    def module(self) -> str:
+        """Name of the module."""
+        return f"{self.package}.{self.name}"
 
 
 ENTRY_POINTS: dict[str, EntryPoint] = {
@@ -351,6 +540,12 @@ ENTRY_POINTS: dict[str, EntryPoint] = {
         ),
         EntryPoint(
             "evaluate", EvaluateConfig, "measure a registered generator, or all ten digits over several seeds"
+        ),
+        EntryPoint(
+            "tune",
+            TuneConfig,
+            "search for settings that forget more and harm less, and promote the best",
+            package="sa_mlops.tuning",
         ),
     )
 }

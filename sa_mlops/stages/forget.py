@@ -195,7 +195,7 @@ def obtain_from(
             dataset=config.dataset, seed=config.seed, recipe=config.recipe, z_dim=config.z_dim
         )
         start = base.obtain(ctx, recipe.settings())
-    settings = config.settings(start.forgotten, md5)
+    settings = config.resolved(start.forgotten, md5)
     labels = fim.retained_labels(start)
     fisher = fim.obtain(ctx, start, FisherSettings(samples=config.fisher_samples, labels=labels))
     return obtain(ctx, start, settings, fisher, surrogate)

@@ -55,7 +55,7 @@ def run(config: SequentialConfig) -> Result:
         for number, digit in enumerate(config.digits, start=1):
             say(f"step {number} of {len(config.digits)}: forget {digit}")
             before = steps[-1].version
-            settings = config.step(digit).settings(before.forgotten, md5, config.fisher_source)
+            settings = config.step(digit).resolved(before.forgotten, md5, config.fisher_source)
             fisher = fisher_of(ctx, config, steps)
             after = forget.obtain(ctx, before, settings, fisher, surrogate)
             steps.append(Step(after, evaluate.ensure(ctx, after)))
