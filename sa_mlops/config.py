@@ -503,7 +503,7 @@ class TuneConfig(RecipeConfig, FisherConfig):
 
     def trial(self, digit: int, seed: int, values: Mapping[str, Any]) -> ForgetConfig:
         """What `forget` is told to do for one digit and seed of a trial with these values."""
-        shared = {
+        shared: dict[str, Any] = {
             "dataset": self.dataset, "device": self.device, "recipe": self.recipe, "z_dim": self.z_dim,
             "fisher_samples": self.fisher_samples, "harden": self.harden, "steps": max(self.steps),
         }  # fmt: skip
