@@ -62,7 +62,7 @@ def loss_terms(panels: Sequence[Panel], *, title: str, unit: str = "nats", theme
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
     figure = new_figure(WIDTH, 0.7 + 2.1 * rows, title, theme)
-    grid = figure.subplots(rows, columns, squeeze=False).flat
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, panel in zip(grid, panels, strict=False):
         draw(axes, panel.curves)
         axes.set_title(panel.term, loc="left")
@@ -70,7 +70,7 @@ def loss_terms(panels: Sequence[Panel], *, title: str, unit: str = "nats", theme
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
         dress(axes, theme)
-    for axes in list(grid)[len(panels) :]:
+    for axes in grid[len(panels) :]:
         axes.set_visible(False)
     legend(figure.axes[0], theme)
     return figure

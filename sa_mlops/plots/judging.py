@@ -69,7 +69,7 @@ def control_answers(
     names : name of each control: grey, noise, and so on.
     """
     logs = np.log(np.clip(probabilities, 1e-12, 1))
-    entropies = -(probabilities * logs).sum(axis=1)
+    entropies = (probabilities * -logs).sum(axis=1)
     found = f"No class above {probabilities.max():.2f}, entropy {entropies.min():.2f} nats or more (uniform: 2.30)"
     columns = min(len(names), 4)
     rows = -(-len(names) // columns)

@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -65,8 +65,8 @@ DARK = Theme("dark", paper="#0d1117", ink="#e6edf3", faint="#4a525c", accent="#f
 def new_figure(width: float, height: float, title: str, theme: Theme) -> Figure:
     """An empty figure (inches) under a title that wraps to its width."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=theme.paper, layout="constrained")
-    # A letter of a proportional font is about half as wide as it is high.
-    columns = int(width * 72 / (0.53 * TITLE))
+    # A bold letter is a little more than half as wide as it is high.
+    columns = int(width * 72 / (0.58 * TITLE))
     text = "\n".join(textwrap.wrap(title, columns))
     figure.suptitle(
         text, x=0.01, ha="left", fontsize=TITLE, color=theme.ink, fontweight="bold", parse_math=False
@@ -117,12 +117,11 @@ def series() -> Iterator[tuple[str, object]]:
     return zip(cycle(SERIES_COLOURS), cycle(SERIES_DASHES), strict=True)
 
 
-def heat(theme: Theme) -> LinearSegmentedColormap:
+def heat(theme: Theme) -> Colormap:
     """From the background to a strong blue: low values recede in either theme."""
     end = "#0b4f9e" if theme is LIGHT else "#79c0ff"
     colours = LinearSegmentedColormap.from_list(f"heat-{theme.name}", [theme.paper, end])
-    colours.set_bad(theme.paper)
-    return colours
+    return colours.with_extremes(bad=theme.paper)
 
 
 def text_on(colour: tuple[float, float, float, float]) -> str:

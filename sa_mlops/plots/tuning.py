@@ -46,13 +46,16 @@ def pareto_front(
     figure = new_figure(WIDTH, 3.6, title or found, theme)
     axes = figure.add_subplot()
     allowed = np.ones(len(gap), dtype=bool) if feasible is None else feasible
-    axes.scatter(
-        gap[~allowed], retention[~allowed], s=22, c=theme.faint, marker="x", label="breaks the constraint"
-    )
-    rest = allowed & ~on_front
-    axes.scatter(
-        gap[rest], retention[rest], s=16, c=SERIES_COLOURS[5], alpha=0.7, linewidths=0, label="trial"
-    )
+    broken, rest = ~allowed, allowed & ~on_front
+    # An empty scatter would still have its line in the legend.
+    if broken.any():
+        axes.scatter(
+            gap[broken], retention[broken], s=22, c=theme.faint, marker="x", label="breaks the constraint"
+        )
+    if rest.any():
+        axes.scatter(
+            gap[rest], retention[rest], s=16, c=SERIES_COLOURS[5], alpha=0.7, linewidths=0, label="trial"
+        )
     order = np.flatnonzero(on_front)[np.argsort(gap[on_front])]
     axes.plot(
         gap[order],

@@ -1,0 +1,127 @@
+"""One look: colours that can be told apart, titles that wrap, equal bytes for equal figures."""
+
+from __future__ import annotations
+
+import io
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib import colors
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from sa_mlops.plots.style import (
+    CLASS_COLOURS,
+    CLASS_MARKERS,
+    DARK,
+    LIGHT,
+    SERIES_COLOURS,
+    SERIES_DASHES,
+    Theme,
+    dress,
+    heat,
+    legend,
+    new_figure,
+    series,
+    text_on,
+    to_png,
+    to_svg,
+)
+
+
+def luminance(colour: str) -> float:
+    channels = np.array(colors.to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(a: str, b: str) -> float:
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def example(theme: Theme = LIGHT) -> Figure:
+    figure = new_figure(4, 3, "An example", theme)
+    axes = dress(figure.add_subplot(), theme)
+    axes.plot([0, 1], [0, 1], label="line")
+    legend(axes, theme)
+    return figure
+
+
+class TestColours:
+    def test_every_class_has_its_own_colour(self) -> None:
+        assert len(set(CLASS_COLOURS)) == 10
+
+    def test_every_class_has_its_own_marker(self) -> None:
+        assert len(set(CLASS_MARKERS)) == 10
+
+    def test_no_two_class_colours_are_alike(self) -> None:
+        rgb = [np.array(colors.to_rgb(c)) for c in CLASS_COLOURS]
+        assert min(float(np.linalg.norm(a - b)) for a, b in itertools.combinations(rgb, 2)) > 0.15
+
+    @pytest.mark.parametrize("colour", CLASS_COLOURS)
+    def test_a_class_colour_stands_out_from_either_background(self, theme: Theme, colour: str) -> None:
+        assert contrast(colour, theme.paper) > 1.5
+
+    def test_text_is_easy_to_read(self, theme: Theme) -> None:
+        assert contrast(theme.ink, theme.paper) > 7
+
+    def test_the_accent_is_readable_as_text(self, theme: Theme) -> None:
+        assert contrast(theme.accent, theme.paper) > 4.5
+
+    def test_series_differ_by_colour_and_by_dash(self) -> None:
+        first = list(itertools.islice(series(), len(SERIES_COLOURS)))
+        assert len({c for c, _ in first}) == len({str(d) for _, d in first}) == len(SERIES_DASHES)
+
+    def test_series_never_end(self) -> None:
+        assert len(list(itertools.islice(series(), 100))) == 100
+
+    @pytest.mark.parametrize(
+        ("colour", "text"), [("#ffffff", "#000000"), ("#000000", "#ffffff"), ("#0b4f9e", "#ffffff")]
+    )
+    def test_text_on_a_cell_takes_the_stronger_contrast(self, colour: str, text: str) -> None:
+        assert text_on(colors.to_rgba(colour)) == text
+
+    def test_low_values_recede_into_the_background(self, theme: Theme) -> None:
+        assert colors.to_hex(heat(theme)(0.0)) == theme.paper
+
+
+class TestFigure:
+    def test_a_long_title_stays_inside_the_figure(self) -> None:
+        figure = new_figure(7, 3, "the forgotten class is grey " * 8, LIGHT)
+        figure.add_subplot()
+        figure.draw_without_rendering()
+        assert figure._suptitle is not None
+        assert figure._suptitle.get_window_extent().x1 <= figure.bbox.x1
+
+    def test_dollars_in_a_title_are_text(self) -> None:
+        figure = new_figure(7, 3, "run $\\frac{1$ of $x", LIGHT)
+        assert to_png(figure, dpi=40)
+
+    def test_the_paper_is_the_theme_s(self, theme: Theme) -> None:
+        picture = Image.open(io.BytesIO(to_png(example(theme), dpi=40))).convert("RGB")
+        assert colors.to_hex(np.array(picture.getpixel((1, picture.height - 2))) / 255) == theme.paper
+
+    def test_a_legend_without_labels_is_not_drawn(self) -> None:
+        axes: Axes = new_figure(4, 3, "", LIGHT).add_subplot()
+        legend(axes, LIGHT)
+        assert axes.get_legend() is None
+
+    def test_themes_differ(self) -> None:
+        assert to_png(example(LIGHT), dpi=40) != to_png(example(DARK), dpi=40)
+
+
+class TestFiles:
+    def test_equal_figures_give_equal_png(self) -> None:
+        assert to_png(example(), dpi=40) == to_png(example(), dpi=40)
+
+    def test_equal_figures_give_equal_svg(self) -> None:
+        assert to_svg(example()) == to_svg(example())
+
+    def test_svg_brings_its_letters_along(self) -> None:
+        assert "<text" not in to_svg(example())
+
+    def test_png_has_the_figure_s_size(self) -> None:
+        assert Image.open(io.BytesIO(to_png(example(), dpi=50))).size == (200, 150)
