@@ -1,0 +1,219 @@
+"""Hardening: after amnesia, forget wherever an attack still finds the class, not only where its own label leads.
+
+A pool of attacks, each a latent and a condition, is moved towards the class before each step. Half of them climb a
+training classifier's probability of the class, half pull the decoded image towards a class image of the generator
+that still knew it. Wherever the classifier then sees the class, the decoder's target is grey. That is adversarial
+training (Madry et al., 2018) in latent and condition space, with attacks kept alive between steps (as in Shafahi et
+al., 2019).
+
+What is retained is held by distillation: at latents around the prior and retained labels, the decoder's means stay
+those of the generator that amnesia started from. Squared error on means does it, not another ELBO on replayed images,
+which would train a VAE on its own output and blur it a little more each step. Replay would teach again what the
+attacks unlearn wherever a retained class looks like the forgotten one (some thin 7s are 1s), so those are left out.
+
+Only the decoder is trained: an attacker with the generator's encoder gains nothing that the search over z lacks.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sa_mlops.core.amnesia import draw
+from sa_mlops.core.elbo import pixel_cross_entropy
+from sa_mlops.core.training import Report, check_finite, make_optimiser, silent
+from sa_mlops.models.cvae import CVAE, one_hot
+from sa_mlops.models.judge import Judge
+from sa_mlops.settings import CLASSES, HardenSettings
+
+CONDITION_SPREAD = 6.0
+"""Attacks start from conditions softmax(N(0, s^2)), s uniform up to this: from even mixtures to a label."""
+
+
+class AttackPool:
+    """Attacks on a generator in training, half of them against the trainer, half after images.
+
+    Attributes
+    ----------
+    z, logits : (pool, z_dim), (pool, 10), where the attacks are; the condition is the logits' softmax.
+    targets : (pool,) int64, the class that each is after.
+    found : (pool,) bool, whether the trainer has seen the class at an attack since it was drawn.
+    wanted : (pool / 2, 784), images of the class that the second half tries to reproduce.
+
+    Parameters
+    ----------
+    start : the generator that knew the classes.
+    trainer : the classifier that the attacks climb, in evaluation mode: neither the judge that measures nor an
+        attacker that probes afterwards.
+    classes : the forgotten ones.
+    generator : source of every draw, on the device that trains.
+
+    Raises
+    ------
+    ValueError : without a class.
+    """
+
+    def __init__(
+        self,
+        start: CVAE,
+        trainer: Judge,
+        settings: HardenSettings,
+        classes: tuple[int, ...],
+        generator: torch.Generator,
+    ) -> None:
+        if not classes:
+            raise ValueError("hardening needs a forgotten class")
+        self.start, self.trainer, self.settings = start, trainer, settings
+        self.classes, self.generator = classes, generator
+        self.climbers = settings.pool - settings.pool // 2
+        self.z, self.logits, self.targets, self.rate, self.wanted = self._drawn()
+        self.found = torch.zeros(settings.pool, dtype=torch.bool, device=generator.device)
+
+    def find(self, model: CVAE) -> tuple[Tensor, Tensor]:
+        """Move every attack and look at it: pixel logits (pool, 784), with a graph, and `found`.
+
+        An attack once found stays so: pulled to grey only until the trainer lets go of it, an image would still be
+        the class to a better classifier.
+        """
+        self._renew()
+        for _ in range(self.settings.inner_steps):
+            self._advance(model)
+        pixels = model.decode(self.z, self.logits.softmax(dim=1))
+        with torch.no_grad():
+            seen = log_prob(self.trainer, torch.sigmoid(pixels), self.targets).exp() > self.settings.threshold
+        self.found = self.found | seen
+        return pixels, self.found
+
+    def _advance(self, model: CVAE) -> None:
+        """One signed gradient step of every attack, at its own rate."""
+        z, logits = self.z.requires_grad_(True), self.logits.requires_grad_(True)
+        images = torch.sigmoid(model.decode(z, logits.softmax(dim=1)))
+        climbing, matching = images.split([self.climbers, len(images) - self.climbers])
+        loss = (matching - self.wanted).square().sum() - log_prob(
+            self.trainer, climbing, self.targets[: self.climbers]
+        ).sum()
+        slopes = torch.autograd.grad(loss, [z, logits])
+        with torch.no_grad():
+            self.z = z.detach() - self.rate * slopes[0].sign()
+            self.logits = logits.detach() - self.rate * slopes[1].sign()
+
+    def _renew(self) -> None:
+        """Replace a random share of the attacks by new ones."""
+        n, device = self.settings.pool, self.z.device
+        gone = torch.rand((n, 1), generator=self.generator, device=device) < self.settings.renewed
+        z, logits, targets, rate, wanted = self._drawn()
+        self.z = torch.where(gone, z, self.z)
+        self.logits = torch.where(gone, logits, self.logits)
+        self.targets = torch.where(gone[:, 0], targets, self.targets)
+        self.rate = torch.where(gone, rate, self.rate)
+        self.found = self.found & ~gone[:, 0]
+        self.wanted = torch.where(gone[self.climbers :], wanted, self.wanted)
+
+    def _drawn(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        s, generator, device = self.settings, self.generator, self.generator.device
+        spread = 1 + (s.spread - 1) * torch.rand((s.pool, 1), generator=generator, device=device)
+        z = spread * torch.randn(s.pool, self.start.z_dim, generator=generator, device=device)
+        sharp = CONDITION_SPREAD * torch.rand((s.pool, 1), generator=generator, device=device)
+        logits = sharp * torch.randn(s.pool, CLASSES, generator=generator, device=device)
+        targets = draw(self.classes, s.pool, generator)
+        # From a tenth of the rate on: coarse steps explore, fine ones settle.
+        rate = s.attack_lr * 10 ** -torch.rand((s.pool, 1), generator=generator, device=device)
+        around = torch.randn(s.pool - self.climbers, self.start.z_dim, generator=generator, device=device)
+        with torch.no_grad():
+            wanted = self.start.sample(around, targets[self.climbers :])
+        return z, logits, targets, rate, wanted
+
+
+def log_prob(judge: Judge, images: Tensor, targets: Tensor) -> Tensor:
+    """(n,) log-probability of each image's (n, 784) class (n,)."""
+    return judge.log_probs(images).gather(1, targets[:, None]).squeeze(1)
+
+
+@torch.no_grad()
+def admissible(trainer: Judge, images: Tensor, classes: tuple[int, ...], threshold: float) -> Tensor:
+    """(m,) bool: no forgotten class is seen in an image (m, 784) with more than the threshold's probability."""
+    return trainer.log_probs(images).exp()[:, list(classes)].amax(dim=1) <= threshold
+
+
+def harden(
+    model: CVAE,
+    start: CVAE,
+    trainer: Judge,
+    settings: HardenSettings,
+    forgotten: tuple[int, ...],
+    generator: torch.Generator,
+    *,
+    report: Report = silent,
+    on_step: Callable[[int, CVAE], None] | None = None,
+) -> CVAE:
+    """A new generator whose decoder gives the forgotten classes up to no attack of the pool; `model` stays as it is.
+
+    Each step minimises, summed over samples,
+
+        retain_weight |decoder - start's decoder|^2 (admissible replay)
+        + BCE(decoder(z, forgotten label), grey) + BCE(decoder at attacks that have shown the class, grey)
+
+    Parameters
+    ----------
+    model : the generator after amnesia.
+    start : the generator that the retained classes are distilled from: where amnesia started.
+    trainer : see `AttackPool`.
+    forgotten : every class that is to stay forgotten, earlier ones included.
+    generator : source of every draw, on the device that trains.
+    report : receives `retain` (squared error per replayed image), `grey`, `attack` (nats above the floor per sample)
+        and `found` (share of attacks that have shown the class).
+
+    Raises
+    ------
+    ValueError : without a forgotten or a retained class.
+    NotFiniteError : with the step and the term.
+    """
+    retained = tuple(c for c in range(CLASSES) if c not in forgotten)
+    if not retained:
+        raise ValueError("hardening needs a class to retain")
+    frozen = copy.deepcopy(start).requires_grad_(False)
+    model = copy.deepcopy(model).requires_grad_(True)
+    parameters = list(model.decoder.parameters())
+    adam, schedule = make_optimiser(parameters, settings.optimisation)
+    pool = AttackPool(frozen, trainer, settings, forgotten, generator)
+    m = settings.optimisation.batch_size
+    n = max(1, m // 8)
+    for step in range(1, settings.optimisation.steps + 1):
+        labels = torch.cat([draw(forgotten, n, generator), draw(retained, m, generator)])
+        spread = torch.rand((n + m, 1), generator=generator, device=generator.device)
+        z = torch.randn(n + m, model.z_dim, generator=generator, device=generator.device)
+        z = z * (1 + (settings.replay_spread - 1) * spread)
+        with torch.no_grad():
+            replay = frozen.sample(z[n:], labels[n:])
+        keep = admissible(trainer, replay, forgotten, settings.admissible)
+        own, others = model.decode(z, one_hot(labels)).split([n, m])
+        attacks, found = pool.find(model)
+
+        apart = (torch.sigmoid(others) - replay).square().sum(dim=1) * keep
+        own_grey, attack_grey = excess(own), excess(attacks) * found
+        loss = settings.retain_weight * apart.sum() + own_grey.sum() + attack_grey.sum()
+        gradients = torch.autograd.grad(loss, parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        adam.step()
+        schedule.step()
+        terms = {
+            "retain": apart.detach().mean(),
+            "grey": own_grey.detach().mean(),
+            "attack": attack_grey.detach().mean(),
+            "found": found.float().mean(),
+        }
+        report(step, terms)
+        if on_step is not None:
+            on_step(step, model)
+    check_finite(settings.optimisation.steps, terms)
+    return model
+
+
+def excess(logits: Tensor) -> Tensor:
+    """Cross-entropy of pixels (n, 784) to grey, above that of grey itself: (n,) nats, 0 where all is grey."""
+    grey = torch.full_like(logits, 0.5)
+    return pixel_cross_entropy(logits, grey) - pixel_cross_entropy(torch.zeros_like(logits), grey)

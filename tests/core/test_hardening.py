@@ -1,0 +1,186 @@
+"""Hardening on a small generator of scikit-learn's digits."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+from torch.nn import functional as F
+
+from sa_mlops.core.hardening import AttackPool, admissible, excess, harden
+from sa_mlops.core.probes.base import Budget, Classifier, Scene, run
+from sa_mlops.core.probes.gradient import Gradient
+from sa_mlops.core.training import train_generator, train_judge
+from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.judge import Judge
+from sa_mlops.settings import HARDEN, Architecture, BaseSettings, JudgeSettings, Optimisation
+
+SMALL = replace(
+    HARDEN, optimisation=Optimisation(steps=200, lr=5e-3, batch_size=128, schedule="one_cycle"), pool=64
+)
+BRIEF = replace(SMALL, optimisation=replace(SMALL.optimisation, steps=3))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Tensor, Tensor]:
+    data = load_digits()
+    images = torch.tensor(data.images, dtype=torch.float32)[:, None] / 16
+    large = F.interpolate(images, size=(28, 28), mode="bilinear", align_corners=False)
+    return large.reshape(len(large), -1).clamp(0, 1), torch.tensor(data.target)
+
+
+@pytest.fixture(scope="module")
+def start(digits: tuple[Tensor, Tensor]) -> CVAE:
+    optimisation = Optimisation(steps=500, lr=3e-3, batch_size=128, schedule="one_cycle")
+    settings = BaseSettings(z_dim=4, labels=tuple(range(10)), optimisation=optimisation)
+    return train_generator(*digits, settings, generator())
+
+
+def judge(digits: tuple[Tensor, Tensor], architecture: Architecture, seed: int) -> Judge:
+    settings = JudgeSettings(
+        architecture=architecture, calibrated=True, epochs=10, lr=3e-3, batch_size=128, seed_offset=0
+    )
+    return train_judge(*digits, settings, generator(seed))
+
+
+@pytest.fixture(scope="module")
+def trainer(digits: tuple[Tensor, Tensor]) -> Judge:
+    return judge(digits, "perceptron", 1)
+
+
+@pytest.fixture(scope="module")
+def hardened(start: CVAE, trainer: Judge) -> CVAE:
+    return harden(start, start, trainer, SMALL, (4,), generator())
+
+
+def test_attacks_of_the_pool_find_a_class_that_is_there(start: CVAE, trainer: Judge) -> None:
+    pool = AttackPool(start, trainer, replace(SMALL, renewed=0.0), (4,), generator())
+    shares = [pool.find(start)[1].float().mean().item() for _ in range(20)]
+    assert shares[-1] > 0.3 > 0.2 > shares[0]
+
+
+def test_second_half_of_the_pool_comes_closer_to_its_images(start: CVAE, trainer: Judge) -> None:
+    pool = AttackPool(start, trainer, replace(SMALL, renewed=0.0), (4,), generator())
+
+    def error() -> float:
+        images = pool.find(start)[0].sigmoid()[pool.climbers :]
+        return (images - pool.wanted).square().mean().item()
+
+    first = error()
+    for _ in range(20):
+        last = error()
+    assert last < 0.7 * first
+
+
+def test_unrenewed_attacks_stay_when_they_take_no_step(start: CVAE, trainer: Judge) -> None:
+    pool = AttackPool(start, trainer, replace(SMALL, renewed=0.0, inner_steps=0), (4,), generator())
+    before = pool.z
+    pool.find(start)
+    assert torch.equal(pool.z, before)
+
+
+def test_only_the_renewed_share_is_replaced(start: CVAE, trainer: Judge) -> None:
+    settings = replace(SMALL, pool=2_000, renewed=0.25, inner_steps=0)
+    pool = AttackPool(start, trainer, settings, (4,), generator())
+    before = pool.z
+    pool.find(start)
+    assert (pool.z != before).any(dim=1).float().mean().item() == pytest.approx(0.25, abs=0.04)
+
+
+def test_attacks_are_after_every_forgotten_class(start: CVAE, trainer: Judge) -> None:
+    pool = AttackPool(start, trainer, SMALL, (2, 5), generator())
+    assert set(pool.targets.tolist()) == {2, 5}
+
+
+def test_images_of_the_class_are_not_admissible(digits: tuple[Tensor, Tensor], trainer: Judge) -> None:
+    images, labels = digits
+    assert admissible(trainer, images[labels == 4], (4,), 0.3).float().mean() < 0.1
+
+
+def test_images_of_other_classes_are_admissible(digits: tuple[Tensor, Tensor], trainer: Judge) -> None:
+    images, labels = digits
+    assert admissible(trainer, images[labels != 4], (4,), 0.3).float().mean() > 0.95
+
+
+def test_grey_is_the_floor_of_the_attack_term() -> None:
+    logits = torch.tensor([[0.0], [-1.0], [1.0]]).expand(3, 784)
+    floor, dark, bright = excess(logits).tolist()
+    assert floor == pytest.approx(0, abs=1e-3)
+    assert min(dark, bright) > 1
+
+
+def test_hardened_generator_resists_an_attacker_that_it_was_not_trained_against(
+    digits: tuple[Tensor, Tensor], start: CVAE, hardened: CVAE
+) -> None:
+    attacker = Classifier(net=judge(digits, "perceptron", 2), architecture="perceptron", seed=2)
+    third = Classifier(net=judge(digits, "reference", 3), architecture="reference", seed=3)
+    rates = []
+    for model in (start, hardened):
+        scene = Scene(
+            model=model,
+            base=start,
+            digit=4,
+            images=digits[0],
+            labels=digits[1],
+            attackers={"calibrated": attacker},
+        )
+        rates.append(
+            run(Gradient(), scene, third, generator(), budget=Budget(attempts=50, steps=80, lr=0.1)).rate
+        )
+    assert rates[1] < 0.1 < 0.5 < rates[0]
+
+
+def test_own_label_of_the_forgotten_class_becomes_grey(hardened: CVAE) -> None:
+    z = torch.randn(100, 4, generator=generator())
+    assert (hardened.sample(z, torch.full((100,), 4)) - 0.5).abs().mean() < 0.05
+
+
+def test_retained_classes_are_drawn_as_before(start: CVAE, hardened: CVAE) -> None:
+    z = torch.randn(900, 4, generator=generator())
+    labels = torch.arange(900) % 4
+    assert (hardened.sample(z, labels) - start.sample(z, labels)).square().mean() < 0.005
+
+
+def test_encoder_is_left_alone(start: CVAE, hardened: CVAE) -> None:
+    old, new = start.encoder.state_dict(), hardened.encoder.state_dict()
+    assert all(torch.equal(old[k], new[k]) for k in old)
+
+
+def test_generators_that_are_given_stay_as_they_are(start: CVAE, trainer: Judge) -> None:
+    before = copy.deepcopy(start.state_dict())
+    harden(start, start, trainer, BRIEF, (4,), generator())
+    assert all(torch.equal(before[k], v) for k, v in start.state_dict().items())
+
+
+def test_one_seed_gives_one_result(start: CVAE, trainer: Judge) -> None:
+    one, two = (harden(start, start, trainer, BRIEF, (4,), generator(5)) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_report_receives_every_term_of_every_step(start: CVAE, trainer: Judge) -> None:
+    seen: list[tuple[int, set[str]]] = []
+
+    def report(step: int, terms: Mapping[str, Tensor]) -> None:
+        seen.append((step, set(terms)))
+
+    harden(start, start, trainer, BRIEF, (4,), generator(), report=report)
+    assert seen == [(step, {"retain", "grey", "attack", "found"}) for step in (1, 2, 3)]
+
+
+def test_nothing_to_forget_is_refused(start: CVAE, trainer: Judge) -> None:
+    with pytest.raises(ValueError, match="needs a forgotten class"):
+        harden(start, start, trainer, BRIEF, (), generator())
+
+
+def test_nothing_to_retain_is_refused(start: CVAE, trainer: Judge) -> None:
+    with pytest.raises(ValueError, match="needs a class to retain"):
+        harden(start, start, trainer, BRIEF, tuple(range(10)), generator())
