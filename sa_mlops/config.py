@@ -510,6 +510,64 @@ class TuneConfig(RecipeConfig, FisherConfig):
         return ForgetConfig(**(shared | {"digit": digit, "seed": seed} | dict(values)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig(RecipeConfig, VersionConfig):
+    """`probe`."""
+
+    probes: str = param(
+        Parameter(
+            help="all, or names of probes separated by commas", kind="text", default="all", group="what"
+        )
+    )
+    digit: int | None = param(
+        Parameter(
+            help="class to bring back; auto is the last one that the version has forgotten",
+            kind="int",
+            low=0,
+            high=9,
+            default=None,
+            group="what",
+        )
+    )
+    beside: str = param(
+        Parameter(
+            help="further generators to attack, versions or aliases separated by commas",
+            kind="text",
+            default="",
+            group="what",
+        )
+    )
+    attempts: int = param(
+        Parameter(help="restarts of each probe", kind="int", low=10, high=100_000, default=200)
+    )
+    relearn: bool = param(
+        Parameter(help="also relearn from real images and read hidden layers", kind="bool", default=True)
+    )
+    no_train: bool = param(
+        Parameter(
+            help="fail if the oracle is missing instead of training it",
+            kind="bool",
+            default=False,
+            group="where",
+        )
+    )
+
+    def chosen(self, known: tuple[str, ...]) -> tuple[str, ...]:
+        """The probes named, in the order of `known`.
+
+        Raises
+        ------
+        ParameterError : for a name that is not known.
+        """
+        if self.probes == "all":
+            return known
+        words = [word.strip() for word in self.probes.split(",")]
+        for word in words:
+            if word not in known:
+                raise ParameterError("probes", word, f"all or any of {', '.join(known)}")
+        return tuple(name for name in known if name in words)
+
+
 @dataclass(frozen=True, slots=True)
 class EntryPoint:
     """One entry point: its module is `<package>.<name>`, which has `run(config)`."""
@@ -540,6 +598,9 @@ ENTRY_POINTS: dict[str, EntryPoint] = {
         ),
         EntryPoint(
             "evaluate", EvaluateConfig, "measure a registered generator, or all ten digits over several seeds"
+        ),
+        EntryPoint(
+            "probe", ProbeConfig, "try to bring a forgotten class back, beside the base and an oracle"
         ),
         EntryPoint(
             "tune",
