@@ -364,12 +364,12 @@ SEARCHABLE = ("ewc_lambda", "replay_ratio", "steps", "lr", "surrogate", "update"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneConfig(RecipeConfig, FisherConfig):
+class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig):
     """`tune`."""
 
     digits: tuple[int, ...] = param(
         Parameter(
-            help="classes that a trial forgets, each on its own from the base; an easy and a hard one",
+            help="classes that a trial forgets, each on its own; an easy and a hard one",
             kind="digits",
             low=0,
             high=9,
@@ -379,7 +379,7 @@ class TuneConfig(RecipeConfig, FisherConfig):
     )
     seeds: tuple[int, ...] = param(
         Parameter(
-            help="seeds of forgetting that a trial averages over, all from the base of `seed`",
+            help="seeds of forgetting that a trial averages over, all from the same base",
             kind="numbers",
             low=0,
             high=2**31 - 1,
@@ -504,7 +504,8 @@ class TuneConfig(RecipeConfig, FisherConfig):
     def trial(self, digit: int, seed: int, values: Mapping[str, Any]) -> ForgetConfig:
         """What `forget` is told to do for one digit and seed of a trial with these values."""
         shared: dict[str, Any] = {
-            "dataset": self.dataset, "device": self.device, "recipe": self.recipe, "z_dim": self.z_dim,
+            "dataset": self.dataset, "device": self.device, "from_version": self.from_version,
+            "recipe": self.recipe, "z_dim": self.z_dim,
             "fisher_samples": self.fisher_samples, "harden": self.harden, "steps": max(self.steps),
         }  # fmt: skip
         return ForgetConfig(**(shared | {"digit": digit, "seed": seed} | dict(values)))

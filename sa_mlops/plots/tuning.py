@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from sa_mlops.plots.style import LIGHT, SERIES_COLOURS, TEXT, WIDTH, Floats, Theme, dress, legend, new_figure
+from sa_mlops.plots.style import (
+    LIGHT,
+    SERIES_COLOURS,
+    SMALL,
+    TEXT,
+    WIDTH,
+    Floats,
+    Theme,
+    dress,
+    heat,
+    legend,
+    new_figure,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +93,144 @@ def pareto_front(
                      linewidths=0.5, zorder=4)  # fmt: skip
         axes.annotate(reference.name, (reference.gap, reference.retention), (6, -10), textcoords="offset points",
                       fontsize=TEXT, color=theme.ink)  # fmt: skip
+    if positive_and_wide(gap):
+        axes.set_xscale("log")
     axes.set_xlabel("forgetting gap: 0 is forgotten, 2 a perfect digit")
     axes.set_ylabel("retention: half mean, half worst accuracy")
     dress(axes, theme)
     legend(axes, theme, loc="best")
     return figure
+
+
+def slices(
+    values: Mapping[str, NDArray[Any]],
+    objectives: Mapping[str, Floats],
+    *,
+    on_front: NDArray[np.bool_],
+    feasible: NDArray[np.bool_] | None = None,
+    title: str | None = None,
+    theme: Theme = LIGHT,
+) -> Figure:
+    """Each objective (rows) over each parameter (columns), a dot a trial.
+
+    Parameters
+    ----------
+    values : parameter -> (trials,) numbers, on a logarithmic axis, or words.
+    objectives : name -> (trials,).
+    on_front, feasible : (trials,), as in `pareto_front`.
+    """
+    columns = max(1, len(values))
+    figure = new_figure(
+        WIDTH, 0.6 + 1.9 * len(objectives), title or "Each objective over each parameter", theme
+    )
+    grid = figure.subplots(len(objectives), columns, squeeze=False, sharex="col", sharey="row")
+    allowed = np.ones(len(on_front), dtype=bool) if feasible is None else feasible
+    groups = (
+        (~allowed, theme.faint, "x", "breaks the constraint"),
+        (allowed & ~on_front, SERIES_COLOURS[5], "o", "trial"),
+        (on_front, SERIES_COLOURS[0], "o", "front"),
+    )
+    for row, (objective, heights) in enumerate(objectives.items()):
+        for axes, (name, points) in zip(grid[row], values.items(), strict=True):
+            for rows, colour, marker, label in groups:
+                axes.scatter(
+                    points[rows], heights[rows], s=14, c=colour, marker=marker, linewidths=0.8, label=label
+                )
+            if np.issubdtype(points.dtype, np.number):
+                axes.set_xscale("log")
+            if row == len(objectives) - 1:
+                axes.set_xlabel(name)
+            dress(axes, theme)
+        grid[row][0].set_ylabel(objective)
+        if positive_and_wide(heights):
+            grid[row][0].set_yscale("log")
+    legend(grid[0][-1], theme, loc="best", fontsize=SMALL)
+    return figure
+
+
+def importance(
+    shares: Mapping[str, Mapping[str, float]], *, title: str | None = None, theme: Theme = LIGHT
+) -> Figure:
+    """Share of each objective's variation that each parameter accounts for, bars side by side.
+
+    Parameters
+    ----------
+    shares : objective -> parameter -> share in [0, 1]; the same parameters for every objective.
+    """
+    first = next(iter(shares.values()))
+    names = sorted(first, key=lambda name: sum(s[name] for s in shares.values()))
+    leader = {objective: max(s, key=lambda name: s[name]) for objective, s in shares.items()}
+    found = "; ".join(f"{name} matters most for the {objective}" for objective, name in leader.items())
+    figure = new_figure(WIDTH, 1.2 + 0.45 * len(names), title or found[:1].upper() + found[1:], theme)
+    axes = figure.add_subplot()
+    height = 0.8 / len(shares)
+    for i, (objective, share) in enumerate(shares.items()):
+        places = np.arange(len(names)) + (len(shares) / 2 - i - 0.5) * height
+        widths = [share[name] for name in names]
+        axes.barh(places, widths, height * 0.9, color=SERIES_COLOURS[i], label=objective)
+        for place, width in zip(places, widths, strict=True):
+            axes.annotate(f"{width:.2f}", (width, place), (3, 0), textcoords="offset points", va="center",
+                          fontsize=SMALL, color=theme.ink)  # fmt: skip
+    axes.set_yticks(np.arange(len(names)), names)
+    axes.set_xlim(0, 1.05)
+    axes.set_xlabel("share of the objective's variance (fANOVA)")
+    dress(axes, theme)
+    legend(axes, theme, loc="lower right")
+    return figure
+
+
+def contours(
+    values: Mapping[str, Floats],
+    objective: Floats,
+    *,
+    name: str,
+    on_front: NDArray[np.bool_],
+    title: str | None = None,
+    theme: Theme = LIGHT,
+) -> Figure:
+    """One objective over every pair of parameters, interpolated between trials; dots are trials, rings the front.
+
+    Parameters
+    ----------
+    values : parameter -> (trials,) positive numbers, two parameters at least; axes are logarithmic.
+    objective : (trials,).
+    name : of the objective.
+    """
+    pairs = list(itertools.combinations(values, 2))
+    columns = min(3, len(pairs))
+    lines = -(-len(pairs) // columns)
+    log = positive_and_wide(objective)
+    figure = new_figure(WIDTH, 0.7 + 2.1 * lines, title or f"The {name} over pairs of parameters", theme)
+    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    shown = np.log10(objective) if log else objective
+    levels = np.linspace(float(shown.min()), float(shown.max()) + 1e-9, 11)
+    colours, norm = heat(theme), Normalize(levels[0], levels[-1])
+    for axes, (across, up) in zip(grid, pairs, strict=False):
+        x, y = np.log10(values[across]), np.log10(values[up])
+        # Points in a line span no area to colour.
+        if np.linalg.matrix_rank(np.column_stack([x - x.mean(), y - y.mean()]), tol=1e-6) == 2:
+            axes.tricontourf(x, y, shown, levels=levels, cmap=colours, norm=norm)
+        axes.scatter(x, y, s=6, c=theme.ink, linewidths=0)
+        axes.scatter(x[on_front], y[on_front], s=26, facecolors="none", edgecolors=theme.accent, linewidths=1)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda v, _: f"{10**v:.3g}")
+            axis.set_major_locator(MaxNLocator(4))
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
+        dress(axes, theme, grid=False)
+        axes.tick_params(labelsize=SMALL)
+    for axes in grid[len(pairs) :]:
+        axes.set_visible(False)
+    bar = figure.colorbar(
+        ScalarMappable(norm, colours), ax=list(grid[: len(pairs)]), fraction=0.04, pad=0.02, aspect=30
+    )
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(colors=theme.ink, labelsize=SMALL, length=2)
+    bar.ax.yaxis.set_major_formatter(lambda v, _: f"{10**v if log else v:.3g}")
+    bar.set_label(name, color=theme.ink, fontsize=TEXT)
+    return figure
+
+
+def positive_and_wide(values: Floats) -> bool:
+    """Whether values span so much, all above zero, that only a logarithmic scale shows the small ones."""
+    return bool(len(values)) and float(values.min()) > 0 and float(values.max()) > 20 * float(values.min())

@@ -1,0 +1,254 @@
+"""One trial: forget every digit under every seed from the shared base, score that, publish it if it is on the front."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+
+from sa_mlops.config import ForgetConfig, TuneConfig
+from sa_mlops.core import amnesia
+from sa_mlops.core.metrics.objectives import forgetting_gap, retention
+from sa_mlops.core.metrics.scores import ClassScores, class_scores
+from sa_mlops.core.training import NotFiniteError
+from sa_mlops.models.cvae import CVAE
+from sa_mlops.registry import gates, names, tracking, versions
+from sa_mlops.registry.tracking import Recorder
+from sa_mlops.registry.versions import Version
+from sa_mlops.settings import CLASSES
+from sa_mlops.stages import evaluate, fim, forget, judge
+from sa_mlops.stages.context import Context
+from sa_mlops.tuning import study as studies
+from sa_mlops.tuning.front import on_front
+
+STUDY, TRIAL = "sa.study", "sa.trial"
+"""Tags of a trial's run and versions: whose they are."""
+PASSED = "passed"
+"""User attribute of a trial whose versions all pass the gates."""
+WORST = (2.0, 0.0)
+"""Gap and retention of a trial whose training diverged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How a generator does with one digit forgotten, or all generators of a trial together.
+
+    Attributes
+    ----------
+    gap, retention : the objectives (`core.metrics.objectives`).
+    probability, entropy : of the forgotten digit.
+    drop : largest loss of accuracy of a retained class against the base.
+    seconds : that forgetting took.
+    """
+
+    gap: float
+    retention: float
+    probability: float
+    entropy: float
+    drop: float
+    seconds: float
+
+    @classmethod
+    def together(cls, scores: Sequence[Score]) -> Score:
+        """Means, and the largest drop."""
+        means = {f.name: sum(getattr(s, f.name) for s in scores) / len(scores) for f in fields(cls)}
+        return cls(**means | {"drop": max(s.drop for s in scores)})
+
+    def metrics(self) -> dict[str, float]:
+        """By their MLflow names."""
+        return {
+            "objective.gap": self.gap,
+            "objective.retention": self.retention,
+            "forget.prob": self.probability,
+            "forget.entropy": self.entropy,
+            "retain.class_drop_max": self.drop,
+            "time.forget": self.seconds,
+        }
+
+
+class Bench:
+    """What all trials of a process share: base, Fisher diagonal, judges, and the base's own scores.
+
+    Parameters
+    ----------
+    ctx : the command's, under the study's seed.
+    base, fisher : versions that every trial starts from.
+    """
+
+    def __init__(self, ctx: Context, config: TuneConfig, base: Version, fisher: Version) -> None:
+        self.ctx, self.config, self.base, self.fisher = ctx, config, base, fisher
+        self.start = ctx.load(base)
+        self.diagonal = fim.load(ctx, fisher, self.start)
+        self.evaluator = judge.panel(ctx).evaluator
+        self.before = self.class_scores(self.start)
+
+    def forgotten(self, digit: int) -> tuple[int, ...]:
+        """Every class that is gone once a trial has forgotten `digit`."""
+        return tuple(sorted({*self.base.forgotten, digit}))
+
+    def under(self, seed: int) -> Context:
+        """The context of forgetting under a seed; judges and the base's samples stay those of the study."""
+        other = self.ctx.reseeded(seed)
+        other.memo = self.ctx.memo
+        return other
+
+    def class_scores(self, model: CVAE) -> tuple[ClassScores, ...]:
+        """All ten classes under the calibrated judge: what a trial needs of an evaluation, at a tenth of its cost."""
+        n = self.config.samples
+        images = torch.cat([self.evaluator.samples(model, c, n) for c in range(CLASSES)])
+        labels = torch.arange(CLASSES, device=images.device).repeat_interleave(n)
+        return class_scores(self.evaluator.calibrated.log_probs(images), labels)
+
+    def make(self, config: ForgetConfig) -> tuple[CVAE, float]:
+        """The generator that `forget` would make, and the seconds it took.
+
+        Raises
+        ------
+        NotFiniteError : if training diverged.
+        """
+        settings = config.resolved(self.base.forgotten, None)
+        ctx = self.under(config.seed)
+        started = time.monotonic()
+        model = amnesia.forget(
+            self.start,
+            self.diagonal,
+            settings,
+            ctx.generator("forget", settings.forget, settings.earlier),
+        )
+        return model, time.monotonic() - started
+
+    def score(self, model: CVAE, digit: int, seconds: float) -> Score:
+        """The objectives and what they come from."""
+        scores = self.class_scores(model)
+        kept = [
+            (b, s) for b, s in zip(self.before, scores, strict=True) if s.label not in self.forgotten(digit)
+        ]
+        gone = scores[digit]
+        return Score(
+            gap=forgetting_gap([gone]),
+            retention=retention([s for _, s in kept]),
+            probability=gone.probability,
+            entropy=gone.entropy,
+            drop=max(b.accuracy - s.accuracy for b, s in kept),
+            seconds=seconds,
+        )
+
+    def publish(self, config: ForgetConfig) -> Version:
+        """The version of these settings as `forget` makes it: with every measure and picture, or reused."""
+        settings = config.resolved(self.base.forgotten, None)
+        return forget.obtain(self.under(config.seed), self.base, settings, self.fisher, None)
+
+    def passes(self, version: Version) -> bool:
+        """Whether a version passes every gate."""
+        metrics = evaluate.ensure(self.ctx, version)
+        return all(v.passed for v in gates.judge_version(version, metrics, gates.Gates()))
+
+
+class Objective:
+    """Called by Optuna with one trial after another; each becomes a run nested under the study's.
+
+    Parameters
+    ----------
+    parent : run id of the command that leads the study.
+    """
+
+    def __init__(self, bench: Bench, study: optuna.Study, parent: str) -> None:
+        self.bench, self.study, self.parent = bench, study, parent
+        self.config = bench.config
+        self.me = studies.Process.this().spelled()
+
+    def __call__(self, trial: optuna.Trial) -> tuple[float, ...]:
+        """Gap, retention and, where they count, seconds; the worst there are if training diverges."""
+        trial.set_user_attr(studies.WORKER, self.me)
+        values = studies.suggest(trial, self.config)
+        tags = {
+            "mlflow.parentRunId": self.parent,
+            names.STAGE: "trial",
+            STUDY: self.study.study_name,
+            TRIAL: str(trial.number),
+        }
+        with tracking.open_run(f"trial {trial.number}", nested=True, tags=tags) as run_id:
+            trial.set_user_attr(studies.RUN, run_id)
+            recorder = Recorder(self.bench.ctx.client, run_id)
+            recorder.params({k: str(v) for k, v in values.items()})
+            return self._run(trial, values, recorder)
+
+    def _run(self, trial: optuna.Trial, values: Mapping[str, Any], recorder: Recorder) -> tuple[float, ...]:
+        steps = [self.config.trial(d, s, values) for d in self.config.digits for s in self.config.seeds]
+        try:
+            scores = [self.bench.score(*_made(self.bench, step)) for step in steps]
+        except NotFiniteError as error:
+            recorder.tags({"sa.error": str(error)})
+            trial.set_constraint("class_drop", 1.0)
+            return (*WORST, 1e9)[: len(self.study.directions)]
+        found = Score.together(scores)
+        recorder.metrics(found.metrics())
+        recorder.metrics(
+            {
+                f"digit.{step.digit}.seed.{step.seed}.{key}": getattr(score, key)
+                for step, score in zip(steps, scores, strict=True)
+                for key in ("gap", "retention", "drop")
+            }
+        )
+        for key, value in found.metrics().items():
+            trial.set_user_attr(key, value)
+        trial.set_constraint("class_drop", found.drop - studies.CLASS_DROP)
+        outcome = (found.gap, found.retention, found.seconds)[: len(self.study.directions)]
+        if found.drop <= studies.CLASS_DROP and self._on_front(outcome):
+            self._publish(trial, steps, recorder.run_id)
+        return outcome
+
+    def _on_front(self, values: tuple[float, ...]) -> bool:
+        """Whether no finished trial dominates these values; a trial that one does never gets back to the front."""
+        known = studies.outcome(self.study)
+        losses = np.vstack([known.losses, studies.losses_of([values], self.study)])
+        return bool(on_front(losses, np.append(known.feasible, True))[-1])
+
+    def _publish(self, trial: optuna.Trial, steps: list[ForgetConfig], run_id: str) -> None:
+        # Before the trial counts as finished: a worker killed here leaves versions of no finished trial, which
+        # whoever leads takes away; the other way round a trial of the front could lack its versions.
+        client = self.bench.ctx.client
+        made, good = [], True
+        for step in steps:
+            version = self.bench.publish(step)
+            parent = client.get_run(version.run_id).data.tags.get("mlflow.parentRunId")
+            if parent == run_id:
+                for key, value in ((STUDY, self.study.study_name), (TRIAL, str(trial.number))):
+                    client.set_model_version_tag(version.name, str(version.number), key, value)
+            made.append(version.number)
+            good = good and self.bench.passes(version)
+        trial.set_user_attr(studies.VERSIONS, made)
+        trial.set_user_attr(PASSED, good)
+
+
+def _made(bench: Bench, step: ForgetConfig) -> tuple[CVAE, int, float]:
+    model, seconds = bench.make(step)
+    return model, step.digit, seconds
+
+
+def sweep(ctx: Context, study: optuna.Study) -> list[int]:
+    """Take from the registry what the study's trials registered and is not, or no longer, on the front; runs stay.
+
+    Versions of trials that still run are left alone, and so are versions that somebody gave an alias.
+
+    Returns
+    -------
+    Numbers of the versions that were deleted.
+    """
+    keep = {str(t.number) for t in studies.outcome(study).best}
+    keep |= {
+        str(t.number) for t in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+    }
+    gone = []
+    text = f"name = '{names.GENERATORS}' AND tags.`{STUDY}` = '{study.study_name}'"
+    for version in list(versions.search(ctx.client, text)):
+        if version.tags.get(TRIAL) in keep or versions.get(ctx.client, version.name, version.number).aliases:
+            continue
+        ctx.client.delete_model_version(version.name, str(version.number))
+        gone.append(version.number)
+    return gone
