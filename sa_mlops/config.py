@@ -569,6 +569,68 @@ class ProbeConfig(RecipeConfig, VersionConfig):
         return tuple(name for name in known if name in words)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LatentConfig(RunConfig, VersionConfig):
+    """`latent`."""
+
+    label: int | None = param(
+        Parameter(
+            help="class whose manifold is decoded; auto is the one that the version forgot",
+            kind="int",
+            low=0,
+            high=9,
+            default=None,
+            group="what",
+        )
+    )
+    axes: str = param(
+        Parameter(
+            help="plane of the manifold: two latent axes such as 0,1 (the others at 0), or tsne for the map's plane",
+            kind="text",
+            default="0,1",
+            group="what",
+        )
+    )
+    subset: int = param(
+        Parameter(
+            help="test images in the t-SNE maps, silhouettes and neighbourhoods",
+            kind="int",
+            low=200,
+            high=10_000,
+            default=3_000,
+        )
+    )
+    z2: bool = param(
+        Parameter(
+            help="also make a base with z_dim 2 forget the class, and draw its latent space as it is",
+            kind="bool",
+            default=True,
+            group="what",
+        )
+    )
+    updates: bool = param(
+        Parameter(
+            help="also compare the standard, projected and alternating updates",
+            kind="bool",
+            default=True,
+            group="what",
+        )
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.axes != "tsne" and not re.fullmatch(r"(\d|[1-9]\d{1,2}),(?!\1$)(\d|[1-9]\d{1,2})", self.axes):
+            raise ParameterError("axes", self.axes, "two different latent axes such as 0,1, or tsne")
+
+    @property
+    def plane(self) -> tuple[int, int] | None:
+        """The two latent axes, None for the plane of the t-SNE map."""
+        if self.axes == "tsne":
+            return None
+        first, second = map(int, self.axes.split(","))
+        return first, second
+
+
 @dataclass(frozen=True, slots=True)
 class EntryPoint:
     """One entry point: its module is `<package>.<name>`, which has `run(config)`."""
@@ -602,6 +664,11 @@ ENTRY_POINTS: dict[str, EntryPoint] = {
         ),
         EntryPoint(
             "probe", ProbeConfig, "try to bring a forgotten class back, beside the base and an oracle"
+        ),
+        EntryPoint(
+            "latent",
+            LatentConfig,
+            "map the latent space before and after forgetting, and animate both trainings",
         ),
         EntryPoint(
             "tune",
