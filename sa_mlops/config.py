@@ -283,6 +283,7 @@ class ForgetConfig(
             update=self.update,  # type: ignore[arg-type]
             reteach=self.reteach if earlier else 0.0,
             harden=s.HARDEN if self.harden else None,
+            distillation=s.DISTILLATION,
             fisher_source=fisher_source,  # type: ignore[arg-type]
         )
 

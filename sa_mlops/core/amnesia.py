@@ -12,7 +12,8 @@ falls as the batch grows.
 
 `decoder_terms` adds to both sides the cross-entropy where samples are drawn from, decoder(z ~ N(0, I), c), against the
 surrogate and against the frozen decoder at the same z. The full objective then needs hundreds of steps, not thousands:
-an encoder that must first map noise near the prior is no longer in the way.
+an encoder that must first map noise near the prior is no longer in the way. On the replay side the term has the weight
+`distillation`: it alone holds the decoder in place pointwise, while the ELBO on replayed means blurs what it replays.
 """
 
 from __future__ import annotations
@@ -124,7 +125,9 @@ def objective(
     loss = negative_elbo(model, images, labels, noise).total
     if settings.decoder_terms:
         logits = model.decode(torch.cat([surrogate.z, replay.z]), one_hot(labels))
-        loss = loss + pixel_cross_entropy(logits, images)
+        weight = torch.ones_like(loss)
+        weight[n:] = settings.distillation
+        loss = loss + weight * pixel_cross_entropy(logits, images)
     forget, remember = loss.split([n, m])
     return forget.sum(), (remember if keep is None else remember * keep).sum()
 
