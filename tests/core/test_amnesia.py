@@ -286,6 +286,10 @@ class TestForgetting:
         forget(net, fisher_of(net), SETTINGS, seeded())
         assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
 
+    def test_the_start_stays_trainable(self, net: CVAE) -> None:
+        forget(net, fisher_of(net), SETTINGS, seeded())
+        assert all(p.requires_grad for p in net.parameters())
+
     def test_the_result_is_another_net(self, net: CVAE) -> None:
         after = forget(net, fisher_of(net), SETTINGS, seeded())
         assert not torch.equal(after.decoder[0].weight, net.decoder[0].weight)
