@@ -1,4 +1,4 @@
-"""One trial: forget every digit under every seed from the shared base, score that, publish it if it is on the front."""
+"""One trial: forget every digit under every seed from the shared base, and score what comes of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 import optuna
 import torch
 
@@ -17,19 +16,16 @@ from sa_mlops.core.metrics.objectives import forgetting_gap, retention
 from sa_mlops.core.metrics.scores import ClassScores, class_scores
 from sa_mlops.core.training import NotFiniteError
 from sa_mlops.models.cvae import CVAE
-from sa_mlops.registry import gates, names, tracking, versions
+from sa_mlops.registry import gates, names, tracking
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.versions import Version
 from sa_mlops.settings import CLASSES
 from sa_mlops.stages import evaluate, fim, forget, judge
 from sa_mlops.stages.context import Context
 from sa_mlops.tuning import study as studies
-from sa_mlops.tuning.front import on_front
 
 STUDY, TRIAL = "sa.study", "sa.trial"
 """Tags of a trial's run and versions: whose they are."""
-PASSED = "passed"
-"""User attribute of a trial whose versions all pass the gates."""
 WORST = (2.0, 0.0)
 """Gap and retention of a trial whose training diverged."""
 
@@ -96,6 +92,10 @@ class Bench:
         other = self.ctx.reseeded(seed)
         other.memo = self.ctx.memo
         return other
+
+    def steps(self, values: Mapping[str, Any]) -> list[ForgetConfig]:
+        """What a trial with these values does: a step of forgetting for each digit and seed."""
+        return [self.config.trial(d, s, values) for d in self.config.digits for s in self.config.seeds]
 
     def class_scores(self, model: CVAE) -> tuple[ClassScores, ...]:
         """All ten classes under the calibrated judge: what a trial needs of an evaluation, at a tenth of its cost."""
@@ -179,7 +179,7 @@ class Objective:
             return self._run(trial, values, recorder)
 
     def _run(self, trial: optuna.Trial, values: Mapping[str, Any], recorder: Recorder) -> tuple[float, ...]:
-        steps = [self.config.trial(d, s, values) for d in self.config.digits for s in self.config.seeds]
+        steps = self.bench.steps(values)
         try:
             scores = [self.bench.score(*_made(self.bench, step)) for step in steps]
         except NotFiniteError as error:
@@ -198,57 +198,9 @@ class Objective:
         for key, value in found.metrics().items():
             trial.set_user_attr(key, value)
         trial.set_constraint("class_drop", found.drop - studies.CLASS_DROP)
-        outcome = (found.gap, found.retention, found.seconds)[: len(self.study.directions)]
-        if found.drop <= studies.CLASS_DROP and self._on_front(outcome):
-            self._publish(trial, steps, recorder.run_id)
-        return outcome
-
-    def _on_front(self, values: tuple[float, ...]) -> bool:
-        """Whether no finished trial dominates these values; a trial that one does never gets back to the front."""
-        known = studies.outcome(self.study)
-        losses = np.vstack([known.losses, studies.losses_of([values], self.study)])
-        return bool(on_front(losses, np.append(known.feasible, True))[-1])
-
-    def _publish(self, trial: optuna.Trial, steps: list[ForgetConfig], run_id: str) -> None:
-        # Before the trial counts as finished: a worker killed here leaves versions of no finished trial, which
-        # whoever leads takes away; the other way round a trial of the front could lack its versions.
-        client = self.bench.ctx.client
-        made, good = [], True
-        for step in steps:
-            version = self.bench.publish(step)
-            parent = client.get_run(version.run_id).data.tags.get("mlflow.parentRunId")
-            if parent == run_id:
-                for key, value in ((STUDY, self.study.study_name), (TRIAL, str(trial.number))):
-                    client.set_model_version_tag(version.name, str(version.number), key, value)
-            made.append(version.number)
-            good = good and self.bench.passes(version)
-        trial.set_user_attr(studies.VERSIONS, made)
-        trial.set_user_attr(PASSED, good)
+        return (found.gap, found.retention, found.seconds)[: len(self.study.directions)]
 
 
 def _made(bench: Bench, step: ForgetConfig) -> tuple[CVAE, int, float]:
     model, seconds = bench.make(step)
     return model, step.digit, seconds
-
-
-def sweep(ctx: Context, study: optuna.Study) -> list[int]:
-    """Take from the registry what the study's trials registered and is not, or no longer, on the front; runs stay.
-
-    Versions of trials that still run are left alone, and so are versions that somebody gave an alias.
-
-    Returns
-    -------
-    Numbers of the versions that were deleted.
-    """
-    keep = {str(t.number) for t in studies.outcome(study).best}
-    keep |= {
-        str(t.number) for t in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-    }
-    gone = []
-    text = f"name = '{names.GENERATORS}' AND tags.`{STUDY}` = '{study.study_name}'"
-    for version in list(versions.search(ctx.client, text)):
-        if version.tags.get(TRIAL) in keep or versions.get(ctx.client, version.name, version.number).aliases:
-            continue
-        ctx.client.delete_model_version(version.name, str(version.number))
-        gone.append(version.number)
-    return gone

@@ -46,8 +46,8 @@ HEARTBEAT, GRACE = 15, 60
 LEAD_GRACE = 120.0
 """Seconds without a sign of life after which another machine's leading command counts as gone."""
 
-WORKER, RUN, VERSIONS, LEAD, SEARCH = "worker", "run", "versions", "lead", "search"
-"""Keys of user attributes: of a trial who runs it, its MLflow run, its versions; of a study who leads, what it searches."""
+WORKER, RUN, LEAD, SEARCH = "worker", "run", "lead", "search"
+"""Keys of user attributes: of a trial who runs it and its MLflow run; of a study who leads it and what it searches."""
 
 
 class StudyError(CommandError):

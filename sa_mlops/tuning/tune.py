@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,12 @@ from sa_mlops.stages import base, fim, forget, judge
 from sa_mlops.stages.context import Context, StageRun
 from sa_mlops.stages.progress import say
 from sa_mlops.stages.result import Result, table
-from sa_mlops.tuning import choice
+from sa_mlops.tuning import choice, register
 from sa_mlops.tuning import study as studies
 from sa_mlops.tuning.front import hypervolume, knee
-from sa_mlops.tuning.objective import PASSED, STUDY, Bench, sweep
+from sa_mlops.tuning.objective import STUDY, Bench
 from sa_mlops.tuning.study import Outcome
-from sa_mlops.tuning.workers import Crew, Job
+from sa_mlops.tuning.workers import Crew, Job, quiet_stages
 
 POLL = 1.0
 """Seconds between two looks at the study."""
@@ -155,6 +156,7 @@ class Session:
                 while studies.counts(self.study)[0] < self.config.trials:
                     crew.tend()
                     self._look()
+                    self._register(register.SETTLED, most=1)
                     time.sleep(POLL)
         except (Stopped, KeyboardInterrupt):
             self._look()
@@ -185,9 +187,7 @@ class Session:
         if not self.progress.news():
             return
         if self.helping is None:
-            gone = sweep(self.ctx, self.study)
-            if gone:
-                say(f"dominated and taken from the registry: {', '.join(f'v{n}' for n in sorted(gone))}")
+            self._sweep()
             found = studies.outcome(self.study)
             point = (len(found.trials), self.entry.now())
             self.entry.recorder.series(
@@ -196,6 +196,23 @@ class Session:
                     "tune.front": [(*point, float(found.front.sum()))],
                     "tune.hypervolume": [(*point, volume(found, self.reference))],
                 }
+            )
+
+    def _sweep(self) -> None:
+        gone = register.sweep(self.bench, self.study)
+        if gone:
+            say(f"dominated and taken from the registry: {', '.join(f'v{v.number}' for v in gone)}")
+
+    def _register(self, settled: int, most: int) -> None:
+        """Register at most so many trials of the front; only a lead does."""
+        if self.helping is not None:
+            return
+        for trial in itertools.islice(register.due(self.study, settled), most):
+            with quiet_stages():
+                made = register.publish(self.bench, self.study, trial)
+            say(
+                f"trial {trial.number} is registered as {', '.join(f'v{n}' for n in made.versions)}; "
+                + ("it passes every gate" if made.passed else "it does not pass every gate")
             )
 
     def _lost(self, trial: FrozenTrial) -> None:
@@ -209,6 +226,10 @@ class Session:
             client.set_terminated(child.info.run_id, "KILLED")
         client.set_terminated(run_id, "KILLED")
 
+    def _passed(self, trial: FrozenTrial) -> bool:
+        made = register.published(self.study, trial)
+        return made is not None and made.passed
+
     def _helped(self) -> Result:
         complete = studies.counts(self.study)[0]
         document = {"study": self.study.study_name, "trials": complete, "lead": self.job.parent}
@@ -220,31 +241,35 @@ class Session:
         """Table and pictures of what was found, on the command's run; only a lead's."""
         if self.helping is not None or not found.trials:
             return
-        frame = trial_table(found)
+        frame = trial_table(self.study, found)
         self.entry.client.log_table(self.entry.run_id, frame, "tables/trials.json")
         self.entry.client.log_text(self.entry.run_id, frame.to_csv(index=False), "tables/trials.csv")
         for name, draw in pictures(self.study, self.config, found, chosen).items():
             self.entry.figure(draw(), f"figures/{name}.png")
 
     def _conclude(self) -> Result:
-        sweep(self.ctx, self.study)
+        self._register(0, most=self.config.trials)
+        self._sweep()
         found = studies.outcome(self.study)
-        chosen = choose(found)
+        chosen = choose(found, [self._passed(t) for t in found.trials])
         self._record(found, chosen)
-        lines = [trade_offs(found)]
+        lines = [trade_offs(self.study, found)]
         document: dict[str, Any] = {
             "study": self.study.study_name,
             "trials": len(found.trials),
             "hypervolume": volume(found, self.reference),
             "hypervolume_reference": [self.reference[0], -self.reference[1]],
-            "front": [describe(t) for t in found.best],
+            "front": [describe(self.study, t) for t in found.best],
             "importance": importances(self.study, self.config, found),
         }
         if chosen is None:
             lines.append("no trial keeps the constraint; nothing is chosen")
             return Result(document, "\n\n".join(lines), passed=False)
         values = found.trials[chosen].params
-        document |= {"knee": describe(found.trials[chosen]), "settings": best_settings(self.config, values)}
+        document |= {
+            "knee": describe(self.study, found.trials[chosen]),
+            "settings": best_settings(self.config, values),
+        }
         document["settings_file"] = self._log_settings(document["settings"])
         lines.append(f"chosen: trial {found.trials[chosen].number}, {spell(values)}")
         if self.config.final_seeds:
@@ -264,12 +289,12 @@ class Session:
         return str(mlflow.artifacts.download_artifacts(uri))
 
 
-def choose(found: Outcome) -> int | None:
-    """Row of the knee of the front's trials whose versions pass every gate, or else of the whole front; None if empty."""
+def choose(found: Outcome, passed: Sequence[bool]) -> int | None:
+    """Row of the knee of the front's trials whose versions pass every gate, else of the whole front; None if empty."""
     front = np.flatnonzero(found.front)
     if not len(front):
         return None
-    passing = np.array([i for i in front if found.trials[i].user_attrs.get(PASSED)], dtype=np.int64)
+    passing = front[np.asarray(passed)[front]]
     rows = passing if len(passing) else front
     return int(rows[knee(found.losses[rows])])
 
@@ -303,33 +328,34 @@ def _picker(i: int) -> Callable[[FrozenTrial], float]:
     return lambda trial: float(trial.values[i])
 
 
-def describe(trial: FrozenTrial) -> dict[str, Any]:
+def describe(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
     """A trial as JSON."""
     metrics = {
         k: v
         for k, v in trial.user_attrs.items()
         if k.startswith(("objective.", "forget.", "retain.", "time."))
     }
+    made = register.published(study, trial)
     return {
         "trial": trial.number,
         "values": trial.params,
         "metrics": metrics,
-        "versions": trial.user_attrs.get(studies.VERSIONS, []),
-        "passes_gates": bool(trial.user_attrs.get(PASSED, False)),
+        "versions": list(made.versions) if made else [],
+        "passes_gates": made.passed if made else None,
         "run_id": trial.user_attrs.get(studies.RUN),
     }
 
 
-def trial_table(found: Outcome) -> pd.DataFrame:
+def trial_table(study: optuna.Study, found: Outcome) -> pd.DataFrame:
     """All finished trials, a row each."""
     rows = [
         {
             "trial": t.number,
             **t.params,
-            **describe(t)["metrics"],
+            **describe(study, t)["metrics"],
             "feasible": bool(feasible),
             "front": bool(front),
-            "passes_gates": describe(t)["passes_gates"],
+            "passes_gates": describe(study, t)["passes_gates"],
             "run_id": t.user_attrs.get(studies.RUN),
         }
         for t, feasible, front in zip(found.trials, found.feasible, found.front, strict=True)
@@ -342,9 +368,11 @@ def spell(values: dict[str, Any]) -> str:
     return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items())
 
 
-def trade_offs(found: Outcome, most: int | None = None) -> str:
+def trade_offs(study: optuna.Study, found: Outcome, most: int | None = None) -> str:
     """The front as a table; of a long one `most` trials, spread from its one end to the other."""
     best = found.best
+    if not best:
+        return "no trial keeps the constraint yet"
     if most is not None and len(best) > most:
         best = [best[round(i * (len(best) - 1) / (most - 1))] for i in range(most)]
     rows = [
@@ -360,7 +388,7 @@ def trade_offs(found: Outcome, most: int | None = None) -> str:
                     "time.forget",
                 )
             ),
-            "yes" if t.user_attrs.get(PASSED) else "no",
+            {None: "", True: "pass", False: "fail"}[describe(study, t)["passes_gates"]],
             spell(t.params),
         ]
         for t in best
@@ -403,7 +431,7 @@ class Progress:
             )
         if done - self.shown >= max(1, self.config.trials // TABLES) or done >= self.config.trials:
             self.shown = done
-            say(f"{trade_offs(found, SHOWN)}\nhypervolume {volume(found, self.reference):.4f}")
+            say(f"{trade_offs(self.study, found, SHOWN)}\nhypervolume {volume(found, self.reference):.4f}")
         return True
 
 

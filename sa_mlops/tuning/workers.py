@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import mlflow
 import optuna
@@ -89,6 +90,13 @@ def _before(study: optuna.Study, number: int) -> int:
     return sum(t.number < number for t in study.get_trials(deepcopy=False, states=live))
 
 
+@contextlib.contextmanager
+def quiet_stages() -> Iterator[None]:
+    """Silence on standard error: what a stage says is for the one who runs that stage."""
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield
+
+
 def _process(job: Job, number: int, threads: int) -> None:
     """The main function of a worker process."""
     # A Ctrl-C at the terminal is for the leading command, which then asks its workers to stop.
@@ -98,8 +106,7 @@ def _process(job: Job, number: int, threads: int) -> None:
     torch.set_num_threads(threads)
     loud = sys.stderr
     try:
-        # What a stage says is for the one who runs that stage; here the leading command speaks.
-        with stoppable(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # noqa: PTH123
+        with stoppable(), quiet_stages():
             mlflow.set_experiment(experiment_id=job.experiment)
             work(job, number)
     except (Stopped, KeyboardInterrupt):
