@@ -164,13 +164,10 @@ def resolve(client: MlflowClient, name: str, word: str) -> Version:
 
 def describe_known(client: MlflowClient, name: str) -> str:
     """What `resolve` would accept now, for error messages."""
-    try:
-        known = dict(client.get_registered_model(name).aliases)
-    except MlflowException:
-        return f"nothing: {name} is empty"
     newest = next(all_versions(client, name), None)
     if newest is None:
-        return f"nothing: {name} is empty"
+        return f"it after `sa-mlops base`: {name} has no version yet"
+    known = dict(client.get_registered_model(name).aliases)
     aliases = [a for a in sorted({*known, names.LATEST_ALIAS}) if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", a)]
     return f"a version number of {name} up to {newest.number} or an alias ({', '.join(aliases)})"
 

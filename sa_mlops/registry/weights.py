@@ -82,7 +82,7 @@ def load_fisher(folder: Path, like: nn.Module, device: torch.device | str = "cpu
     WeightsError : if names or shapes are not that net's, or a value is negative or not finite.
     """
     _config(folder, "fim")
-    expected = {name: tuple(p.shape) for name, p in like.named_parameters()}
+    expected = dict(like.named_parameters())
     tensors = _tensors(folder, expected)
     for name, value in tensors.items():
         if not bool(value.isfinite().all()) or bool((value < 0).any()):
@@ -108,11 +108,14 @@ def _no_constant(word: str) -> None:
 
 
 def _fill(model: nn.Module, folder: Path) -> None:
-    expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-    model.load_state_dict(_tensors(folder, expected))
+    tensors = _tensors(folder, model.state_dict())
+    for name, value in tensors.items():
+        if not bool(value.isfinite().all()):
+            raise WeightsError(f"{WEIGHTS}: {name} has a value that is not finite")
+    model.load_state_dict(tensors)
 
 
-def _tensors(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def _tensors(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     path = folder / WEIGHTS
     try:
         # The library checks offsets against the file's size, so a lying header allocates nothing.
@@ -121,7 +124,10 @@ def _tensors(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str,
         raise WeightsError(f"{WEIGHTS} cannot be read ({' '.join(str(error).split())[:120]})") from None
     for name in sorted(tensors.keys() ^ expected.keys()):
         raise WeightsError(f"{WEIGHTS}: {name[:80]!r} is {'missing' if name in expected else 'not expected'}")
-    for name, shape in expected.items():
-        if tuple(tensors[name].shape) != shape:
-            raise WeightsError(f"{WEIGHTS}: {name} has shape {tuple(tensors[name].shape)}, expected {shape}")
+    for name, like in expected.items():
+        shape, dtype = tuple(tensors[name].shape), tensors[name].dtype
+        if shape != tuple(like.shape):
+            raise WeightsError(f"{WEIGHTS}: {name} has shape {shape}, expected {tuple(like.shape)}")
+        if dtype != like.dtype:
+            raise WeightsError(f"{WEIGHTS}: {name} is {dtype}, expected {like.dtype}")
     return tensors

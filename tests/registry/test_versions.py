@@ -1,0 +1,213 @@
+"""Versions: which words name one, and which sources are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from stores import Store
+
+from sa_mlops.registry import names, versions
+from sa_mlops.registry.versions import VersionError
+
+pytestmark = pytest.mark.integration
+
+Register = Callable[..., versions.Version]
+ID = "m-" + "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def client(empty_store: Store) -> MlflowClient:
+    return MlflowClient()
+
+
+@pytest.fixture
+def register(client: MlflowClient, tmp_path: Path) -> Register:
+    """Registers a logged model that holds one file, or none."""
+
+    def make(name: str = names.GENERATORS, *, files: bool = True, **tags: str) -> versions.Version:
+        model = client.create_logged_model("0", name="thing")
+        if files:
+            (tmp_path / "weights.txt").write_text("1 2 3")
+            client.log_model_artifact(model.model_id, str(tmp_path / "weights.txt"))
+        run = client.create_run("0").info.run_id
+        spelled = {f"sa.{key}": value for key, value in tags.items()}
+        return versions.register(
+            client, name, model_id=model.model_id, run_id=run, tags=spelled, description=""
+        )
+
+    return make
+
+
+class TestSource:
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "/etc",
+            "file:///etc",
+            "../../etc",
+            f"models:/{ID}/../../../etc",
+            f"models:/{ID}/../m-{'f' * 32}",
+            f"models:/{ID} ",
+            f"models:/{ID}\n",
+            f"models:/{ID[:-1]}",
+            f"models:/{ID.upper()}",
+            "models:/sa-cvae/1",
+            "runs:/0123456789abcdef0123456789abcdef/generator",
+            "s3://bucket/key",
+            "http://example.invalid/weights",
+            "mlflow-artifacts:/x",
+            "",
+        ],
+    )
+    def test_anything_but_a_logged_model_of_the_store_is_not_read(
+        self, client: MlflowClient, source: str
+    ) -> None:
+        client.create_registered_model(names.GENERATORS)
+        entity = client.create_model_version(names.GENERATORS, "placeholder")
+        entity._source = source
+        version = versions.from_entity(entity)
+        assert version.model_id is None
+        with pytest.raises(VersionError, match="it is not read"):
+            versions.files(version)
+
+    def test_a_foreign_source_in_the_registry_itself_is_refused(
+        self, client: MlflowClient, tmp_path: Path
+    ) -> None:
+        client.create_registered_model(names.GENERATORS)
+        client.create_model_version(names.GENERATORS, str(tmp_path))
+        with pytest.raises(VersionError, match="it is not read"):
+            versions.files(versions.resolve(client, names.GENERATORS, "1"))
+
+    def test_a_logged_model_is_read(self, register: Register) -> None:
+        folder = versions.files(register())
+        assert (folder / "weights.txt").read_text() == "1 2 3"
+
+    def test_a_version_without_files_says_so(self, register: Register) -> None:
+        with pytest.raises(VersionError, match="has lost its files"):
+            versions.files(register(files=False))
+
+    def test_a_version_whose_logged_model_is_unknown_says_so(self, client: MlflowClient) -> None:
+        version = versions.Version(name=names.GENERATORS, number=1, model_id=ID)
+        with pytest.raises(VersionError, match="has lost its files"):
+            versions.files(version)
+
+
+class TestResolve:
+    @pytest.mark.parametrize(("word", "number"), [("1", 1), ("v2", 2), ("base", 1), ("latest", 2)])
+    def test_numbers_and_aliases_name_a_version(
+        self, client: MlflowClient, register: Register, word: str, number: int
+    ) -> None:
+        register()
+        register()
+        client.set_registered_model_alias(names.GENERATORS, "base", "1")
+        assert versions.resolve(client, names.GENERATORS, word).number == number
+
+    @pytest.mark.parametrize(
+        "word",
+        [
+            "3",
+            "0",
+            "-1",
+            "01",
+            "1.0",
+            "1" * 30,
+            "",
+            "nobody",
+            "a b",
+            "models:/sa-cvae/1",
+            "..",
+            "/",
+            "a/b",
+            "x" * 200,
+            "١",
+        ],
+    )
+    def test_other_words_name_none(self, client: MlflowClient, register: Register, word: str) -> None:
+        register()
+        with pytest.raises(VersionError) as caught:
+            versions.resolve(client, names.GENERATORS, word)
+        assert "\n" not in str(caught.value)
+
+    def test_what_is_known_names_the_newest_number_and_every_alias(
+        self, client: MlflowClient, register: Register
+    ) -> None:
+        register()
+        register()
+        client.set_registered_model_alias(names.GENERATORS, "base", "1")
+        known = versions.describe_known(client, names.GENERATORS)
+        assert known == "a version number of sa-cvae up to 2 or an alias (base, latest)"
+
+
+class TestFind:
+    def test_all_tags_must_match(self, client: MlflowClient, register: Register) -> None:
+        register(stage="base", seed="0")
+        wanted = register(stage="base", seed="1")
+        found = versions.find(client, names.GENERATORS, {names.STAGE: "base", names.SEED: "1"})
+        assert found is not None
+        assert found.number == wanted.number
+        assert versions.find(client, names.GENERATORS, {names.STAGE: "base", names.SEED: "2"}) is None
+
+    def test_the_newest_wins(self, client: MlflowClient, register: Register) -> None:
+        register(stage="base")
+        newest = register(stage="base")
+        found = versions.find(client, names.GENERATORS, {names.STAGE: "base"})
+        assert found is not None
+        assert found.number == newest.number
+
+    def test_one_that_has_lost_its_files_is_passed_over(
+        self, client: MlflowClient, register: Register
+    ) -> None:
+        whole = register(stage="base")
+        register(files=False, stage="base")
+        found = versions.find(client, names.GENERATORS, {names.STAGE: "base"})
+        assert found is not None
+        assert found.number == whole.number
+
+    def test_an_empty_tag_is_a_value(self, client: MlflowClient, register: Register) -> None:
+        register(stage="base", forgotten="")
+        assert versions.find(client, names.GENERATORS, {names.STAGE: "base", names.FORGOTTEN: ""}) is not None
+        assert versions.find(client, names.GENERATORS, {names.STAGE: "base", names.FORGOTTEN: "1"}) is None
+
+    def test_pages_are_followed_to_the_end(
+        self, client: MlflowClient, register: Register, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for _ in range(5):
+            register()
+        monkeypatch.setattr(versions, "PAGE", 2)
+        assert [v.number for v in versions.all_versions(client, names.GENERATORS)] == [5, 4, 3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("tags", "title"),
+    [
+        ({"sa.stage": "base"}, "v3 base"),
+        ({"sa.stage": "forget", "sa.forgotten": "1,0"}, "v3 forget 0,1"),
+        ({"sa.stage": "oracle", "sa.forgotten": "1"}, "v3 oracle (no 1)"),
+        ({"sa.stage": "judge", "sa.role": "plain"}, "v3 judge plain"),
+        ({"sa.stage": "fim", "sa.parent": "models:/sa-cvae/7"}, "v3 Fisher of v7"),
+        ({}, "v3 unknown"),
+    ],
+)
+def test_a_title_says_what_a_version_is(tags: dict[str, str], title: str) -> None:
+    assert versions.Version(name=names.GENERATORS, number=3, tags=tags).title == title
+
+
+@pytest.mark.parametrize(
+    ("text", "digits"), [("", ()), ("1", (1,)), ("2,0,1", (0, 1, 2)), ("1,1", (1,)), ("x,11,-1, 3 ,²", (3,))]
+)
+def test_digits_in_a_tag_that_was_edited_by_hand_are_read_as_far_as_they_go(
+    text: str, digits: tuple[int, ...]
+) -> None:
+    assert names.parse_digits(text) == digits
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["", "models:/sa-cvae/0", "models:/sa-cvae/01", "models:/sa-cvae/1/x", "models:/other/1", "models:/sa-cvae/latest",
+     " models:/sa-cvae/1", "models:/sa-cvae/1\n", "models:/../1", "models:/sa-cvae/-1"],
+)  # fmt: skip
+def test_a_link_that_is_no_version_is_none(uri: str) -> None:
+    assert names.parse_uri(uri) is None

@@ -1,0 +1,62 @@
+"""Where tests keep their runs and versions, and how they start the command in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SET_BY_MLFLOW = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_REGISTRY_URI")
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A tracking store: its URI, and the folder that it and its artifacts lie in."""
+
+    folder: Path
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.folder}/mlflow.db"
+
+
+JUDGE = ("judge", "--dataset", "digits")
+BASE = ("base", "--dataset", "digits", "--steps", "300")
+FORGET = (
+    *("forget", "--dataset", "digits", "--digit", "1", "--from-version", "1"),
+    *("--steps", "120", "--fisher-samples", "2000"),
+)
+ORACLE = ("oracle", "--dataset", "digits", "--digit", "1", "--steps", "300")
+"""The commands that make the shared lineage: generators 1, 2 and 3."""
+
+
+EXPERIMENT = "whole project"
+LOCALLY = f"--env-manager local --experiment-name '{EXPERIMENT}'"
+MNIST_RUNS = (
+    f"-e base {LOCALLY} -P steps=800",
+    f"-e forget {LOCALLY} -P digit=1 -P from_version=base -P steps=150 -P fisher_samples=5000",
+)
+"""What the end-to-end test runs, in this order: generators 1 and 2."""
+
+
+def isolate(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let MLflow find nothing but an empty store in `folder`, where artifacts go as well."""
+    patch.chdir(folder)
+    patch.setenv("MLFLOW_TRACKING_URI", Store(folder).uri)
+    for name in SET_BY_MLFLOW:
+        # Set first, so that undoing also removes what MLflow sets meanwhile.
+        patch.setenv(name, "")
+        patch.delenv(name)
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """The environment of a process that runs this checkout."""
+    return os.environ | {"PYTHONPATH": str(ROOT)} | changes
