@@ -163,7 +163,7 @@ FORGET_OPTIMISATION: dict[str, Optimisation] = {
     "paper": Optimisation(steps=10_000, lr=1e-4, batch_size=256, schedule="constant"),
 }
 DISTILLATION = 20.0
-"""At 1, 300 steps cost the retained classes a third of their FID; at 20 a few percent, and forgetting is as complete."""
+"""At 1, 300 steps cost the retained classes a third of their FID, at 20 a few percent; forgetting is as complete."""
 EWC_LAMBDA: dict[str, float] = {"fast": 10.0, "paper": 100.0}
 HARDEN = HardenSettings(
     optimisation=Optimisation(steps=2_000, lr=7e-3, batch_size=512, schedule="one_cycle"),
