@@ -30,6 +30,9 @@ def option(name: str, parameter: Parameter) -> click.Option:
     """The command-line option of a parameter. Values stay text here; the parameter reads and checks them."""
     default = parameter.spell(parameter.default)
     shown = f"{parameter.help}; {parameter.allowed}"
+    # A bare `--fresh` means true, and MLproject can still say `--fresh false`. For other kinds even a None here would
+    # make the value optional, and `--ewc-lambda -1` an unknown option `-1`.
+    bare: dict[str, Any] = {"flag_value": "true"} if parameter.kind == "bool" else {}
     return click.Option(
         [f"--{name.replace('_', '-')}", name],
         metavar=parameter.kind.upper(),
@@ -37,8 +40,7 @@ def option(name: str, parameter: Parameter) -> click.Option:
         show_default=True if default else "none",
         help=shown,
         is_flag=False,
-        # A bare `--fresh` means true, and MLproject can still say `--fresh false`.
-        flag_value="true" if parameter.kind == "bool" else None,
+        **bare,
     )
 
 
@@ -69,7 +71,11 @@ def _json_option() -> click.Option:
 
 
 def _show(result: Result, as_json: bool) -> Result:
-    click.echo(json.dumps(result.document, indent=1) if as_json else result.text)
+    try:
+        click.echo(json.dumps(result.document, indent=1) if as_json else result.text)
+    except BrokenPipeError:
+        # The reader has seen enough; click would make it status 1.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return result
 
 
@@ -166,6 +172,16 @@ def report(version: str, out: Path | None, as_json: bool) -> Result:
     return _show(write(version, out), as_json)
 
 
+@group.command()
+@click.option("--fix", is_flag=True, help="end runs whose process is gone as KILLED; deletes nothing")
+@_json
+def doctor(fix: bool, as_json: bool) -> Result:
+    """Look for what is wrong: environment, data, store, orphan runs, broken links and files; say what to do."""
+    from sa_mlops.stages.doctor import examine
+
+    return _show(examine(fix), as_json)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status: 0 done, 1 failed, 2 wrong command line, 130 interrupted."""
     # Set before anything imports MLflow or DVC: neither may phone home.
@@ -188,10 +204,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(" ".join(str(error).split()), FAILED)
     except (Stopped, KeyboardInterrupt, click.Abort):
         return _fail("interrupted; nothing unfinished was registered", INTERRUPTED)
-    except BrokenPipeError:
-        # The reader has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
     if isinstance(outcome, int):
         return outcome
     return DONE if outcome is None or outcome.passed else FAILED

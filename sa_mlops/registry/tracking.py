@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from sa_mlops.errors import CommandError, Stopped
+from sa_mlops.registry import processes
 
 EXPERIMENT = "sa-mlops"
 LOCK_SECONDS = 120
@@ -125,7 +126,10 @@ def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[st
         _use_experiment(EXPERIMENT)
     adopted = not nested and "MLFLOW_RUN_ID" in os.environ
     run = mlflow.start_run(
-        run_name=None if adopted else name, nested=nested, tags=dict(tags), log_system_metrics=not nested
+        run_name=None if adopted else name,
+        nested=nested,
+        tags={**tags, **processes.identity()},
+        log_system_metrics=not nested,
     )
     status = "FINISHED"
     try:
