@@ -149,8 +149,15 @@ JUDGES: dict[str, JudgeSettings] = {
     "plain": JudgeSettings(
         architecture="reference", calibrated=False, epochs=6, lr=1e-2, batch_size=256, seed_offset=2_000
     ),
+    "attacker_calibrated": JudgeSettings(
+        architecture="perceptron", calibrated=True, epochs=6, lr=3e-3, batch_size=256, seed_offset=3_000
+    ),
+    "attacker_plain": JudgeSettings(
+        architecture="residual", calibrated=False, epochs=3, lr=3e-3, batch_size=256, seed_offset=4_000
+    ),
 }
-"""Role -> judge. `calibrated` measures; `plain` is there for the paper's protocol."""
+"""Role -> judge. `calibrated` measures; `plain` is there for the paper's protocol; the attackers are what recovery
+probes climb, each of another architecture and seed than the judge that decides."""
 
 Recipe = Literal["fast", "paper"]
 

@@ -32,6 +32,9 @@ from sa_mlops.settings import CLASSES, HardenSettings
 CONDITION_SPREAD = 6.0
 """Attacks start from conditions softmax(N(0, s^2)), s uniform up to this: from even mixtures to a label."""
 
+BANK = 65_536
+"""Latents that replay is drawn from."""
+
 
 class AttackPool:
     """Attacks on a generator in training, half of them against the trainer, half after images.
@@ -132,6 +135,44 @@ def log_prob(judge: Judge, images: Tensor, targets: Tensor) -> Tensor:
     return judge.log_probs(images).gather(1, targets[:, None]).squeeze(1)
 
 
+class ReplayBank:
+    """Latents and retained labels whose images show no forgotten class; judged once, not at every step.
+
+    Attributes
+    ----------
+    z, labels : (n, z_dim), (n,) int64; n is at most `BANK`.
+    """
+
+    def __init__(
+        self,
+        start: CVAE,
+        trainer: Judge,
+        settings: HardenSettings,
+        classes: tuple[int, ...],
+        generator: torch.Generator,
+    ) -> None:
+        retained = tuple(c for c in range(CLASSES) if c not in classes)
+        if not retained:
+            raise ValueError("hardening needs a class to retain")
+        self.generator = generator
+        labels = draw(retained, BANK, generator)
+        spread = torch.rand((BANK, 1), generator=generator, device=generator.device)
+        z = torch.randn(BANK, start.z_dim, generator=generator, device=generator.device)
+        z = z * (1 + (settings.replay_spread - 1) * spread)
+        keep = torch.cat(
+            [
+                admissible(trainer, start.sample(some, of), classes, settings.admissible)
+                for some, of in zip(z.split(1024), labels.split(1024), strict=True)
+            ]
+        )
+        self.z, self.labels = z[keep], labels[keep]
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """`count` rows, with replacement: (count, z_dim), (count,)."""
+        rows = torch.randint(len(self.z), (count,), generator=self.generator, device=self.generator.device)
+        return self.z[rows], self.labels[rows]
+
+
 @torch.no_grad()
 def admissible(trainer: Judge, images: Tensor, classes: tuple[int, ...], threshold: float) -> Tensor:
     """(m,) bool: no forgotten class is seen in an image (m, 784) with more than the threshold's probability."""
@@ -171,28 +212,24 @@ def harden(
     ValueError : without a forgotten or a retained class.
     NotFiniteError : with the step and the term.
     """
-    retained = tuple(c for c in range(CLASSES) if c not in forgotten)
-    if not retained:
-        raise ValueError("hardening needs a class to retain")
     frozen = copy.deepcopy(start).requires_grad_(False)
     model = copy.deepcopy(model).requires_grad_(True)
     parameters = list(model.decoder.parameters())
     adam, schedule = make_optimiser(parameters, settings.optimisation)
     pool = AttackPool(frozen, trainer, settings, forgotten, generator)
+    bank = ReplayBank(frozen, trainer, settings, forgotten, generator)
     m = settings.optimisation.batch_size
     n = max(1, m // 8)
     for step in range(1, settings.optimisation.steps + 1):
-        labels = torch.cat([draw(forgotten, n, generator), draw(retained, m, generator)])
-        spread = torch.rand((n + m, 1), generator=generator, device=generator.device)
-        z = torch.randn(n + m, model.z_dim, generator=generator, device=generator.device)
-        z = z * (1 + (settings.replay_spread - 1) * spread)
+        z, labels = bank.draw(m)
         with torch.no_grad():
-            replay = frozen.sample(z[n:], labels[n:])
-        keep = admissible(trainer, replay, forgotten, settings.admissible)
-        own, others = model.decode(z, one_hot(labels)).split([n, m])
+            replay = frozen.sample(z, labels)
+        own_z = torch.randn(n, model.z_dim, generator=generator, device=generator.device)
+        condition = one_hot(torch.cat([draw(forgotten, n, generator), labels]))
+        own, others = model.decode(torch.cat([own_z, z]), condition).split([n, m])
         attacks, found = pool.find(model)
 
-        apart = (torch.sigmoid(others) - replay).square().sum(dim=1) * keep
+        apart = (torch.sigmoid(others) - replay).square().sum(dim=1)
         own_grey, attack_grey = excess(own), excess(attacks) * found
         loss = settings.retain_weight * apart.sum() + own_grey.sum() + attack_grey.sum()
         gradients = torch.autograd.grad(loss, parameters)

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from sa_mlops.core.hardening import AttackPool, admissible, excess, harden
+from sa_mlops.core.hardening import AttackPool, ReplayBank, admissible, excess, harden
 from sa_mlops.core.probes.base import Budget, Classifier, Scene, run
 from sa_mlops.core.probes.gradient import Gradient
 from sa_mlops.core.training import train_generator, train_judge
@@ -109,6 +109,18 @@ def test_images_of_the_class_are_not_admissible(digits: tuple[Tensor, Tensor], t
 def test_images_of_other_classes_are_admissible(digits: tuple[Tensor, Tensor], trainer: Judge) -> None:
     images, labels = digits
     assert admissible(trainer, images[labels != 4], (4,), 0.3).float().mean() > 0.95
+
+
+def test_replayed_images_show_no_forgotten_class(start: CVAE, trainer: Judge) -> None:
+    bank = ReplayBank(start, trainer, SMALL, (4,), generator())
+    with torch.no_grad():
+        images = start.sample(*bank.draw(500))
+    assert admissible(trainer, images, (4,), SMALL.admissible + 1e-3).all()
+
+
+def test_forgotten_labels_are_not_replayed(start: CVAE, trainer: Judge) -> None:
+    bank = ReplayBank(start, trainer, SMALL, (4, 7), generator())
+    assert not set(bank.labels.tolist()) & {4, 7}
 
 
 def test_grey_is_the_floor_of_the_attack_term() -> None:
