@@ -200,6 +200,17 @@ class TestObjective:
             by_hand = -(part.images * drawn.log() + (1 - part.images) * (1 - drawn).log()).sum()
             assert (a - b).item() == pytest.approx(by_hand.item(), rel=1e-3)
 
+    def test_distillation_weighs_the_decoder_term_of_replay_alone(self, net: CVAE) -> None:
+        surrogate, replay = self.parts(net)
+        by_weight = [
+            objective(net, surrogate, replay, replace(SETTINGS, distillation=w), seeded())
+            for w in (0.0, 1.0, 20.0)
+        ]
+        forgetting, remembering = (torch.stack(terms) for terms in zip(*by_weight, strict=True))
+        assert len(forgetting.unique()) == 1
+        added = (remembering - remembering[0]).detach()
+        assert added[2].item() == pytest.approx(20 * added[1].item(), rel=1e-3)
+
     def test_images_left_out_of_replay_do_not_count(self, net: CVAE) -> None:
         surrogate, replay = self.parts(net)
         kept = objective(net, surrogate, replay, SETTINGS, seeded(), torch.zeros(len(replay.labels)))
