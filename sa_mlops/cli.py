@@ -182,6 +182,17 @@ def doctor(fix: bool, as_json: bool) -> Result:
     return _show(examine(fix), as_json)
 
 
+@group.command()
+@click.argument("version")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps")
+@_json
+def reproduce(version: str, device: str, as_json: bool) -> Result:
+    """Rebuild VERSION (a number, an alias, or sa-fim/N) from its recorded settings, data and seed, and compare."""
+    from sa_mlops.stages.reproduce import reproduce as rebuild
+
+    return _show(rebuild(version, device), as_json)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status: 0 done, 1 failed, 2 wrong command line, 130 interrupted."""
     # Set before anything imports MLflow or DVC: neither may phone home.

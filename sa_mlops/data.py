@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,12 @@ def read_pin(root: Path) -> Pin:
         raise DataError(
             f"{PIN} cannot be read ({type(error).__name__}); restore it with `git checkout {PIN}`"
         ) from None
-    if not _is_md5(md5.removesuffix(".dir")) or not md5.endswith(".dir") or Path(path).name != path:
+    if (
+        not _is_md5(md5.removesuffix(".dir"))
+        or not md5.endswith(".dir")
+        or Path(path).name != path
+        or path == ".."
+    ):
         raise DataError(f"{PIN} does not pin one folder by md5; restore it with `git checkout {PIN}`")
     return Pin(md5, size, root, root / path)
 
@@ -110,6 +116,10 @@ def listing(pin: Pin) -> tuple[PinnedFile, ...] | None:
     """The files behind the pin, from DVC's cache or the bundled remote; None if neither has them yet.
 
     A listing that does not hash to the pin is not believed.
+
+    Raises
+    ------
+    DataError : if the listing does, but is none, or names a file outside the folder.
     """
     digest = pin.md5.removesuffix(".dir")
     for store in ("cache", "bundled"):
@@ -117,7 +127,12 @@ def listing(pin: Pin) -> tuple[PinnedFile, ...] | None:
         if path.is_file():
             text = path.read_bytes()
             if hashlib.md5(text, usedforsecurity=False).hexdigest() == digest:
-                files = tuple(PinnedFile(str(e["relpath"]), str(e["md5"])) for e in json.loads(text))
+                try:
+                    files = tuple(PinnedFile(str(e["relpath"]), str(e["md5"])) for e in json.loads(text))
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    files = ()
+                if not files or not all(_is_md5(f.md5) for f in files):
+                    raise DataError(f"{PIN} pins a listing of no files; restore it with `git checkout {PIN}`")
                 if any(Path(f.name).is_absolute() or ".." in Path(f.name).parts for f in files):
                     raise DataError(f"{PIN} lists a file outside {pin.path.name}/; it is not used")
                 return files
@@ -182,6 +197,8 @@ def _dvc_pull(root: Path, *, force: bool) -> None:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    # What fails is told below, in one line.
+    logging.getLogger("dvc_data").setLevel(logging.CRITICAL)
     config: dict[str, Any] = {"core": {"analytics": False, "check_update": False}}
     if not (root / ".git").exists():
         config["core"]["no_scm"] = True

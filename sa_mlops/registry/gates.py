@@ -70,13 +70,14 @@ def read_gates(path: Path | None) -> Gates:
     known = {f.name for f in dataclasses.fields(Gates)}
     allowed = f"a JSON file with numbers for any of {', '.join(sorted(known))}"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        # A whole number may be too large for a float; one read as a float is infinite then.
+        values = json.loads(path.read_text(encoding="utf-8"), parse_int=float)
     except (OSError, ValueError, RecursionError):
         raise ParameterError("gates", str(path), allowed) from None
     if not isinstance(values, dict) or not values.keys() <= known:
         raise ParameterError("gates", str(path), allowed)
     for value in values.values():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not isinstance(value, float) or not math.isfinite(value):
             raise ParameterError("gates", str(path), allowed)
     return Gates(**values)
 

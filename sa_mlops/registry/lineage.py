@@ -135,7 +135,8 @@ def tree_lines(lineage: Lineage) -> Iterator[str]:
     for root in roots:
         yield from walk([root], "")
     # Parents that were edited into a ring belong to no root; they are shown all the same.
-    yield from walk([e for e in lineage.generators() if e.version.number not in seen], "")
+    for entry in lineage.generators():
+        yield from walk([entry], "")
     for name in (names.FISHERS, names.JUDGES):
         for entry in lineage.others(name):
             yield f"{name} {line(entry)}"
@@ -168,4 +169,6 @@ def line(entry: Entry) -> str:
     ]
     seed = f"seed {v.tags[names.SEED]}" if v.tags.get(names.SEED) else ""
     detail = "  ".join(part for part in (*words, *links, seed) if part)
-    return f"{v.title}{badges}  {detail}".rstrip()
+    text = f"{v.title}{badges}  {detail}".rstrip()
+    # Tags can be edited by hand; they must not break the line or reach the terminal as commands.
+    return "".join(c if c.isprintable() else "?" for c in text)

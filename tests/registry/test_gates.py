@@ -1,0 +1,196 @@
+"""Promotion: what a version must show, and the record of who was champion when."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from stores import Start, Store
+
+from sa_mlops import cli
+from sa_mlops.parameters import ParameterError
+from sa_mlops.registry import gates, lineage, names, versions
+from sa_mlops.registry.gates import AliasEvent, Gates, judge_version, read_gates
+from sa_mlops.registry.versions import Version
+
+FORGOTTEN = Version(name=names.GENERATORS, number=2, tags={"sa.stage": "forget", "sa.forgotten": "1,4"})
+KEPT = (0, 2, 3, 5, 6, 7, 8, 9)
+WIDE = Gates(retain_accuracy_drop=0.5, retain_class_drop=0.5, retain_fid_rise=10)
+"""Limits that the small shared lineage keeps."""
+
+
+def good() -> dict[str, float]:
+    """Metrics that pass every gate."""
+    metrics = {
+        "retain.accuracy": 0.98,
+        "base.retain.accuracy": 0.98,
+        "retain.fid": 10.0,
+        "base.retain.fid": 10.0,
+    }
+    for d in (1, 4):
+        metrics |= {f"digit.{d}.prob": 0.1, f"digit.{d}.entropy": 2.3}
+    for d in KEPT:
+        metrics |= {f"digit.{d}.accuracy": 0.98, f"base.digit.{d}.accuracy": 0.98}
+    return metrics
+
+
+def failed(metrics: dict[str, float], version: Version = FORGOTTEN) -> list[str]:
+    return [v.gate for v in judge_version(version, metrics, Gates()) if not v.passed]
+
+
+def test_a_version_that_keeps_every_limit_passes() -> None:
+    assert failed(good()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "gate"),
+    [
+        ({"digit.4.prob": 0.1101}, "forget_prob"),
+        ({"digit.1.entropy": 2.2899}, "forget_entropy"),
+        ({"retain.accuracy": 0.9749}, "retain_accuracy_drop"),
+        ({"digit.9.accuracy": 0.9599}, "retain_class_drop"),
+        ({"retain.fid": 10.51}, "retain_fid_rise"),
+    ],
+)
+def test_each_limit_is_a_gate_of_its_own(change: dict[str, float], gate: str) -> None:
+    assert failed(good() | change) == [gate]
+
+
+def test_a_forgotten_class_is_not_asked_to_be_retained() -> None:
+    assert failed(good() | {"digit.1.accuracy": 0.0, "base.digit.1.accuracy": 1.0}) == []
+
+
+@pytest.mark.parametrize("key", sorted(good()))
+def test_a_missing_metric_fails(key: str) -> None:
+    metrics = good()
+    del metrics[key]
+    assert len(failed(metrics)) == 1
+
+
+@pytest.mark.parametrize("key", sorted(good()))
+def test_a_metric_that_is_not_a_number_fails(key: str) -> None:
+    assert len(failed(good() | {key: math.nan})) == 1
+
+
+def test_no_metrics_at_all_fail_everything() -> None:
+    assert len(failed({})) == 5
+
+
+def test_a_base_is_no_champion_for_it_has_forgotten_nothing() -> None:
+    base = Version(name=names.GENERATORS, number=1, tags={"sa.stage": "base", "sa.forgotten": ""})
+    metrics = good() | {f"{p}digit.{d}.accuracy": 0.98 for p in ("", "base.") for d in (1, 4)}
+    assert failed(metrics, base) == ["forget_prob", "forget_entropy"]
+
+
+@pytest.mark.parametrize("fid", [0.0, -1.0])
+def test_a_base_fid_that_nothing_can_be_a_share_of_fails(fid: float) -> None:
+    assert failed(good() | {"base.retain.fid": fid}) == ["retain_fid_rise"]
+
+
+class TestFile:
+    def test_some_limits_replace_the_defaults(self, tmp_path: Path) -> None:
+        path = tmp_path / "gates.json"
+        path.write_text('{"forget_prob": 0.2, "retain_fid_rise": 1}')
+        assert read_gates(path) == Gates(forget_prob=0.2, retain_fid_rise=1)
+
+    def test_without_a_file_the_projects_targets_hold(self) -> None:
+        assert (read_gates(None).forget_prob, read_gates(None).forget_entropy) == (0.11, 2.29)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("", "[]", "3", "null", "{", '{"unknown": 1}', '{"forget_prob": "0.1"}', '{"forget_prob": null}'),
+            *('{"forget_prob": true}', '{"forget_prob": NaN}', '{"forget_prob": -Infinity}', '{"forget_prob": [1]}'),
+            *('{"forget_prob": 1e999}', '{"forget_prob": ' + "9" * 400 + "}", '{"forget_prob": ' + "9" * 9000 + "}"),
+            "[" * 100_000,
+        ],
+    )  # fmt: skip
+    def test_one_that_holds_no_limits_is_the_users_mistake(self, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "gates.json"
+        path.write_text(text)
+        with pytest.raises(ParameterError, match=r"--gates: .* is not allowed; give a JSON file"):
+            read_gates(path)
+
+    def test_a_folder_is_the_users_mistake(self, tmp_path: Path) -> None:
+        with pytest.raises(ParameterError):
+            read_gates(tmp_path)
+
+
+@pytest.mark.integration
+class TestHistory:
+    @pytest.fixture
+    def client(self, empty_store: Store) -> MlflowClient:
+        client = MlflowClient()
+        client.create_registered_model(names.GENERATORS)
+        for _ in range(3):
+            client.create_model_version(names.GENERATORS, "nowhere")
+        return client
+
+    def test_every_change_is_kept_in_order(self, client: MlflowClient) -> None:
+        for number, previous in ((1, None), (3, 1), (1, 3)):
+            gates.promote(client, versions.get(client, names.GENERATORS, number), previous)
+        history = gates.alias_history(client, names.GENERATORS)
+        assert [(e.alias, e.previous, e.number) for e in history] == [
+            ("champion", None, 1),
+            ("champion", 1, 3),
+            ("champion", 3, 1),
+        ]
+        assert lineage.alias_map(client, names.GENERATORS)["champion"] == 1
+
+    @pytest.mark.parametrize(
+        "text", ["", "{}", "not json", '{"alias": "champion", "from": "x", "to": 1, "at": 0}']
+    )
+    def test_a_record_that_was_edited_by_hand_is_left_out(self, client: MlflowClient, text: str) -> None:
+        gates.promote(client, versions.get(client, names.GENERATORS, 1), None)
+        client.set_registered_model_tag(names.GENERATORS, f"{gates.EVENT}0", text)
+        assert [e.number for e in gates.alias_history(client, names.GENERATORS)] == [1]
+
+    def test_of_a_model_that_does_not_exist_there_is_none(self, client: MlflowClient) -> None:
+        assert gates.alias_history(client, names.FISHERS) == []
+
+
+@pytest.mark.integration
+class TestPromotion:
+    @pytest.fixture
+    def limits(self, tmp_path: Path) -> str:
+        path = tmp_path / "wide.json"
+        path.write_text(json.dumps({k: getattr(WIDE, k) for k in Gates.__slots__}))
+        return str(path)
+
+    def test_a_version_that_passes_becomes_the_champion(
+        self, own_store: Store, limits: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main(["promote", "2", "--gates", limits, "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert (document["promoted"], document["previous"]) == (True, None)
+        client = MlflowClient()
+        assert versions.resolve(client, names.GENERATORS, "champion").number == 2
+        assert [(e.previous, e.number) for e in gates.alias_history(client, names.GENERATORS)] == [(None, 2)]
+
+    def test_one_that_fails_does_not_and_the_gates_are_named(
+        self, own_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "strict.json"
+        path.write_text('{"forget_prob": 0.001}')
+        assert cli.main(["promote", "2", "--gates", str(path)]) == 1
+        out, _ = capsys.readouterr()
+        assert "FAIL  forget_prob" in out
+        assert "models:/sa-cvae/2 is not promoted" in out
+        assert "champion" not in lineage.alias_map(MlflowClient(), names.GENERATORS)
+
+    def test_a_base_is_refused(self, own_store: Store, limits: str) -> None:
+        assert cli.main(["promote", "1", "--gates", limits]) == 1
+
+    def test_promotions_that_race_leave_one_champion_and_both_records(
+        self, own_store: Store, limits: str, start: Start
+    ) -> None:
+        processes = [start("-m", "sa_mlops", "promote", "2", "--gates", limits) for _ in range(2)]
+        assert [p.wait(timeout=200) for p in processes] == [0, 0]
+        client = MlflowClient()
+        history = gates.alias_history(client, names.GENERATORS)
+        assert [e.number for e in history] == [2, 2]
+        assert all(isinstance(e, AliasEvent) for e in history)
+        assert lineage.alias_map(client, names.GENERATORS)["champion"] == 2

@@ -1,0 +1,285 @@
+"""The command line's contract: exit statuses, one line for a mistake, one JSON document, and a light start."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import torch
+from stores import FORGET, Run, Start, Store
+
+from sa_mlops import cli
+from sa_mlops.config import ENTRY_POINTS, ForgetConfig
+from sa_mlops.stages.result import Result
+
+Captured = pytest.CaptureFixture[str]
+
+
+def error_of(captured: Captured, *arguments: str, status: int = 2) -> str:
+    """The one line that a command leaves on standard error, and nothing on standard output."""
+    assert cli.main(arguments) == status
+    out, err = captured.readouterr()
+    assert out == ""
+    assert err.startswith("sa-mlops: ")
+    assert err.count("\n") == 1
+    return err.removeprefix("sa-mlops: ").rstrip()
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "value", "allowed"),
+    [
+        ("forget --digit 10", "--digit", "'10'", "from 0 to 9"),
+        ("forget --digit x", "--digit", "'x'", "from 0 to 9"),
+        ("forget --digits 1,1", "--digits", "'1,1'", "different digits from 0 to 9"),
+        ("forget --digits 0,1,2,3,4,5,6,7,8,9", "--digits", "'0,1,2,3,4,5,6,7,8,9'", "at most nine"),
+        ("sequential --digits 0,1,2,3,4,5,6,7,8,9", "--digits", "'0,1,2,3,4,5,6,7,8,9'", "at most nine"),
+        ("oracle --digits 0,1,2,3,4,5,6,7,8,9", "--digits", "'0,1,2,3,4,5,6,7,8,9'", "at most nine"),
+        ("forget --ewc-lambda -1", "--ewc-lambda", "'-1'", "from 0"),
+        ("forget --ewc-lambda=-1", "--ewc-lambda", "'-1'", "from 0"),
+        ("forget --ewc-lambda nan", "--ewc-lambda", "'nan'", "from 0"),
+        ("forget --ewc-lambda inf", "--ewc-lambda", "'inf'", "from 0"),
+        ("forget --replay-ratio 0", "--replay-ratio", "'0'", "above 0"),
+        ("forget --dataset cifar", "--dataset", "'cifar'", "mnist, digits"),
+        ("forget --recipe slow", "--recipe", "'slow'", "fast, paper"),
+        ("forget --device gpu", "--device", "'gpu'", "auto, cpu, cuda"),
+        ("forget --fresh maybe", "--fresh", "'maybe'", "true or false"),
+        ("forget --seed -1", "--seed", "'-1'", "from 0"),
+        ("forget --steps 0", "--steps", "'0'", "from 1"),
+        ("forget --z-dim 0", "--z-dim", "'0'", "from 1 to 256"),
+        ("forget --surrogate ./nowhere", "--surrogate", "'./nowhere'", "existing folder"),
+        ("sample --digits 10", "--digits", "'10'", "from 0 to 9"),
+        ("sample --rows 65", "--rows", "'65'", "from 1 to 64"),
+        ("sample --out nowhere/a.png", "--out", "'nowhere/a.png'", "existing folder"),
+        ("sample --out picture.jpg", "--out", "'picture.jpg'", ".png"),
+        ("promote 1 --gates nowhere.json", "--gates", "'nowhere.json'", "JSON file"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_option_and_what_is_allowed(
+    capsys: Captured, words: str, option: str, value: str, allowed: str
+) -> None:
+    line = error_of(capsys, *words.split())
+    assert line.startswith(f"{option}: {value} is not allowed; give ")
+    assert allowed in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
+def test_cuda_without_a_cuda_device_says_what_there_is(capsys: Captured) -> None:
+    line = error_of(capsys, "forget", "--device", "cuda")
+    assert line.startswith("--device: 'cuda' is not allowed; ")
+    assert "cpu" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("frobnicate", "No such command 'frobnicate'"),
+        ("forget --nonsense 3", "No such option '--nonsense'"),
+        ("forget --digit", "'--digit' requires an argument"),
+        ("data extra", "unexpected extra argument"),
+        ("promote", "Missing argument 'VERSION'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_status_2(capsys: Captured, words: str, told: str) -> None:
+    assert told in error_of(capsys, *words.split())
+
+
+def test_no_command_at_all_prints_the_help_and_is_status_2(capsys: Captured) -> None:
+    assert cli.main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Commands:" in err
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sample",
+        "evaluate",
+        "promote 1",
+        "report",
+        "forget --from-version 7",
+        "fim --from-version base",
+        "sequential --from-version champion",
+    ],
+)
+def test_in_an_empty_store_every_version_is_unknown_and_the_way_out_is_told(
+    capsys: Captured, empty_store: Store, words: str
+) -> None:
+    line = error_of(capsys, *words.split())
+    assert "sa-cvae has no version yet" in line
+    assert "`sa-mlops base`" in line
+
+
+@pytest.mark.integration
+def test_the_lineage_of_an_empty_store_says_what_to_do(capsys: Captured, empty_store: Store) -> None:
+    assert cli.main(["lineage"]) == 0
+    assert "sa-mlops forget" in capsys.readouterr().out
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "word",
+    [
+        "99",
+        "nobody",
+        "0",
+        "-3",
+        "1.0",
+        "models:/sa-cvae/1",
+        "runs:/0/generator",
+        "/etc",
+        "../1",
+        "1 OR 1=1",
+        "é",
+    ],
+)
+def test_an_unknown_version_is_refused_with_the_known_ones(
+    capsys: Captured, shared_store: Store, word: str
+) -> None:
+    line = error_of(capsys, "forget", "--dataset", "digits", "--digit", "2", f"--from-version={word}")
+    assert line.startswith(f"--from-version: '{word}' is not allowed; ")
+    assert "up to 3" in line
+    assert "base" in line
+    assert "latest" in line
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ("sample nobody", "--version"),
+        ("report ../../etc", "--version"),
+        ("promote models:/sa-cvae/1", "--version"),
+        ("evaluate --dataset digits --version runs:/0/generator", "--version"),
+    ],
+)
+def test_every_command_that_takes_a_version_refuses_an_unknown_one(
+    capsys: Captured, shared_store: Store, words: str, option: str
+) -> None:
+    assert error_of(capsys, *words.split()).startswith(f"{option}: ")
+
+
+@pytest.mark.integration
+def test_a_store_that_cannot_be_opened_is_one_line_and_status_1(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/nowhere/mlflow.db")
+    assert "nowhere does not exist" in error_of(capsys, "lineage", status=1)
+
+
+@pytest.mark.integration
+def test_a_store_that_is_no_database_is_one_line_and_status_1(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "text.db").write_text("certainly not a database, however long it is\n" * 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/text.db")
+    assert "not a database" in error_of(capsys, "lineage", status=1)
+
+
+@pytest.mark.integration
+def test_a_mistake_in_a_process_of_its_own_leaves_no_traceback(sa_mlops: Run, empty_store: Store) -> None:
+    done = sa_mlops("sample", "nobody")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("words", ["lineage", "sample 2 --rows 1 --digits 1,2", "data"])
+def test_json_is_exactly_one_document_on_standard_output(
+    sa_mlops: Run, shared_store: Store, words: str
+) -> None:
+    done = sa_mlops(*words.split(), "--json")
+    assert done.returncode == 0, done.stderr
+    assert isinstance(json.loads(done.stdout), dict)
+
+
+@pytest.mark.integration
+def test_a_stage_prints_one_document_and_its_progress_elsewhere(sa_mlops: Run, own_store: Store) -> None:
+    done = sa_mlops(*FORGET, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["version"] == "models:/sa-cvae/2"
+    assert "reused" in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(start: Start) -> None:
+    process = start("-c", "import sys; from sa_mlops.cli import main; sys.exit(main(['data']))")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.wait(timeout=120) == 0
+    assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["forget", "--help"], ["--version"], ["forget", "--digit", "x"]]
+)
+def test_help_and_refusals_import_nothing_heavy(words: list[str]) -> None:
+    heavy = {"torch", "mlflow", "dvc", "matplotlib", "numpy", "pandas", "sklearn", "optuna", "textual"}
+    code = (
+        "import sys; from sa_mlops.cli import main\n"
+        f"try: main({words!r})\n"
+        f"finally: print(sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", ["", *cli.group.commands])
+def test_every_command_has_help(capsys: Captured, command: str) -> None:
+    assert cli.main([*command.split(), "--help"]) == 0
+    assert "Usage: sa-mlops" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_every_parameter_of_an_entry_point_is_an_option(name: str) -> None:
+    options = {o.name for o in cli.group.commands[name].params} - {"as_json"}
+    assert options == ENTRY_POINTS[name].config.parameters().keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "fresh"),
+    [
+        ((), False),
+        (("--fresh",), True),
+        (("--fresh", "true"), True),
+        (("--fresh", "false"), False),
+        (("--fresh", "--digit", "3"), True),
+    ],
+)
+def test_fresh_may_stand_alone_or_with_a_word(words: tuple[str, ...], fresh: bool) -> None:
+    assert parsed("forget", *words)["fresh"] is fresh
+
+
+def test_what_the_options_spell_is_what_the_config_gets() -> None:
+    words = "--digits 2,7 --ewc-lambda 3 --steps auto --lr 1e-3 --from-version 4 --recipe paper"
+    values = parsed("forget", *words.split())
+    config = ForgetConfig(**values)
+    assert (config.classes, config.ewc_lambda, config.steps, config.lr) == ((2, 7), 3.0, None, 1e-3)
+    assert (config.from_version, config.recipe, config.digit) == ("4", "paper", 1)
+
+
+def parsed(command: str, *words: str) -> dict[str, object]:
+    """The values that a command line gives to the parameters of an entry point."""
+    definitions = ENTRY_POINTS[command].config.parameters()
+    with cli.group.commands[command].make_context(command, list(words)) as context:
+        return {name: p.parse(name, context.params[name]) for name, p in definitions.items()}
+
+
+@pytest.mark.parametrize(("passed", "status"), [(True, 0), (False, 1)])
+def test_a_command_whose_answer_is_no_ends_with_status_1(
+    monkeypatch: pytest.MonkeyPatch, passed: bool, status: int
+) -> None:
+    @click.command()
+    def answer() -> Result:
+        return Result({}, "", passed)
+
+    monkeypatch.setitem(cli.group.commands, "answer", answer)
+    assert cli.main(["answer"]) == status
