@@ -94,6 +94,7 @@ class Progress:
             point = (step, now, value)
             self.points.setdefault(name, []).append(point)
             self._pending.setdefault(f"train.{name}", []).append(point)
+        self._pending["progress.step"] = [(step, now, float(step))]
         self._bar.update(step - self._last)
         self._last = step
         shown = "  ".join(f"{k} {v:.4g}" for k, v in values.items())
