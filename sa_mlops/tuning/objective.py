@@ -26,6 +26,8 @@ from sa_mlops.tuning import study as studies
 
 STUDY, TRIAL = "sa.study", "sa.trial"
 """Tags of a trial's run and versions: whose they are."""
+ROUNDING = 1e-9
+"""Accuracies are multiples of 1 / samples; their differences are so only up to this."""
 WORST = (2.0, 0.0)
 """Gap and retention of a trial whose training diverged."""
 
@@ -197,7 +199,7 @@ class Objective:
         )
         for key, value in found.metrics().items():
             trial.set_user_attr(key, value)
-        trial.set_constraint("class_drop", found.drop - studies.CLASS_DROP)
+        trial.set_constraint("class_drop", found.drop - studies.CLASS_DROP - ROUNDING)
         return (found.gap, found.retention, found.seconds)[: len(self.study.directions)]
 
 

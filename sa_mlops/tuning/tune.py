@@ -25,7 +25,7 @@ from sa_mlops.plots import tuning as plots
 from sa_mlops.registry import names
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.versions import Version
-from sa_mlops.settings import FisherSettings
+from sa_mlops.settings import FisherSettings, fingerprint
 from sa_mlops.stages import base, fim, forget, judge
 from sa_mlops.stages.context import Context, StageRun
 from sa_mlops.stages.progress import say
@@ -86,7 +86,14 @@ def searched(ctx: Context, config: TuneConfig, start: Version, fisher: Version) 
         "workers",
     )
     values = {k: v for k, v in config.spelled().items() if k not in ways}
-    upstream = {"base": start.uri, "fisher": fisher.uri, "judge": judge.panel(ctx).calibrated.uri}
+    # Also what no parameter says: a study must not go on under code that trains differently.
+    settings = config.trial(config.digits[0], 0, {}).resolved(start.forgotten, None)
+    upstream = {
+        "base": start.uri,
+        "fisher": fisher.uri,
+        "judge": judge.panel(ctx).calibrated.uri,
+        "training": fingerprint("forget", settings),
+    }
     return json.dumps(values | upstream, sort_keys=True)
 
 

@@ -1,0 +1,263 @@
+"""The study: its storage, what it queues first, its constraint, and what becomes of trials whose worker died."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from sa_mlops.config import ForgetConfig, TuneConfig
+from sa_mlops.parameters import ParameterError
+from sa_mlops.settings import EWC_LAMBDA, FORGET_OPTIMISATION
+from sa_mlops.tuning import study as studies
+from sa_mlops.tuning.choice import fresh_seeds
+from sa_mlops.tuning.tune import best_settings, choose
+from sa_mlops.tuning.workers import deal
+
+CONFIG = TuneConfig(dataset="digits")
+
+
+@pytest.fixture(autouse=True)
+def silent() -> None:
+    studies.quiet()
+
+
+def opened(folder: Path, config: TuneConfig = CONFIG, search: str = "all") -> optuna.Study:
+    return studies.open_study(str(folder / "a.journal"), "a", config, search)
+
+
+def add(study: optuna.Study, gap: float, retention: float, drop: float = 0.0) -> optuna.trial.FrozenTrial:
+    trial = study.ask()
+    studies.suggest(trial, CONFIG)
+    trial.set_constraint("class_drop", drop - studies.CLASS_DROP)
+    return study.tell(trial, (gap, retention))
+
+
+def finished_process() -> list[object]:
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    this = studies.Process.this()
+    return [this.host, done.pid, this.started]
+
+
+def test_default_values_are_tried_first_within_the_space(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    values = studies.suggest(study.ask(), CONFIG)
+    assert values == {
+        "ewc_lambda": EWC_LAMBDA["fast"],
+        "replay_ratio": 1.0,
+        "steps": 150,
+        "lr": FORGET_OPTIMISATION["fast"].lr,
+    }
+
+
+def test_paper_values_are_tried_second_within_the_space(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    studies.suggest(study.ask(), CONFIG)
+    values = studies.suggest(study.ask(), CONFIG)
+    assert values == {"ewc_lambda": 100.0, "replay_ratio": 1.0, "steps": 150, "lr": studies.RANGES["lr"][0]}
+
+
+def test_opening_a_study_again_queues_nothing_twice(tmp_path: Path) -> None:
+    opened(tmp_path)
+    assert len(opened(tmp_path).trials) == 2
+
+
+def test_workers_queue_nothing(tmp_path: Path) -> None:
+    study = studies.open_study(str(tmp_path / "a.journal"), "a", CONFIG, "all", worker=1)
+    assert study.trials == []
+
+
+def test_study_refuses_to_search_something_else(tmp_path: Path) -> None:
+    opened(tmp_path)
+    with pytest.raises(studies.StudyError, match="searches something else"):
+        opened(tmp_path, search="another")
+
+
+def test_storage_that_does_not_open_is_one_line() -> None:
+    with pytest.raises(studies.StudyError) as error:
+        studies.open_storage("postgresql+nosuchdriver://host/database")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+def test_every_sampler_suggests_within_the_space(tmp_path: Path, sampler: str) -> None:
+    config = TuneConfig(dataset="digits", sampler=sampler)
+    study = opened(tmp_path, config)
+    for _ in range(studies.STARTUP + 4):
+        trial = study.ask()
+        values = studies.suggest(trial, config)
+        assert 30 <= values["steps"] <= 150
+        assert all(
+            low <= values[name] <= high for name, (low, high) in studies.RANGES.items() if name in values
+        )
+        trial.set_constraint("class_drop", -1.0)
+        study.tell(trial, (values["lr"], values["replay_ratio"]))
+
+
+def test_workers_draw_different_values(tmp_path: Path) -> None:
+    drawn = []
+    for worker in (1, 2):
+        study = studies.open_study(str(tmp_path / f"{worker}.journal"), "a", CONFIG, "all", worker=worker)
+        drawn.append(studies.suggest(study.ask(), CONFIG)["lr"])
+    assert drawn[0] != drawn[1]
+
+
+def test_words_can_be_searched(tmp_path: Path) -> None:
+    config = TuneConfig(dataset="digits", space="surrogate,update")
+    assert studies.suggest(opened(tmp_path, config).ask(), config) == {
+        "surrogate": "noise",
+        "update": "standard",
+    }
+
+
+def test_trial_that_breaks_the_constraint_is_not_on_the_front(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    add(study, 0.0, 1.0, drop=0.03)
+    good = add(study, 0.5, 0.9)
+    assert [t.number for t in studies.outcome(study).best] == [good.number]
+
+
+def test_front_is_ordered_by_the_gap(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    for gap, retention in ((0.5, 0.95), (0.1, 0.90), (0.3, 0.93), (0.4, 0.92)):
+        add(study, gap, retention)
+    assert [t.values for t in studies.outcome(study).best] == [[0.1, 0.90], [0.3, 0.93], [0.5, 0.95]]
+
+
+def test_knee_is_looked_for_among_trials_that_pass_the_gates(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    for gap, retention in ((0.0, 0.90), (0.1, 0.94), (1.0, 0.95)):
+        add(study, gap, retention)
+    found = studies.outcome(study)
+    assert choose(found, [False] * 3) == 1
+    assert choose(found, [True, False, False]) == 0
+
+
+def test_nothing_is_chosen_without_a_feasible_trial(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    add(study, 0.0, 1.0, drop=0.5)
+    assert choose(studies.outcome(study), [False]) is None
+
+
+def test_trial_of_a_dead_worker_fails(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    trial = study.ask()
+    trial.set_user_attr(studies.WORKER, finished_process())
+    studies.bury(study)
+    assert study.trials[trial.number].state == TrialState.FAIL
+
+
+def test_values_of_a_dead_worker_are_tried_again(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    trial = study.ask()
+    trial.set_user_attr(studies.WORKER, finished_process())
+    values = studies.suggest(trial, CONFIG)
+    studies.bury(study)
+    study.ask()
+    assert studies.suggest(study.ask(), CONFIG) == values
+
+
+def test_trial_of_a_live_worker_goes_on(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    trial = study.ask()
+    trial.set_user_attr(studies.WORKER, studies.Process.this().spelled())
+    assert studies.bury(study) == []
+
+
+def test_trial_of_another_machine_is_left_to_it(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    study.ask().set_user_attr(studies.WORKER, ["elsewhere", 1, 0.0])
+    assert studies.bury(study) == []
+
+
+def test_command_leads_while_its_process_runs(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    studies.take_lead(study, "run")
+    lead = studies.lead_of(study)
+    assert lead is not None
+    assert lead.alive
+
+
+@pytest.mark.parametrize(("age", "alive"), [(10.0, True), (1000.0, False)])
+def test_command_elsewhere_leads_while_it_gives_signs_of_life(age: float, alive: bool) -> None:
+    import time
+
+    lead = studies.Lead("run", studies.Process("elsewhere", 1, 0.0), time.time() - age)
+    assert lead.alive is alive
+
+
+def test_fresh_seeds_were_not_used() -> None:
+    assert fresh_seeds((0, 5), 2) == (6, 7)
+
+
+def test_devices_without_cuda_are_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert deal("auto", 2) == ["auto", "auto"]
+
+
+def test_cuda_devices_are_dealt_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert deal("auto", 3) == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+def test_named_device_is_for_every_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert deal("cuda:1", 2) == ["cuda:1", "cuda:1"]
+
+
+def test_best_settings_read_back_as_what_the_trial_did(tmp_path: Path) -> None:
+    values = {"ewc_lambda": 3.5, "replay_ratio": 0.25, "steps": 40, "lr": 1e-3}
+    path = tmp_path / "best.json"
+    path.write_text(json.dumps(best_settings(CONFIG, values)))
+    again = ForgetConfig(dataset="digits", digit=8, settings=str(path))
+    assert again.resolved((), None) == CONFIG.trial(8, 0, values).resolved((), None)
+
+
+def test_value_given_beside_a_settings_file_wins(tmp_path: Path) -> None:
+    path = tmp_path / "best.json"
+    path.write_text('{"steps": 40, "lr": 0.001}')
+    config = ForgetConfig(steps=70, settings=str(path))
+    assert (config.steps, config.lr) == (70, 0.001)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"digit": 3}', '{"lambda": 1}', '{"steps": 0}', '{"steps": "40"}']
+)
+def test_settings_file_with_anything_else_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    with pytest.raises(ParameterError):
+        ForgetConfig(settings=str(path))
+
+
+def test_settings_file_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ParameterError, match="--settings"):
+        ForgetConfig(settings="nowhere.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("space", "lambda"),
+        ("space", "lr,lr"),
+        ("steps", (1, 2, 3)),
+        ("study", "../../etc"),
+        ("storage", "sqlite:///a.db"),
+        ("storage", "postgresql://user:secret@host/database"),
+    ],
+)
+def test_wrong_parameter_of_a_study_is_named(name: str, value: object) -> None:
+    with pytest.raises(ParameterError, match=f"--{name}"):
+        TuneConfig(**{name: value})
+
+
+def test_password_is_not_shown_when_it_is_refused() -> None:
+    with pytest.raises(ParameterError) as error:
+        TuneConfig(storage="postgresql://user:secret@host/database")
+    assert "secret" not in str(error.value)
