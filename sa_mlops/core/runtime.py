@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 
 import torch
 
@@ -39,3 +40,14 @@ def make_generator(device: torch.device, seed: int, *purpose: object) -> torch.G
     """A generator whose stream depends on the seed and on what it is for, so that no two stages share one."""
     digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
     return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def machine(device: torch.device) -> str:
+    """What rounding depends on, besides the code: with the same text, the same seeds give equal tensors."""
+    if device.type == "cuda":
+        kind = torch.cuda.get_device_name(device)
+    elif device.type == "cpu":
+        kind = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    else:
+        kind = platform.machine()
+    return f"{device.type}: {kind}, torch {torch.__version__}"

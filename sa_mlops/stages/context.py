@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sa_mlops import data
 from sa_mlops.config import RunConfig
-from sa_mlops.core.runtime import DeviceError, make_generator, prepare, resolve_device
+from sa_mlops.core.runtime import DeviceError, machine, make_generator, prepare, resolve_device
 from sa_mlops.models.cvae import CVAE
 from sa_mlops.parameters import ParameterError, Parameters
 from sa_mlops.plots.grids import mosaic
@@ -120,6 +120,7 @@ class Context:
             names.DATA_MD5: self.dataset.md5,
             names.SEED: str(self.seed),
             names.GIT_COMMIT: self._commit,
+            names.MACHINE: machine(self.device),
         }
 
     def reusable(self, name: str, tags: Mapping[str, str]) -> Version | None:

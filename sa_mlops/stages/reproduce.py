@@ -1,0 +1,229 @@
+"""`reproduce`: a version rebuilt from what its tags record, and compared tensor by tensor. Nothing is registered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mlflow.tracking import MlflowClient
+from torch import Tensor
+
+from sa_mlops.config import RunConfig
+from sa_mlops.core import amnesia
+from sa_mlops.core.fisher import generator_fisher
+from sa_mlops.core.runtime import machine
+from sa_mlops.core.training import train_generator
+from sa_mlops.errors import CommandError
+from sa_mlops.models.cvae import CVAE
+from sa_mlops.parameters import Parameter, ParameterError
+from sa_mlops.registry import names, recorded, tracking, versions
+from sa_mlops.registry.tracking import stoppable
+from sa_mlops.registry.versions import Version, VersionError
+from sa_mlops.settings import CLASSES, BaseSettings, FisherSettings, ForgetSettings, fingerprint
+from sa_mlops.stages import fim
+from sa_mlops.stages.context import Context
+from sa_mlops.stages.progress import Progress
+from sa_mlops.stages.result import Result
+
+TOLERANCE = 1e-2
+"""Largest difference of a tensor's elements that rounding on other hardware may leave, as a share of its largest."""
+
+Tensors = Mapping[str, Tensor]
+SEED = Parameter(help="", kind="int", low=0, high=2**31 - 1, default=0)
+
+
+class ReproduceError(CommandError):
+    """A version that cannot be rebuilt here. The message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Largest absolute difference of two tensors, and largest absolute element of the registered one."""
+
+    tensor: str
+    difference: float
+    largest: float
+
+    @property
+    def share(self) -> float:
+        """The difference as a share of the largest element."""
+        return self.difference / self.largest if self.largest else self.difference
+
+
+def reproduce(word: str, device: str) -> Result:
+    """Rebuild a version from its recorded settings, data and seed, and compare.
+
+    Parameters
+    ----------
+    word : a number or alias of `sa-cvae`, or `sa-cvae/3`, `sa-fim/2`, `models:/sa-fim/2`.
+
+    Raises
+    ------
+    ParameterError : if there is no such version.
+    ReproduceError : if what it was made from is not recorded, or not there as it was.
+    """
+    client = tracking.connect()
+    version = find(client, word)
+    if version.stage not in ("base", "oracle", "forget", "fim"):
+        raise ReproduceError(f"{version.uri} is a {version.stage or 'stranger'}, which is not rebuilt")
+    text = version.tags.get(names.SETTINGS, "")
+    if not text:
+        raise ReproduceError(
+            f"{version.uri} records no settings (tag {names.SETTINGS}), so it cannot be rebuilt"
+        )
+    dataset = version.tags.get(names.DATASET, "")
+    if dataset not in ("mnist", "digits"):
+        raise ReproduceError(f"{version.uri}: {names.DATASET} {dataset[:40]!r} is unknown")
+    try:
+        seed = int(str(SEED.parse("seed", version.tags.get(names.SEED, ""))))
+    except ParameterError:
+        given = version.tags.get(names.SEED, "")[:40]
+        raise ReproduceError(f"{version.uri}: {names.SEED} {given!r} is no seed") from None
+    ctx = Context(RunConfig(dataset=dataset, seed=seed, device=device))
+    made_on, here = version.tags.get(names.MACHINE, ""), machine(ctx.device)
+    _same_kind_of_device(version, made_on, ctx.device.type)
+    if ctx.dataset.md5 != version.tags.get(names.DATA_MD5, ""):
+        then = version.tags.get(names.DATA_MD5, "")[:40]
+        raise ReproduceError(f"{version.uri} was made from data {then!r}, here is {ctx.dataset.md5!r}")
+
+    rebuild, expected, same_code = plan(ctx, version, text)
+    with stoppable():
+        built = rebuild()
+    differences = compare(expected, built)
+    return _result(version, differences, made_on, here, same_code)
+
+
+def find(client: MlflowClient, word: str) -> Version:
+    """The version that `word` names. Raises ParameterError if there is none."""
+    name, number = names.GENERATORS, word
+    match = re.fullmatch(r"(?:models:/)?(sa-cvae|sa-fim|sa-judge)/([^/]+)", word)
+    if match:
+        name, number = match[1], match[2]
+    try:
+        return versions.resolve(client, name, number)
+    except VersionError:
+        raise ParameterError("version", word, versions.describe_known(client, name)) from None
+
+
+def plan(ctx: Context, version: Version, text: str) -> tuple[Callable[[], Tensors], Tensors, bool]:
+    """How to rebuild a version, the tensors it holds, and whether its settings mean today what they meant then.
+
+    Raises
+    ------
+    RecordedError, VersionError, WeightsError, ReproduceError : if settings or upstream versions are not what they were.
+    """
+    if version.stage in ("base", "oracle"):
+        base = recorded.read(BaseSettings, text)
+        left_out = tuple(c for c in range(CLASSES) if c not in base.labels)
+        return lambda: _base(ctx, base, left_out), _state(ctx, version), _known(version, "base", base)
+    parent = _upstream(ctx, version, names.PARENT, names.GENERATORS)
+    before = ctx.load(parent)
+    if version.stage == "fim":
+        fisher = recorded.read(FisherSettings, text)
+        registered = fim.load(ctx, version, before)
+        return lambda: _fim(ctx, before, fisher), registered, _known(version, "fim", fisher)
+    step = recorded.read(ForgetSettings, text)
+    if step.surrogate == "images":
+        raise ReproduceError(f"{version.uri} was made with a folder of images, which is not kept")
+    diagonal = fim.load(ctx, _upstream(ctx, version, names.FIM, names.FISHERS), before)
+    return lambda: _forget(ctx, before, diagonal, step), _state(ctx, version), _known(version, "forget", step)
+
+
+def _same_kind_of_device(version: Version, made_on: str, here: str) -> None:
+    kind = made_on.partition(":")[0]
+    if made_on and kind != here:
+        raise ReproduceError(
+            f"{version.uri} was made on {kind}, and random numbers of {here} are others; give --device {kind}"
+        )
+
+
+def _known(version: Version, stage: str, settings: object) -> bool:
+    return version.tags.get(names.CONFIG, "") == fingerprint(stage, settings)
+
+
+def _upstream(ctx: Context, version: Version, tag: str, name: str) -> Version:
+    value = version.tags.get(tag, "")
+    target = names.parse_uri(value)
+    if target is None or target[0] != name:
+        raise ReproduceError(f"{version.uri}: {tag} {value[:80]!r} names no version of {name}")
+    try:
+        return versions.get(ctx.client, name, target[1])
+    except VersionError:
+        raise ReproduceError(f"{version.uri} was made from {value}, which is gone") from None
+
+
+def _state(ctx: Context, version: Version) -> Tensors:
+    return ctx.load(version).state_dict()
+
+
+def _base(ctx: Context, settings: BaseSettings, left_out: tuple[int, ...]) -> Tensors:
+    with Progress("rebuilding", settings.optimisation.steps) as progress:
+        return train_generator(
+            ctx.dataset.train_images, ctx.dataset.train_labels, settings, ctx.generator("base", left_out),
+            report=progress,
+        ).state_dict()  # fmt: skip
+
+
+def _fim(ctx: Context, model: CVAE, settings: FisherSettings) -> Tensors:
+    with Progress("rebuilding", settings.samples, unit="sample") as progress:
+        return generator_fisher(model, settings, ctx.generator("fim", settings.labels), report=progress)
+
+
+def _forget(ctx: Context, before: CVAE, diagonal: Tensors, settings: ForgetSettings) -> Tensors:
+    with Progress("rebuilding", settings.optimisation.steps) as progress:
+        return amnesia.forget(
+            before, dict(diagonal), settings, ctx.generator("forget", settings.forget, settings.earlier),
+            report=progress,
+        ).state_dict()  # fmt: skip
+
+
+def compare(expected: Tensors, built: Tensors) -> list[Difference]:
+    """Every tensor's difference, in the order of the registered ones."""
+    if expected.keys() != built.keys() or any(expected[k].shape != built[k].shape for k in expected):
+        raise ReproduceError(
+            "the rebuilt net has other tensors than the registered one: the code has changed"
+        )
+    found = []
+    for name, tensor in expected.items():
+        a, b = tensor.double().cpu(), built[name].double().cpu()
+        found.append(Difference(name, float((a - b).abs().max()), float(a.abs().max())))
+    return found
+
+
+def _result(
+    version: Version, differences: list[Difference], made_on: str, here: str, same_code: bool
+) -> Result:
+    exact = made_on == here
+    worst = max(differences, key=lambda d: d.share)
+    largest = max(d.difference for d in differences)
+    allowed = 0.0 if exact else TOLERANCE
+    passed = worst.share <= allowed
+    if largest == 0:
+        verdict = "equal in every element"
+    elif passed:
+        verdict = f"equal within {TOLERANCE:g} of each tensor's largest element, as on another machine"
+    else:
+        verdict = (
+            f"DIFFERENT: {worst.tensor} by {worst.share:.2%} of its largest element, {allowed:.0%} is allowed"
+        )
+    lines = [
+        f"{version.uri}: {version.title}",
+        f"{len(differences)} tensors, largest absolute difference {largest:.3g}: {verdict}",
+        f"made on {made_on or 'a machine that is not recorded'}",
+        f"here:   {here}",
+    ]
+    if not same_code:
+        lines.append(f"note: these settings no longer hash to {names.CONFIG}; the code has changed since")
+    document = {
+        "version": version.uri,
+        "reproduced": passed,
+        "max_abs_difference": largest,
+        "max_share": worst.share,
+        "tolerance": allowed,
+        "made_on": made_on or None,
+        "here": here,
+        "same_settings_hash": same_code,
+        "tensors": {d.tensor: d.difference for d in differences},
+    }
+    return Result(document, "\n".join(lines), passed)

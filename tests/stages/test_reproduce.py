@@ -1,0 +1,82 @@
+"""Versions of the shared lineage, rebuilt from their tags."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from stores import Run, Store
+
+from sa_mlops.errors import CommandError
+from sa_mlops.parameters import ParameterError
+from sa_mlops.registry import names
+from sa_mlops.stages.reproduce import ReproduceError, compare, reproduce
+
+pytestmark = pytest.mark.integration
+
+
+def counts() -> tuple[int, int]:
+    client = MlflowClient()
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    return len(client.search_runs(experiments)), len(client.search_model_versions())
+
+
+@pytest.mark.parametrize("word", ["sa-fim/1", "2"])
+def test_a_version_is_rebuilt_equal_and_nothing_is_registered(shared_store: Store, word: str) -> None:
+    before = counts()
+    result = reproduce(word, "cpu")
+    assert result.passed, result.text
+    assert result.document["max_abs_difference"] == 0
+    assert counts() == before
+
+
+def test_another_seed_gives_another_version(own_store: Store) -> None:
+    MlflowClient().set_model_version_tag(names.FISHERS, "1", names.SEED, "5")
+    result = reproduce("sa-fim/1", "cpu")
+    assert not result.passed
+    assert "DIFFERENT" in result.text
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "words"),
+    [
+        (names.DATA_MD5, "0" * 32, "was made from data"),
+        (names.SETTINGS, "{}", "is missing"),
+        (names.SETTINGS, '{"samples": NaN}', "no JSON"),
+        (names.PARENT, "models:/sa-cvae/55", "is gone"),
+        (names.PARENT, "/etc", "names no version"),
+        (names.SEED, "-1", "no seed"),
+        (names.DATASET, "imagenet", "unknown"),
+        (names.MACHINE, "cuda: some card, torch 2", "--device cuda"),
+        (names.STAGE, "judge", "not rebuilt"),
+    ],
+)
+def test_what_is_not_as_recorded_is_refused(own_store: Store, tag: str, value: str, words: str) -> None:
+    MlflowClient().set_model_version_tag(names.FISHERS, "1", tag, value)
+    with pytest.raises(CommandError, match=words):
+        reproduce("sa-fim/1", "cpu")
+
+
+def test_a_version_without_settings_is_refused(own_store: Store) -> None:
+    MlflowClient().delete_model_version_tag(names.FISHERS, "1", names.SETTINGS)
+    with pytest.raises(ReproduceError, match="records no settings"):
+        reproduce("sa-fim/1", "cpu")
+
+
+@pytest.mark.parametrize("word", ["99", "sa-fim/99", "models:/other/1", "../1", "file:///etc/passwd"])
+def test_a_version_that_is_not_there_is_the_users_mistake(own_store: Store, word: str) -> None:
+    with pytest.raises(ParameterError, match="--version"):
+        reproduce(word, "cpu")
+
+
+def test_nets_of_other_shapes_are_never_equal() -> None:
+    with pytest.raises(ReproduceError, match="code has changed"):
+        compare({"a": torch.zeros(2)}, {"a": torch.zeros(3)})
+
+
+def test_the_command_prints_the_difference(own_store: Store, sa_mlops: Run) -> None:
+    done = sa_mlops("reproduce", "sa-fim/1", "--device", "cpu", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["max_abs_difference"] == 0
