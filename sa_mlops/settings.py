@@ -155,9 +155,13 @@ JUDGES: dict[str, JudgeSettings] = {
     "attacker_plain": JudgeSettings(
         architecture="residual", calibrated=False, epochs=3, lr=3e-3, batch_size=256, seed_offset=4_000
     ),
+    "trainer": JudgeSettings(
+        architecture="reference", calibrated=True, epochs=6, lr=3e-3, batch_size=256, seed_offset=5_000
+    ),
 }
 """Role -> judge. `calibrated` measures; `plain` is there for the paper's protocol; the attackers are what recovery
-probes climb, each of another architecture and seed than the judge that decides."""
+probes climb, the trainer is what hardening trains against: none of them has the architecture or the seed of the judge
+that decides, nor the trainer those of an attacker."""
 
 Recipe = Literal["fast", "paper"]
 

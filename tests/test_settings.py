@@ -122,9 +122,13 @@ class TestRecipes:
         offsets = [judge.seed_offset for judge in s.JUDGES.values()]
         assert len(set(offsets)) == len(offsets)
 
-    def test_no_two_judges_have_one_architecture(self) -> None:
-        nets = [judge.architecture for judge in s.JUDGES.values()]
-        assert len(set(nets)) == len(nets)
+    @pytest.mark.parametrize("role", ["attacker_calibrated", "attacker_plain", "trainer"])
+    def test_nobody_who_attacks_has_the_deciding_judge_s_architecture(self, role: str) -> None:
+        assert s.JUDGES[role].architecture != s.JUDGES["calibrated"].architecture
+
+    @pytest.mark.parametrize("role", ["attacker_calibrated", "attacker_plain"])
+    def test_hardening_never_trains_against_the_architecture_that_attacks(self, role: str) -> None:
+        assert s.JUDGES[role].architecture != s.JUDGES["trainer"].architecture
 
     def test_the_paper_s_numbers_are_the_paper_s(self) -> None:
         assert s.FORGET_OPTIMISATION["paper"] == s.Optimisation(

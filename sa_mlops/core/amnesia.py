@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,16 +30,6 @@ from sa_mlops.core.fisher import Diagonal
 from sa_mlops.core.training import Report, Watch, make_optimiser, silent
 from sa_mlops.models.cvae import CVAE, one_hot
 from sa_mlops.settings import PIXELS, ForgetSettings
-
-
-class Adversary(Protocol):
-    """A training-time attack, see `core.hardening`."""
-
-    def loss(self, model: CVAE) -> Tensor:
-        """A scalar that is large where the attack still finds the class."""
-
-    def admissible(self, images: Tensor) -> Tensor:
-        """(m,) 1 where a replayed image (m, 784) may be replayed, 0 where it looks like the class."""
 
 
 def ewc_penalty(model: nn.Module, anchor: nn.Module, fisher: Diagonal) -> Tensor:
@@ -112,7 +102,6 @@ def objective(
     replay: Replay,
     settings: ForgetSettings,
     generator: torch.Generator,
-    keep: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The forget term and the replay term, scalars, summed over their samples.
 
@@ -129,7 +118,7 @@ def objective(
         weight[n:] = settings.distillation
         loss = loss + weight * pixel_cross_entropy(logits, images)
     forget, remember = loss.split([n, m])
-    return forget.sum(), (remember if keep is None else remember * keep).sum()
+    return forget.sum(), remember.sum()
 
 
 def forget(
@@ -139,7 +128,6 @@ def forget(
     generator: torch.Generator,
     *,
     surrogate_images: Tensor | None = None,
-    adversary: Adversary | None = None,
     report: Report = silent,
     on_step: Callable[[int, CVAE], None] | None = None,
 ) -> CVAE:
@@ -151,9 +139,7 @@ def forget(
     fisher : parameter name -> Fisher diagonal.
     generator : source of every draw, on the device that trains.
     surrogate_images : (n, 784) in [0, 1] for `settings.surrogate == "images"`.
-    adversary : adds its loss to the forget term and says which replayed images to leave out (`core.hardening`).
-    report : receives `forget`, `replay` (nats per sample), `ewc` (with its weight), `gradient_norm` and, with an
-        adversary, `attack`.
+    report : receives `forget`, `replay` (nats per sample), `ewc` (with its weight), `gradient_norm`.
 
     Raises
     ------
@@ -166,18 +152,13 @@ def forget(
     watch = Watch(report)
     for step in range(1, settings.optimisation.steps + 1):
         surrogate, replay = draw_batch(frozen, settings, generator, surrogate_images)
-        keep = None if adversary is None else adversary.admissible(replay.images)
-        forgetting, remembering = objective(model, surrogate, replay, settings, generator, keep)
+        forgetting, remembering = objective(model, surrogate, replay, settings, generator)
         penalty = settings.ewc_lambda * ewc_penalty(model, frozen, fisher)
         terms = {
             "forget": forgetting.detach() / len(surrogate.labels),
             "replay": remembering.detach() / len(replay.labels),
             "ewc": penalty.detach(),
         }
-        if adversary is not None:
-            attack = adversary.loss(model)
-            forgetting = forgetting + attack
-            terms["attack"] = attack.detach()
 
         gradients = update_direction(settings.update, step, forgetting, remembering + penalty, parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sa_mlops.config import BaseConfig, ForgetConfig
-from sa_mlops.core import amnesia
+from sa_mlops.core import amnesia, hardening
 from sa_mlops.models.cvae import CVAE
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.curves import Panel, gradient_norms, loss_terms
@@ -19,8 +19,8 @@ from sa_mlops.plots.grids import before_after
 from sa_mlops.registry import names, publish
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.versions import Version
-from sa_mlops.settings import CLASSES, FisherSettings, ForgetSettings, fingerprint, jsonable
-from sa_mlops.stages import base, evaluate, fim
+from sa_mlops.settings import CLASSES, FisherSettings, ForgetSettings, HardenSettings, fingerprint, jsonable
+from sa_mlops.stages import base, evaluate, fim, judge
 from sa_mlops.stages.context import Context, GridLog, StageRun
 from sa_mlops.stages.progress import Progress
 from sa_mlops.stages.result import Result
@@ -114,7 +114,7 @@ def _train(
             report=progress,
             on_step=GridLog(ctx, run, steps),
         )
-    terms = [t for t in ("forget", "replay", "ewc", "attack") if t in progress.points]
+    terms = [t for t in ("forget", "replay", "ewc") if t in progress.points]
     panels = [Panel(t, [progress.curve(t, title)], log=t == "ewc") for t in terms]
     run.figure(
         loss_terms(panels, title=f"{title}: loss terms per sample, penalty with its weight"),
@@ -124,7 +124,33 @@ def _train(
         gradient_norms([progress.curve("gradient_norm", title)], title=f"{title}: gradient norm"),
         "figures/gradient_norm.png",
     )
+    if settings.harden is not None:
+        after = _harden(ctx, run, before, after, settings, settings.harden)
     return after, progress
+
+
+def _harden(
+    ctx: Context,
+    run: StageRun,
+    before: CVAE,
+    after: CVAE,
+    settings: ForgetSettings,
+    how: HardenSettings,
+) -> CVAE:
+    """The second phase: the decoder gives the class up under attack too."""
+    trainer = judge.load(ctx, judge.obtain(ctx, "trainer"))
+    gone = tuple(sorted(settings.earlier + settings.forget))
+    title = f"harden {names.spell_digits(gone)}"
+    with Progress(title, how.optimisation.steps, run.recorder) as progress:
+        hardened = hardening.harden(
+            after, before, trainer, how, gone, ctx.generator("harden", gone), report=progress
+        )
+    panels = [Panel(t, [progress.curve(t, title)]) for t in ("retain", "grey", "attack", "found")]
+    run.figure(
+        loss_terms(panels, title=f"{title}: loss terms and attacks that succeed"), "figures/harden.png"
+    )
+    run.recorder.metrics({"time.harden": progress.seconds})
+    return hardened
 
 
 def surrogate_images(config: ForgetConfig, device: torch.device) -> tuple[Tensor | None, str | None]:
