@@ -129,7 +129,7 @@ def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[st
         run_name=None if adopted else name,
         nested=nested,
         tags={**tags, **processes.identity()},
-        log_system_metrics=not nested,
+        log_system_metrics=True,
     )
     status = "FINISHED"
     try:
