@@ -335,8 +335,9 @@ def _pending(client: MlflowClient) -> list[LoggedModel]:
     found: list[LoggedModel] = []
     token = None
     while True:
-        page = client.search_logged_models(experiments, "status = 'PENDING'", page_token=token)
-        found += page
+        # Every one is read: the status is a number in the database, and MLflow's filter only compares text with it.
+        page = client.search_logged_models(experiments, page_token=token)
+        found += [model for model in page if str(model.status) == "PENDING"]
         token = page.token
         if not token:
             return found
