@@ -59,16 +59,16 @@ class CentroidDistances:
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """How much one class keeps to itself.
+    """How much each class keeps to itself; NaN for a class without points.
 
     Attributes
     ----------
-    silhouette : mean silhouette of the class's points, [-1, 1] (Rousseeuw, 1987); near 1 is a cluster apart.
-    purity : mean share of the class's own among each of its points' nearest neighbours, [0, 1].
+    silhouette : (10,) mean silhouette of the class's points, [-1, 1] (Rousseeuw, 1987); near 1 is a cluster apart.
+    purity : (10,) mean share of the class's own among each of its points' nearest neighbours, [0, 1].
     """
 
-    silhouette: float
-    purity: float
+    silhouette: Floats
+    purity: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,43 +137,49 @@ def centroid_distances(before: Floats, after: Floats) -> CentroidDistances:
     return CentroidDistances(d_before, d_after, ratio)
 
 
-def outcast(distances: Floats, digit: int) -> float:
-    """Mean distance of a class's centroid to the others, over the mean distance among the others.
+def outcast(distances: Floats) -> Floats:
+    """Mean distance of each class's centroid to the others, over the mean distance among those others: (10,).
 
     About 1 for a class among its like, 2 or 3 for one that was pushed out. Distances are (10, 10).
     """
-    others = np.delete(np.arange(len(distances)), digit)
-    among = distances[np.ix_(others, others)]
-    pairs = len(others) * (len(others) - 1)
-    return float(distances[digit, others].mean() / (among.sum() / pairs))
+    classes = len(distances)
+    to_others = distances.sum(axis=1)
+    # Each class's row and its column are left out of what the others have among themselves.
+    among = distances.sum() - 2 * to_others
+    ratio: Floats = (to_others / (classes - 1)) / (among / ((classes - 1) * (classes - 2)))
+    return ratio
 
 
-def quarantine(means: Floats, labels: Labels, digit: int, neighbours: int = 10) -> Quarantine:
-    """How far the points of one class keep apart from all other points.
+def quarantine(means: Floats, labels: Labels, neighbours: int = 10) -> Quarantine:
+    """How far the points of each class keep apart from all other points.
 
     Time and memory for distances grow with n^2 (in chunks): some thousands of points are meant.
 
     Parameters
     ----------
-    means : (n, z_dim).
+    means : (n, z_dim), n above `neighbours`.
     labels : (n,) int.
     neighbours : size of the neighbourhood behind the purity; the point itself is not counted.
 
     Raises
     ------
-    ValueError : if the class has no point, or no other class has one.
+    ValueError : if fewer than two classes have points.
     """
-    own = labels == digit
-    if not own.any() or own.all():
-        raise ValueError(f"needs points of class {digit} and of another class")
-    nearest = (
-        NearestNeighbors(n_neighbors=neighbours + 1).fit(means).kneighbors(means[own], return_distance=False)
-    )
+    if len(np.unique(labels)) < 2:
+        raise ValueError("needs points of two classes or more")
+    nearest = NearestNeighbors(n_neighbors=neighbours + 1).fit(means).kneighbors(means, return_distance=False)
     # A point's twin may come first in its list: the point itself is dropped by its row, not by its rank.
-    others = nearest != np.flatnonzero(own)[:, None]
+    others = nearest != np.arange(len(means))[:, None]
     others[others.all(axis=1), -1] = False
-    purity = own[nearest[others].reshape(-1, neighbours)].mean()
-    return Quarantine(float(silhouette_samples(means, labels)[own].mean()), float(purity))
+    own = labels[nearest[others].reshape(-1, neighbours)] == labels[:, None]
+    return Quarantine(
+        _class_means(silhouette_samples(means, labels), labels), _class_means(own.mean(axis=1), labels)
+    )
+
+
+def _class_means(values: Floats, labels: Labels) -> Floats:
+    """Mean of values (n,) over each class, NaN without any: (10,)."""
+    return np.array([values[labels == c].mean() if (labels == c).any() else np.nan for c in range(CLASSES)])
 
 
 def dead_zone(images: Floats) -> DeadZone:

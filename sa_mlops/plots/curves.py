@@ -17,6 +17,7 @@ from sa_mlops.plots.style import (
     Floats,
     Theme,
     dress,
+    heading,
     legend,
     new_figure,
     series,
@@ -38,6 +39,13 @@ class Curve:
     y: Floats
     low: Floats | None = None
     high: Floats | None = None
+
+
+def smoothed(curve: Curve, width: int) -> Curve:
+    """Means of each `width` points in a row, in a band from least to largest; a shorter rest is left out."""
+    count = len(curve.x) // width
+    x, y = (values[: count * width].reshape(count, width) for values in (curve.x, curve.y))
+    return Curve(curve.name, x.mean(axis=1), y.mean(axis=1), y.min(axis=1), y.max(axis=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ def loss_terms(panels: Sequence[Panel], *, title: str, unit: str = "nats", theme
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, panel in zip(grid, panels, strict=False):
         draw(axes, panel.curves)
-        axes.set_title(panel.term, loc="left")
+        heading(axes, panel.term, theme)
         axes.set_yscale("log" if panel.log else "linear")
         axes.set_xlabel("step")
         axes.set_ylabel(unit)

@@ -17,6 +17,7 @@ from sa_mlops.plots.style import (
     Labels,
     Theme,
     dress,
+    heading,
     legend,
     new_figure,
 )
@@ -79,7 +80,7 @@ def control_answers(
     for axes, name, answer, entropy in zip(grid.flat, names, probabilities, entropies, strict=False):
         axes.bar(range(len(answer)), answer, color=SERIES_COLOURS[0])
         axes.axhline(0.1, color=theme.ink, linewidth=0.8, linestyle="--")
-        axes.set_title(name, loc="left")
+        heading(axes, name, theme)
         axes.text(0.98, 0.95, f"H {entropy:.2f}", transform=axes.transAxes, ha="right", va="top", color=theme.ink,
                   fontsize=TEXT)  # fmt: skip
         axes.set_ylim(0, top)

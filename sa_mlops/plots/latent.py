@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,6 +24,7 @@ from sa_mlops.plots.style import (
     Theme,
     bare,
     dress,
+    heading,
     new_figure,
 )
 
@@ -69,11 +70,13 @@ def embedding_pair(
 ) -> Figure:
     """t-SNE maps (n, 2) of the same images under two models; distances on a map have no unit, so no axes are drawn."""
     figure = new_figure(WIDTH, 4.2, title, theme)
+    # One scale and one centre, so that a cluster that stays is seen to stay.
+    limit = 1.03 * max(float(np.abs(before).max()), float(np.abs(after).max()))
     for axes, points, name in zip(figure.subplots(1, 2), (before, after), ("before", "after"), strict=True):
         _scatter_classes(axes, points, labels, forgotten, theme)
-        axes.set_title(name, loc="left")
+        heading(axes, name, theme)
         bare(axes, theme)
-        axes.set(xticks=[], yticks=[], aspect="equal")
+        axes.set(xticks=[], yticks=[], aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
     _class_key(figure, forgotten, theme)
     return figure
 
@@ -98,7 +101,7 @@ def latent_pair(
             axes.add_patch(
                 Circle((0, 0), radius, fill=False, edgecolor=theme.ink, linestyle="--", linewidth=0.8)
             )
-        axes.set_title(name, loc="left")
+        heading(axes, name, theme)
         axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="z1")
         dress(axes, theme)
     figure.axes[0].set_ylabel("z2")
@@ -146,7 +149,7 @@ def centroid_moves(
             zorder=4,
         )
         axes.annotate(
-            str(c), after[c], (5, 5), textcoords="offset points", fontsize=TEXT + (2 if gone else 0),
+            str(c), after[c], (6, 6), textcoords="offset points", fontsize=TEXT + (2 if gone else 0),
             color=theme.accent if gone else theme.ink, fontweight="bold" if gone else "normal", zorder=5,
         )  # fmt: skip
     axes.set_xlabel(f"first joint principal axis ({explained[0]:.0%})")
@@ -176,7 +179,7 @@ def distance_matrices(
         strict=True,
     ):
         annotated(axes, values, theme, low=0.0, high=top, spell="{:.1f}")
-        axes.set_title(name, loc="left")
+        heading(axes, name, theme)
         axes.set(xticks=range(10), yticks=range(10), aspect="equal")
         for c, (below, beside) in enumerate(zip(axes.get_xticklabels(), axes.get_yticklabels(), strict=True)):
             if c in forgotten:
@@ -185,16 +188,21 @@ def distance_matrices(
     return figure
 
 
-def decoded_manifold(
-    images: Floats, *, title: str, axes_names: Sequence[str] = ("z1", "z2"), theme: Theme = LIGHT
+def manifold_pair(
+    before: Floats,
+    after: Floats,
+    *,
+    title: str,
+    axes_names: tuple[str, str] = ("z1", "z2"),
+    theme: Theme = LIGHT,
 ) -> Figure:
-    """Images (side, side, 28, 28) decoded from a grid of latents, drawn without gaps."""
-    side = len(images)
-    figure = new_figure(WIDTH * 0.8, WIDTH * 0.8 + 0.5, title, theme)
-    axes = figure.add_subplot()
-    axes.imshow(images.transpose(0, 2, 1, 3).reshape(side * 28, -1), cmap="gray", vmin=0, vmax=1)
-    bare(axes, theme)
-    axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(f"{axes_names[0]} \N{RIGHTWARDS ARROW}", fontsize=SMALL + 1)
-    axes.set_ylabel(f"{axes_names[1]} \N{RIGHTWARDS ARROW}", fontsize=SMALL + 1)
+    """Images (side, side, 28, 28) that two models decode from one grid of latents, drawn without gaps."""
+    figure = new_figure(WIDTH, WIDTH / 2 + 0.7, title, theme)
+    for axes, images, name in zip(figure.subplots(1, 2), (before, after), ("before", "after"), strict=True):
+        axes.imshow(images.transpose(0, 2, 1, 3).reshape(len(images) * 28, -1), cmap="gray", vmin=0, vmax=1)
+        bare(axes, theme)
+        heading(axes, name, theme)
+        axes.set(xticks=[], yticks=[])
+        axes.set_xlabel(f"{axes_names[0]} \N{RIGHTWARDS ARROW}", fontsize=SMALL + 1)
+    figure.axes[0].set_ylabel(f"{axes_names[1]} \N{RIGHTWARDS ARROW}", fontsize=SMALL + 1)
     return figure

@@ -88,6 +88,11 @@ def dress(axes: Axes, theme: Theme, *, grid: bool = True) -> Axes:
     return axes
 
 
+def heading(axes: Axes, text: str, theme: Theme) -> None:
+    """What a panel shows, above its left end."""
+    axes.set_title(text, loc="left", fontsize=TEXT + 1, color=theme.ink)
+
+
 def bare(axes: Axes, theme: Theme) -> Axes:
     """Axes for pictures: neither frame nor tick marks, tick labels kept."""
     dress(axes, theme, grid=False)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from sa_mlops.plots.animation import animated_grid
+from sa_mlops.plots.animation import animated_grid, tiles
+from sa_mlops.plots.grids import mosaic
 from sa_mlops.plots.style import DARK, LIGHT, Floats, Theme
 
 CAPTIONS = ["step 0", "step 10", "step 20"]
@@ -46,7 +47,7 @@ def test_the_last_frame_stays_longer(frames: list[Floats]) -> None:
 
 
 def test_pixels_survive_to_the_last_grey(frames: list[Floats]) -> None:
-    last = pictures(animated_grid(frames, CAPTIONS, scale=1))[-1]
+    last = pictures(animated_grid(frames, CAPTIONS, scale=1, greys=256))[-1]
     # Below two lines of text and margins; the first image's first pixels.
     top, left = 2 * (7 + 4), 4
     expected = np.round(255 * frames[-1][0, 0]).astype(np.uint8)
@@ -97,3 +98,17 @@ def test_equal_frames_are_all_kept() -> None:
     grid = np.zeros((1, 10, 28, 28), dtype=np.float32)
     gif = opened(animated_grid([grid, grid, grid], ["same"] * 3, milliseconds=100, hold=500))
     assert sum(frame.info["duration"] for frame in ImageSequence.Iterator(gif)) == 700
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_tiles_gives_back_the_images_of_a_saved_mosaic(rng: np.random.Generator, scale: int) -> None:
+    images = np.round(255 * rng.random((3, 10, 28, 28))) / 255
+    pixels = np.round(255 * np.nan_to_num(mosaic(images), nan=1.0)).astype(np.uint8)
+    saved = np.kron(pixels, np.ones((scale, scale), dtype=np.uint8))
+    np.testing.assert_allclose(tiles(saved, scale), images, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(28, 57), (0, 0), (28,), (28, 28, 3)])
+def test_a_canvas_of_another_size_holds_no_tiles(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="no grid"):
+        tiles(np.zeros(shape, dtype=np.uint8), 1)

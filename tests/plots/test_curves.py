@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from sa_mlops.plots.curves import Curve, Panel, gradient_norms, layer_fisher, loss_terms
+from sa_mlops.plots.curves import Curve, Panel, gradient_norms, layer_fisher, loss_terms, smoothed
 from sa_mlops.plots.style import SERIES_COLOURS, Floats, Theme
 
 X = np.arange(1, 51, dtype=float)
@@ -64,6 +64,16 @@ class TestLossTerms:
 
 def test_gradient_norms_are_logarithmic() -> None:
     assert gradient_norms([curve("a")], title="").axes[0].get_yscale() == "log"
+
+
+def test_smoothing_takes_means_within_a_band() -> None:
+    zigzag = smoothed(Curve("a", np.arange(7.0), np.array([0.0, 2, 0, 4, 1, 1, 9])), 2)
+    assert zigzag.y.tolist() == [1, 2, 1]
+    assert zigzag.x.tolist() == [0.5, 2.5, 4.5]
+    assert zigzag.low is not None
+    assert zigzag.low.tolist() == [0, 0, 1]
+    assert zigzag.high is not None
+    assert zigzag.high.tolist() == [2, 4, 1]
 
 
 DIAGONAL = {"encoder.0.weight": np.array([[1.0, 2.0], [0.0, 0.0]]), "decoder.4.bias": np.array([9.0])}

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from sa_mlops.plots.latent import (
     centroid_moves,
-    decoded_manifold,
     distance_matrices,
     embedding_pair,
     latent_pair,
+    manifold_pair,
 )
 from sa_mlops.plots.style import CLASS_COLOURS, LIGHT, Floats, Labels, Theme
 
@@ -155,11 +155,12 @@ class TestManifold:
     def test_it_is_drawn(
         self, rng: np.random.Generator, theme: Theme, render: Callable[[Figure], Floats]
     ) -> None:
-        figure = decoded_manifold(rng.random((5, 5, 28, 28)), title="", theme=theme)
-        assert len(np.unique(render(figure))) > 50
+        images = rng.random((5, 5, 28, 28))
+        assert len(np.unique(render(manifold_pair(images, 1 - images, title="", theme=theme)))) > 50
 
     def test_images_lie_side_by_side(self, rng: np.random.Generator) -> None:
-        images = rng.random((4, 4, 28, 28))
-        canvas = decoded_manifold(images, title="").axes[0].get_images()[0].get_array()
-        assert canvas is not None
-        assert np.array_equal(canvas[28:56, 56:84], images[1, 2])
+        before, after = rng.random((2, 4, 4, 28, 28))
+        for axes, images in zip(manifold_pair(before, after, title="").axes, (before, after), strict=True):
+            canvas = axes.get_images()[0].get_array()
+            assert canvas is not None
+            assert np.array_equal(canvas[28:56, 56:84], images[1, 2])
