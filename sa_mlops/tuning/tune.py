@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import mlflow
 import numpy as np
@@ -165,11 +167,10 @@ class Session:
                     self._look()
                     self._register(register.SETTLED, most=1)
                     time.sleep(POLL)
-        except (Stopped, KeyboardInterrupt):
+        except (Stopped, KeyboardInterrupt) as signal:
             self._look()
-            say(
-                f"stopped: {studies.counts(self.study)[0]} finished trials are kept; the same command goes on"
-            )
+            complete = studies.counts(self.study)[0]
+            say(f"stopped ({signal}): {complete} finished trials are kept; the same command goes on")
             self._record(studies.outcome(self.study))
             raise
         self._look()
@@ -292,8 +293,11 @@ class Session:
             path = Path(folder) / SETTINGS_FILE
             path.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
             self.entry.client.log_artifact(self.entry.run_id, str(path))
-        uri = f"runs:/{self.entry.run_id}/{SETTINGS_FILE}"
-        return str(mlflow.artifacts.download_artifacts(uri))
+        root = self.ctx.client.get_run(self.entry.run_id).info.artifact_uri
+        local = Path(url2pathname(urlparse(root).path)) / SETTINGS_FILE
+        if local.is_file():
+            return str(local)
+        return str(mlflow.artifacts.download_artifacts(f"runs:/{self.entry.run_id}/{SETTINGS_FILE}"))
 
 
 def choose(found: Outcome, passed: Sequence[bool]) -> int | None:

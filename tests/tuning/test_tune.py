@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ class Killed:
 
 
 @pytest.fixture(scope="module")
-def killed(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
+def killed(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     study = copied(digits_store, tmp_path_factory.mktemp("killed"))
     process = study.start("--workers", "2", "--trials", "5")
     try:
@@ -118,7 +118,7 @@ def killed(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Ite
         process.kill()
         process.wait()
     assert process.returncode in (0, 1), log
-    yield Killed(study, victim, done, json.loads(out), log)
+    return Killed(study, victim, done, json.loads(out), log)
 
 
 def test_study_has_as_many_finished_trials_as_wanted(killed: Killed) -> None:
