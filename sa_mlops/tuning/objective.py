@@ -11,15 +11,19 @@ import optuna
 import torch
 
 from sa_mlops.config import ForgetConfig, TuneConfig
-from sa_mlops.core import amnesia
+from sa_mlops.core import amnesia, hardening
 from sa_mlops.core.metrics.objectives import forgetting_gap, retention
 from sa_mlops.core.metrics.scores import ClassScores, class_scores
+from sa_mlops.core.probes import base as probes
+from sa_mlops.core.probes.base import Budget, Classifier, Scene
+from sa_mlops.core.probes.gradient import Gradient
 from sa_mlops.core.training import NotFiniteError
 from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.judge import Judge
 from sa_mlops.registry import gates, names, tracking
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.versions import Version
-from sa_mlops.settings import CLASSES
+from sa_mlops.settings import CLASSES, JUDGES
 from sa_mlops.stages import evaluate, fim, forget, judge
 from sa_mlops.stages.context import Context
 from sa_mlops.tuning import study as studies
@@ -28,7 +32,11 @@ STUDY, TRIAL = "sa.study", "sa.trial"
 """Tags of a trial's run and versions: whose they are."""
 ROUNDING = 1e-9
 """Accuracies are multiples of 1 / samples; their differences are so only up to this."""
-WORST = (2.0, 0.0)
+ATTACKER = "attacker_calibrated"
+"""Role of the judge that attacks on trials climb: neither the one that hardens nor the one that measures."""
+ATTACK = Budget(attempts=64, steps=150, lr=0.1)
+"""A trial's attack: enough to tell settings apart. What a version withstands is for `probe` to say."""
+WORST = (3.0, 0.0)
 """Gap and retention of a trial whose training diverged."""
 
 
@@ -38,9 +46,11 @@ class Score:
 
     Attributes
     ----------
-    gap, retention : the objectives (`core.metrics.objectives`).
+    gap, retention : the objectives (`core.metrics.objectives`); of a hardened trial the gap has `attack` added, so
+        that it lies in [0, 3].
     probability, entropy : of the forgotten digit.
     drop : largest loss of accuracy of a retained class against the base.
+    attack : share of gradient attacks that bring the digit back, 0 where none are tried; part of the gap.
     seconds : that forgetting took.
     """
 
@@ -49,6 +59,7 @@ class Score:
     probability: float
     entropy: float
     drop: float
+    attack: float
     seconds: float
 
     @classmethod
@@ -65,6 +76,7 @@ class Score:
             "forget.prob": self.probability,
             "forget.entropy": self.entropy,
             "retain.class_drop_max": self.drop,
+            "attack.joint.success": self.attack,
             "time.forget": self.seconds,
         }
 
@@ -84,6 +96,20 @@ class Bench:
         self.diagonal = fim.load(ctx, fisher, self.start)
         self.evaluator = judge.panel(ctx).evaluator
         self.before = self.class_scores(self.start)
+        self.trainers: dict[int, Judge] = {}
+        self.attacker: Classifier | None = None
+        if config.harden:
+            self.trainers = {seed: self._judge(self.under(seed), "trainer") for seed in config.seeds}
+            self.attacker = self._classifier(ATTACKER)
+
+    def _judge(self, ctx: Context, role: str) -> Judge:
+        return judge.load(ctx, judge.obtain(ctx, role))
+
+    def _classifier(self, role: str) -> Classifier:
+        s = JUDGES[role]
+        return Classifier(
+            net=self._judge(self.ctx, role), architecture=s.architecture, seed=self.ctx.seed + s.seed_offset
+        )
 
     def forgotten(self, digit: int) -> tuple[int, ...]:
         """Every class that is gone once a trial has forgotten `digit`."""
@@ -116,13 +142,44 @@ class Bench:
         settings = config.resolved(self.base.forgotten, None)
         ctx = self.under(config.seed)
         started = time.monotonic()
+        # The stage's own loops under its own seeds, without its pictures: `publish` gives the same weights.
         model = amnesia.forget(
             self.start,
             self.diagonal,
             settings,
             ctx.generator("forget", settings.forget, settings.earlier),
         )
+        if settings.harden is not None:
+            if config.seed not in self.trainers:
+                self.trainers[config.seed] = self._judge(ctx, "trainer")
+            gone = tuple(sorted(settings.earlier + settings.forget))
+            model = hardening.harden(
+                model,
+                self.start,
+                self.trainers[config.seed],
+                settings.harden,
+                gone,
+                ctx.generator("harden", gone),
+            )
         return model, time.monotonic() - started
+
+    def attacked(self, model: CVAE, digit: int) -> float:
+        """Share of joint attacks on latent and condition that bring the digit back; 0 where trials are not hardened."""
+        if self.attacker is None:
+            return 0.0
+        scene = Scene(
+            model=model,
+            base=self.start,
+            digit=digit,
+            images=self.evaluator.test_images,
+            labels=self.evaluator.test_labels,
+            attackers={"calibrated": self.attacker},
+        )
+        measuring = self._classifier("calibrated")
+        found = probes.run(
+            Gradient(), scene, measuring, self.ctx.generator("probe", "tune", digit), budget=ATTACK
+        )
+        return float(found.success.double().mean())
 
     def score(self, model: CVAE, digit: int, seconds: float) -> Score:
         """The objectives and what they come from."""
@@ -131,12 +188,14 @@ class Bench:
             (b, s) for b, s in zip(self.before, scores, strict=True) if s.label not in self.forgotten(digit)
         ]
         gone = scores[digit]
+        attack = self.attacked(model, digit)
         return Score(
-            gap=forgetting_gap([gone]),
+            gap=forgetting_gap([gone]) + attack,
             retention=retention([s for _, s in kept]),
             probability=gone.probability,
             entropy=gone.entropy,
             drop=max(b.accuracy - s.accuracy for b, s in kept),
+            attack=attack,
             seconds=seconds,
         )
 
