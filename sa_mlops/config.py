@@ -406,6 +406,11 @@ class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig):
             default="tpe",
         )
     )
+    sampler_seed: int = param(
+        Parameter(
+            help="seeds the choice of trials, and nothing else", kind="int", low=0, high=2**31 - 1, default=0
+        )
+    )
     space: str = param(
         Parameter(
             help=f"parameters to search over, comma-separated, of {', '.join(SEARCHABLE)}",

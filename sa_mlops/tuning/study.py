@@ -90,7 +90,7 @@ def again(study: optuna.Study, trial: FrozenTrial) -> None:
 
 def make_sampler(config: TuneConfig, worker: int) -> optuna.samplers.BaseSampler:
     """The sampler that the config names; workers must not draw the same numbers."""
-    seed = (config.seed * 1_000_003 + worker) % 2**32
+    seed = (config.sampler_seed * 1_000_003 + worker) % 2**32
     match config.sampler:
         case "nsga2":
             return optuna.samplers.NSGAIISampler(population_size=STARTUP, seed=seed)
