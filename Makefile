@@ -22,7 +22,7 @@ DEV := $(VENV)/.installed-dev
 forget tune tui: export MLFLOW_TRACKING_URI := $(STORE)
 
 .DEFAULT_GOAL := help
-.PHONY: help forget test lint tui ui tune bench clean
+.PHONY: help forget test lint tui ui server tune bench clean
 
 help: ## list the targets
 	@echo "make TARGET [ARGS=\"...\"]"
@@ -49,6 +49,9 @@ tui: $(RUNTIME) ## browse, launch and compare versions in the terminal
 
 ui: $(RUNTIME) ## MLflow UI on this machine only, http://127.0.0.1:5000
 	mlflow server --host 127.0.0.1 --backend-store-uri "$(STORE)" $(ARGS)
+
+server: $(RUNTIME) ## MLflow server on a PostgreSQL of its own, this machine only (docs/server.md)
+	@scripts/server.sh $(ARGS)
 
 tune: $(RUNTIME) ## search for settings that forget more and harm less
 	mlflow run . -e tune --env-manager local --experiment-name $(EXPERIMENT) $(ARGS)

@@ -1,0 +1,488 @@
+"""Faults at random points of real runs, and what is left after each: `python scripts/faults.py --count 200 --seed 0`.
+
+A fault is survived if afterwards no version is half made, no alias has moved, every run's status is true (after
+`doctor --fix` where the process had no chance to say anything), older files are as they were, and the same command
+succeeds the next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import contextlib
+import ctypes
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+KINDS = {"SIGINT": 5, "SIGTERM": 5, "SIGKILL": 6, "nan": 1, "locked": 1, "held": 1, "readonly": 1, "full": 1}
+"""Kind -> how often. `locked`: for two seconds, which a run must get over; `held`: until the run has given up."""
+SIGNALS = ("SIGINT", "SIGTERM", "SIGKILL")
+NOBODY = 65_534
+DEADLINE = 300
+DIGITS = ("--dataset", "digits", "--device", "cpu")
+REQUIRED = ("sa.stage", "sa.config", "sa.settings", "sa.dataset", "sa.data_md5", "sa.seed", "sa.parent")
+
+Job = Callable[[], object]
+
+
+@dataclass(slots=True)
+class Child:
+    """A forked process with a pipe for its standard error."""
+
+    pid: int
+    log: Path
+
+    def wait(self, seconds: float = DEADLINE) -> int:
+        """Exit status, negative for a signal; a process that hangs is killed and counts as -999."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.01)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        return -999
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One fault and what came of it; survived if nothing is wrong."""
+
+    number: int
+    kind: str
+    after: float
+    status: int
+    running_before_fix: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+class Bench:
+    """A store with judges and a base, and the means to run commands on it in forked processes.
+
+    Heavy imports happen once, before the first fork; no process but a forked one opens the store.
+
+    Parameters
+    ----------
+    folder : where the store is to be.
+    lineage : database of a store with judges and a base (version 1) to start from a copy of; None makes them.
+    """
+
+    def __init__(self, folder: Path, lineage: Path | None) -> None:
+        self.folder = folder
+        self.lambdas = 0
+        os.chdir(folder)
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+        if lineage is not None:
+            shutil.copy(lineage, folder / "mlflow.db")
+        for name in () if lineage is not None else ("judge", "base"):
+            words = (*DIGITS, "--steps", "60") if name == "base" else DIGITS
+            if self.run(name, *words).wait() != 0:
+                raise SystemExit(f"{name} failed:\n{self.last_log}")
+        start = time.monotonic()
+        if self.forget(self.fresh_lambda()).wait() != 0:
+            raise SystemExit(f"forget failed:\n{self.last_log}")
+        self.seconds = time.monotonic() - start
+
+    @property
+    def last_log(self) -> str:
+        """What the last command said on standard error."""
+        return (self.folder / "stderr").read_text(errors="replace")[-3000:]
+
+    def fork(self, job: Job) -> Child:
+        """Run `job` in a child; its return value is the exit status."""
+        log = self.folder / "stderr"
+        pid = os.fork()
+        if pid:
+            return Child(pid, log)
+        status: object = 70
+        try:
+            for name in ("SIGINT", "SIGTERM"):
+                signal.signal(
+                    getattr(signal, name), signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+                )
+            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+            os.dup2(descriptor, 2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            status = job()
+            atexit._run_exitfuncs()
+        except KeyboardInterrupt:
+            # Before or after the command's own handlers, as Python itself ends.
+            status = 130
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status if isinstance(status, int) else 0)
+
+    def run(self, *words: str, before: Job | None = None) -> Child:
+        """The command in a child, after `before` there."""
+        from sa_mlops.cli import main
+
+        def job() -> int:
+            if before is not None:
+                before()
+            return main(words)
+
+        return self.fork(job)
+
+    def fresh_lambda(self) -> str:
+        """A weight that no version was made with, so that nothing can be reused."""
+        self.lambdas += 1
+        return str(10 + self.lambdas / 1000)
+
+    def forget(self, weight: str, before: Job | None = None) -> Child:
+        """A short but whole `forget`."""
+        words = ("--from-version", "1", "--steps", "40", "--fisher-samples", "300", "--ewc-lambda", weight)
+        return self.run("forget", *DIGITS, *words, before=before)
+
+    def ask(self, question: Callable[[], Any]) -> Any:
+        """The answer of a function that opens the store, from a child; a string that begins with `!` is an error."""
+        answer = self.folder / "answer.json"
+        answer.unlink(missing_ok=True)
+
+        def job() -> int:
+            answer.write_text(json.dumps(question()))
+            return 0
+
+        status = self.fork(job).wait()
+        return json.loads(answer.read_text()) if status == 0 else f"! {self.last_log}"
+
+
+def state() -> dict[str, Any]:
+    """Versions, aliases and statuses of the store, and which versions are not whole."""
+    from mlflow.tracking import MlflowClient
+
+    from sa_mlops.models.cvae import CVAE
+    from sa_mlops.registry import gates, names, tracking, versions, weights
+
+    client: MlflowClient = tracking.connect()
+    broken = []
+    found = {}
+    for name in names.MODELS:
+        for version in versions.all_versions(client, name):
+            status = client.get_run(version.run_id).info.status
+            found[version.uri] = status
+            try:
+                folder = versions.files(version)
+                if name == names.GENERATORS:
+                    weights.load_cvae(folder / "artifacts")
+                elif name == names.FISHERS:
+                    weights.load_fisher(folder, CVAE(8))
+                else:
+                    weights.load_judge(folder)
+            except Exception as error:
+                broken.append(f"{version.uri}: {error}")
+            required = [t for t in REQUIRED if t != "sa.parent" or version.stage in ("forget", "fim")]
+            if missing := [t for t in required if t not in version.tags]:
+                broken.append(f"{version.uri} lacks {missing}")
+            metrics = tracking.run_metrics(client, version.run_id)
+            metric = {"fim": "fisher.trace", "judge": "judge.accuracy"}.get(version.stage, "retain.accuracy")
+            if metric not in metrics:
+                broken.append(f"{version.uri} has no {metric}")
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    running = [r.info.run_id for r in client.search_runs(experiments, "attributes.status = 'RUNNING'")]
+    aliases = {}
+    for model in client.search_registered_models():
+        aliases[model.name] = dict(model.aliases)
+    events = [asdict(e) for e in gates.alias_history(client, names.GENERATORS)]
+    return {"versions": found, "broken": broken, "running": running, "aliases": aliases, "events": events}
+
+
+def heal() -> dict[str, Any]:
+    """What `doctor --fix` says, and then `doctor`."""
+    from sa_mlops.stages import doctor
+
+    doctor.examine(fix=True)
+    return {"wrong": [f for f in doctor.examine().document["findings"] if f["level"] == "wrong"]}
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Hash of every weights file under a store."""
+    paths = sorted(folder.glob("mlruns/**/weights.safetensors"))
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
+
+
+def aftermath() -> dict[str, Any]:
+    """The store as a fault leaves it, and after `doctor --fix`."""
+    left = state()
+    return {"left": left, **heal(), "fixed": state()}
+
+
+def one(bench: Bench, number: int, kind: str, rng: random.Random, before: dict[str, Any]) -> Outcome:
+    """Inject one fault into a store whose state was `before`, look at everything, and run the same command again.
+
+    `before` is then what the store has become.
+    """
+    files = files_of(bench.folder)
+    weight = bench.fresh_lambda()
+    after = rng.uniform(0, 1.02 * bench.seconds)
+    with INJECT[kind](bench, weight, after, rng) as status:
+        outcome = Outcome(number, kind, round(after, 2), status)
+        wrong = outcome.wrong
+        log = bench.last_log
+    if status not in EXPECTED[kind]:
+        wrong.append(f"exit status {status}: {log[-600:]}")
+    if "Traceback" in log:
+        wrong.append(f"a traceback: {log[-1500:]}")
+    found = bench.ask(aftermath)
+    if isinstance(found, str):
+        wrong.append(f"the store cannot be read after the fault: {found}")
+        return outcome
+    left, fixed = found["left"], found["fixed"]
+    outcome.running_before_fix = len(left["running"])
+    if left["running"] and kind not in ("SIGKILL", "held"):
+        wrong.append(f"{len(left['running'])} runs stay RUNNING with exit status {status}: {log[-300:]}")
+    if found["wrong"]:
+        wrong.append(f"doctor: {found['wrong']}")
+    if fixed["running"]:
+        wrong.append("runs stay RUNNING after doctor --fix")
+    wrong += fixed["broken"]
+    if fixed["aliases"] != before["aliases"] or fixed["events"] != before["events"]:
+        wrong.append(f"aliases moved: {before['aliases']} -> {fixed['aliases']}")
+    if not before["versions"].items() <= fixed["versions"].items():
+        wrong.append("an older version is gone, or its run's status has changed")
+    now = files_of(bench.folder)
+    if any(now.get(path) != digest for path, digest in files.items()):
+        wrong.append("weights of an older version have changed")
+    if (again := bench.forget(weight).wait()) != 0:
+        wrong.append(f"the next run ends with {again}: {bench.last_log[-600:]}")
+    finished = bench.ask(state)
+    made = set(finished["versions"]) - set(before["versions"])
+    if sum("sa-cvae" in uri for uri in made) != 1 or finished["broken"]:
+        wrong.append(f"fault and next run together made {sorted(made)}, broken {finished['broken']}")
+    before |= finished
+    return outcome
+
+
+@contextlib.contextmanager
+def _signal(bench: Bench, weight: str, after: float, name: str) -> Iterator[int]:
+    child = bench.forget(weight)
+    time.sleep(after)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child.pid, getattr(signal, name))
+    yield child.wait()
+
+
+@contextlib.contextmanager
+def _nan(bench: Bench, weight: str, _after: float, rng: random.Random) -> Iterator[int]:
+    step = rng.randint(1, 40)
+
+    def poison() -> None:
+        from sa_mlops.core import amnesia
+
+        healthy, calls = amnesia.objective, 0
+
+        def objective(*arguments: Any, **named: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            forget, remember = healthy(*arguments, **named)
+            return (forget * float("nan") if calls == step else forget), remember
+
+        amnesia.objective = objective
+
+    yield bench.forget(weight, before=poison).wait()
+
+
+def _locker(bench: Bench, seconds: float) -> Child:
+    def job() -> int:
+        database = sqlite3.connect(bench.folder / "mlflow.db", timeout=60)
+        database.execute("BEGIN EXCLUSIVE")
+        time.sleep(seconds)
+        database.rollback()
+        return 0
+
+    return bench.fork(job)
+
+
+@contextlib.contextmanager
+def _locked(bench: Bench, weight: str, after: float, seconds: float) -> Iterator[int]:
+    child = bench.forget(weight)
+    time.sleep(after)
+    locker = _locker(bench, seconds)
+    status = child.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(locker.pid, signal.SIGKILL)
+    locker.wait()
+    yield status
+
+
+@contextlib.contextmanager
+def _readonly(bench: Bench, weight: str, _after: float, _rng: random.Random) -> Iterator[int]:
+    """The store's folder as another user sees it, who may read it and no more."""
+    paths = [bench.folder, *bench.folder.rglob("*")]
+    modes = {p: p.stat().st_mode for p in paths}
+    for p in paths:
+        p.chmod(0o555 if p.is_dir() else 0o444)
+    (bench.folder / "stderr").chmod(0o666)
+
+    def drop() -> None:
+        if os.geteuid() == 0:
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+
+    try:
+        yield bench.forget(weight, before=drop).wait()
+    finally:
+        for p, mode in modes.items():
+            p.chmod(mode)
+
+
+@contextlib.contextmanager
+def _full(bench: Bench, weight: str, _after: float, rng: random.Random) -> Iterator[int]:
+    """The artifacts' folder on a small tmpfs with room for some of what a run writes, if that can be mounted."""
+    room = rng.randint(4_000, 900_000)
+    experiment = next(p for p in (bench.folder / "mlruns").iterdir() if (p / "models").is_dir())
+    # Older versions stay where they are; what is new goes to the small disk.
+    small = bench.folder / "small"
+    small.mkdir(exist_ok=True)
+    libc = ctypes.CDLL(None, use_errno=True)
+    options = f"size={room}".encode()
+    if libc.mount(b"tmpfs", str(small).encode(), b"tmpfs", 0, options):
+        yield SKIPPED
+        return
+    number = experiment.name
+    uri = (bench.folder / "mlflow.db").as_posix()
+
+    def locate(place: Path) -> None:
+        with contextlib.closing(sqlite3.connect(uri, timeout=60)) as database, database:
+            sql = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
+            database.execute(sql, (str(place), number))
+
+    try:
+        locate(small)
+        yield bench.forget(weight).wait()
+    finally:
+        locate(experiment)
+        libc.umount2(str(small).encode(), 2)
+
+
+SKIPPED = 77
+Injection = Callable[[Bench, str, float, random.Random], contextlib.AbstractContextManager[int]]
+INJECT: dict[str, Injection] = {
+    **{n: (lambda b, w, a, _r, n=n: _signal(b, w, a, n)) for n in SIGNALS},
+    "nan": _nan,
+    "locked": lambda b, w, a, _r: _locked(b, w, a, 2.0),
+    "held": lambda b, w, a, _r: _locked(b, w, a, DEADLINE),
+    "readonly": _readonly,
+    "full": _full,
+}
+EXPECTED = {
+    "SIGINT": (0, 130), "SIGTERM": (0, 130, -15), "SIGKILL": (0, -9), "nan": (1,), "locked": (0,), "held": (0, 1),
+    "readonly": (1,), "full": (0, 1, SKIPPED),
+}  # fmt: skip
+"""Kind -> exit statuses that tell the truth; 0 where the fault came after the end."""
+
+
+def campaign(folder: Path, lineage: Path | None, count: int, seed: int, kinds: list[str]) -> dict[str, Any]:
+    """`count` faults on a store in `folder`, each kind once if there are as many; the figures."""
+    rng = random.Random(seed)
+    begin = time.monotonic()
+    bench = Bench(folder, lineage)
+    say(f"store ready; a clean run takes {bench.seconds:.1f} s")
+    plan = rng.choices(kinds, [KINDS[k] for k in kinds], k=count) if count != len(kinds) else list(kinds)
+    outcomes = []
+    before = bench.ask(state)
+    for number, kind in enumerate(plan, start=1):
+        outcome = one(bench, number, kind, rng, before)
+        outcomes.append(outcome)
+        say(f"{number}/{count} {kind} after {outcome.after} s: status {outcome.status}, " + (
+            "survived" if not outcome.wrong else "LOST " + "; ".join(outcome.wrong)
+        ))  # fmt: skip
+    lost = [o for o in outcomes if o.wrong]
+    tried = Counter(o.kind for o in outcomes)
+    return {
+        "seed": seed,
+        "tried": len(outcomes),
+        "survived": len(outcomes) - len(lost),
+        "lost": len(lost),
+        "skipped": sum(o.status == SKIPPED for o in outcomes),
+        "kinds": {k: {"tried": n, "lost": sum(o.kind == k for o in lost)} for k, n in sorted(tried.items())},
+        "left_running_until_doctor": sum(o.running_before_fix > 0 for o in outcomes),
+        "clean_run_seconds": round(bench.seconds, 2),
+        "seconds": round(time.monotonic() - begin, 1),
+        "losses": [asdict(o) for o in lost],
+    }
+
+
+def say(line: str) -> None:
+    """A line of progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Run the campaign; 1 if anything was lost."""
+    parser = argparse.ArgumentParser(
+        description="Inject seeded faults into real runs and look at what is left."
+    )
+    parser.add_argument("--count", type=int, default=200, help="faults to inject")
+    parser.add_argument("--seed", type=int, default=0, help="decides kinds and moments")
+    parser.add_argument("--kinds", default=",".join(KINDS), help=f"of {', '.join(KINDS)}")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs" / "faults.json", help="file for the figures"
+    )
+    parser.add_argument(
+        "--lineage", type=Path, help="mlflow.db with judges and a base to start from a copy of"
+    )
+    arguments = parser.parse_args()
+    kinds = arguments.kinds.split(",")
+    if not set(kinds) <= set(KINDS):
+        parser.error(f"--kinds: any of {', '.join(KINDS)}")
+    out = arguments.out.resolve()
+    lineage = None if arguments.lineage is None else arguments.lineage.resolve()
+    # One thread, and nothing that a child would have to import: a child is a fork of this process.
+    os.environ |= {
+        "OMP_NUM_THREADS": "1",
+        "CI": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+    }
+    os.environ |= {"GIT_PYTHON_REFRESH": "quiet"}
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_REGISTRY_URI"):
+        os.environ.pop(name, None)
+    sys.path.insert(0, str(ROOT))
+    import sa_mlops.cli
+    import sa_mlops.stages.doctor
+    import sa_mlops.stages.forget
+    import sa_mlops.stages.judge  # noqa: F401
+    from sa_mlops.core import evaluation
+
+    # Measured on fewer samples: what is injected here has nothing to do with how well is measured.
+    evaluation.MANIFOLD_SAMPLES = evaluation.MEMBERSHIP_SAMPLES = 200
+    evaluation.Evaluator.samples.__defaults__ = (60,)
+    evaluation.RESAMPLES = evaluation.MEMBERSHIP_RESAMPLES = 20
+
+    here = Path.cwd()
+    # No TemporaryDirectory: every child would take it along when it exits.
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    try:
+        figures = campaign(folder, lineage, arguments.count, arguments.seed, kinds)
+    finally:
+        os.chdir(here)
+        shutil.rmtree(folder)
+    figures["commit"] = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    out.write_text(json.dumps(figures, indent=1) + "\n")
+    print("tried {tried}, survived {survived}, lost {lost}".format(**figures))
+    return 1 if figures["lost"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
