@@ -78,6 +78,7 @@ def searched(ctx: Context, config: TuneConfig, start: Version, fisher: Version) 
     ways = (
         "trials",
         "sampler",
+        "sampler_seed",
         "seed",
         "device",
         "fresh",
