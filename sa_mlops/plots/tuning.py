@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from sa_mlops.plots.style import (
@@ -138,13 +138,27 @@ def slices(
                 )
             if np.issubdtype(points.dtype, np.number):
                 axes.set_xscale("log")
+                axes.xaxis.set_minor_formatter(NullFormatter())
+                if points.max() < 10 * points.min():
+                    # Within a decade no power of ten may be in sight.
+                    axes.set_xticks([float(points.min()), float(points.max())])
+                    axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
             if row == len(objectives) - 1:
                 axes.set_xlabel(name)
             dress(axes, theme)
         grid[row][0].set_ylabel(objective)
         if positive_and_wide(heights):
             grid[row][0].set_yscale("log")
-    legend(grid[0][-1], theme, loc="best", fontsize=SMALL)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=TEXT,
+        labelcolor=theme.ink,
+    )
     return figure
 
 
@@ -160,8 +174,10 @@ def importance(
     first = next(iter(shares.values()))
     names = sorted(first, key=lambda name: sum(s[name] for s in shares.values()))
     leader = {objective: max(s, key=lambda name: s[name]) for objective, s in shares.items()}
-    found = "; ".join(f"{name} matters most for the {objective}" for objective, name in leader.items())
-    figure = new_figure(WIDTH, 1.2 + 0.45 * len(names), title or found[:1].upper() + found[1:], theme)
+    found = "What matters most: " + ", ".join(
+        f"{name} for the {objective}" for objective, name in leader.items()
+    )
+    figure = new_figure(WIDTH, 1.2 + 0.45 * len(names), title or found, theme)
     axes = figure.add_subplot()
     height = 0.8 / len(shares)
     for i, (objective, share) in enumerate(shares.items()):
@@ -213,7 +229,7 @@ def contours(
         axes.scatter(x, y, s=6, c=theme.ink, linewidths=0)
         axes.scatter(x[on_front], y[on_front], s=26, facecolors="none", edgecolors=theme.accent, linewidths=1)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(lambda v, _: f"{10**v:.3g}")
+            axis.set_major_formatter(lambda v, _: f"{10**v:.2g}")
             axis.set_major_locator(MaxNLocator(4))
         axes.set_xlabel(across)
         axes.set_ylabel(up)
