@@ -21,6 +21,8 @@ from sa_mlops.settings import CLASSES
 
 EVENT = "sa.alias_event."
 """Prefix of the tags of the registered model that record changes of aliases; one tag an event, never rewritten."""
+RACES = 20
+"""How often a change of an alias looks again whether another one has come between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +117,21 @@ def _worst(values: list[float], pick: Any) -> float:
 
 
 def record_alias(client: MlflowClient, name: str, alias: str, number: int, previous: int | None) -> None:
-    """Point an alias at a version and note the change on the registered model."""
+    """Point an alias at a version and note the change on the registered model.
+
+    Of changes that race, the one noted last wins: whoever sets the alias looks afterwards whether it still agrees with
+    the notes, and the last one to look has seen them all.
+    """
     now = int(time.time() * 1000)
     event = {"alias": alias, "from": previous, "to": number, "at": now}
     client.set_registered_model_tag(name, f"{EVENT}{now:013d}-{uuid.uuid4().hex[:8]}", json.dumps(event))
     client.set_registered_model_alias(name, alias, str(number))
+    for _ in range(RACES):
+        noted = [e.number for e in alias_history(client, name) if e.alias == alias][-1]
+        found = client.search_registered_models(f"name = '{name}'", max_results=1)
+        if all(int(dict(model.aliases).get(alias, 0)) == noted for model in found):
+            return
+        client.set_registered_model_alias(name, alias, str(noted))
 
 
 @dataclass(frozen=True, slots=True)
