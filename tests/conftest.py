@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -60,9 +60,8 @@ def shared_store(digits_store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 @pytest.fixture
 def own_store(digits_store: Store, tmp_path: Path) -> Store:
-    """A copy of the shared lineage as the store of this test. New files lie beside the shared ones."""
-    shutil.copy(digits_store.folder / "mlflow.db", tmp_path / "mlflow.db")
-    return Store(tmp_path)
+    """A copy of the shared lineage as the store of this test."""
+    return digits_store.copy(tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -80,8 +79,7 @@ def blank_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture
 def empty_store(blank_store: Store, tmp_path: Path) -> Store:
     """A store of this test's own, with tables and nothing in them."""
-    shutil.copy(blank_store.folder / "mlflow.db", tmp_path / "mlflow.db")
-    return Store(tmp_path)
+    return blank_store.copy(tmp_path)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -142,7 +140,7 @@ def sa_mlops() -> Run:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts Python with arguments and pipes; what still runs when the test ends is killed."""
+    """Starts Python with arguments and pipes; it and all that it starts are killed when the test ends."""
     started: list[subprocess.Popen[str]] = []
 
     def launch(*arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -152,13 +150,15 @@ def start() -> Iterator[Start]:
             stderr=subprocess.PIPE,
             text=True,
             env=child_environment(**environment),
+            start_new_session=True,
         )
         started.append(process)
         return process
 
     yield launch
     for process in started:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:

@@ -1,0 +1,166 @@
+"""`forget`: from a version that has forgotten already, into a user's pictures; and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from PIL import Image
+from stores import Store, isolate
+
+from sa_mlops import cli
+from sa_mlops.config import ForgetConfig
+from sa_mlops.parameters import ParameterError
+from sa_mlops.registry import lineage, names, versions
+from sa_mlops.registry.versions import Version
+from sa_mlops.stages.forget import surrogate_images
+
+CPU = torch.device("cpu")
+
+
+def picture(path: Path, size: tuple[int, int], mode: str = "L", value: int = 200) -> None:
+    Image.new(mode, size, value if mode == "L" else (value,) * len(mode)).save(path)
+
+
+@pytest.mark.integration
+class TestChain:
+    """Two digits at once, from the version without the digit 1, into pictures from a folder."""
+
+    @pytest.fixture(scope="class")
+    def made(
+        self, digits_store: Store, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[tuple[Store, Version]]:
+        folder = tmp_path_factory.mktemp("chain")
+        (folder / "pictures").mkdir()
+        for i in range(3):
+            picture(folder / "pictures" / f"{i}.png", (20 + i, 40), value=60 * i)
+        with pytest.MonkeyPatch.context() as patch:
+            isolate(patch, folder)
+            store = digits_store.copy(folder)
+            command = (
+                "forget",
+                "--dataset",
+                "digits",
+                "--digits",
+                "3,2",
+                "--from-version",
+                "2",
+                "--surrogate",
+                "pictures",
+            )
+            assert cli.main([*command, "--steps", "40", "--fisher-samples", "500"]) == 0
+            yield store, versions.resolve(MlflowClient(), names.GENERATORS, "latest")
+
+    @pytest.fixture(autouse=True)
+    def store_of_the_chain(self, made: tuple[Store, Version], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", made[0].uri)
+
+    def test_it_adds_to_what_was_forgotten(self, made: tuple[Store, Version]) -> None:
+        assert made[1].forgotten == (1, 2, 3)
+
+    def test_the_chain_leads_back_to_the_base(self, made: tuple[Store, Version]) -> None:
+        assert [v.number for v in lineage.chain(MlflowClient(), made[1])] == [1, 2, 4]
+        assert made[1].tags["sa.base"] == "models:/sa-cvae/1"
+
+    def test_it_was_protected_by_the_fisher_diagonal_of_its_parent(self, made: tuple[Store, Version]) -> None:
+        (name, number) = names.parse_uri(made[1].tags["sa.fim"]) or ("", 0)
+        assert versions.get(MlflowClient(), name, number).parent == 2
+
+    def test_the_pictures_are_part_of_what_decides_the_result(self, made: tuple[Store, Version]) -> None:
+        settings = json.loads(made[1].tags["sa.settings"])
+        assert settings["surrogate"] == "images"
+        assert len(settings["surrogate_md5"]) == 32
+
+    def test_the_earlier_class_is_re_taught_and_never_replayed(self, made: tuple[Store, Version]) -> None:
+        settings = json.loads(made[1].tags["sa.settings"])
+        assert (settings["forget"], settings["earlier"], settings["reteach"]) == ([2, 3], [1], 0.25)
+
+    def test_no_forgotten_class_is_recognised(self, made: tuple[Store, Version]) -> None:
+        metrics = MlflowClient().get_run(made[1].run_id).data.metrics
+        assert max(metrics[f"digit.{d}.prob"] for d in (1, 2, 3)) < 0.3
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("words", "option", "allowed"),
+    [
+        ("--digit 1 --from-version 2", "--digit: 1 ", "has not forgotten (0, 2, 3, 4, 5, 6, 7, 8, 9)"),
+        ("--digits 1,5 --from-version 2", "--digits: 1 ", "has not forgotten"),
+        ("--digits 0,2,3,4,5,6,7,8,9 --from-version 2", "--digits: ", "so that one class is retained"),
+        (
+            "--digit 2 --from-version 2 --dataset mnist",
+            "--dataset: 'mnist' ",
+            "models:/sa-cvae/2 was trained on it",
+        ),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(
+    shared_store: Store, capsys: pytest.CaptureFixture[str], words: str, option: str, allowed: str
+) -> None:
+    assert cli.main(["forget", "--dataset", "digits", *words.split()]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"sa-mlops: {option}".replace(": 1 ", ": ").rstrip())
+    assert allowed in line
+    assert line.count("\n") == 1
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("digits", ["1,2", "3,1"])
+def test_a_sequence_never_forgets_a_class_twice(
+    shared_store: Store, capsys: pytest.CaptureFixture[str], digits: str
+) -> None:
+    assert cli.main(["sequential", "--dataset", "digits", "--digits", digits, "--from-version", "2"]) == 2
+    assert "digits that models:/sa-cvae/2 has not forgotten" in capsys.readouterr().err
+
+
+class TestPictures:
+    def test_any_size_and_colour_becomes_grey_28_by_28(self, tmp_path: Path) -> None:
+        picture(tmp_path / "a.png", (100, 50), "RGB", 255)
+        picture(tmp_path / "b.JPG", (3, 3), "L", 0)
+        images, md5 = surrogate_images(ForgetConfig(surrogate=str(tmp_path)), CPU)
+        assert images is not None
+        assert md5 is not None
+        assert (images.shape, images.dtype) == ((2, 784), torch.float32)
+        assert images[0].tolist() == [1.0] * 784
+        assert images[1].tolist() == [0.0] * 784
+
+    def test_the_hash_is_of_the_pictures(self, tmp_path: Path) -> None:
+        picture(tmp_path / "a.png", (28, 28), value=100)
+        config = ForgetConfig(surrogate=str(tmp_path))
+        first = surrogate_images(config, CPU)[1]
+        assert surrogate_images(config, CPU)[1] == first
+        picture(tmp_path / "a.png", (28, 28), value=101)
+        assert surrogate_images(config, CPU)[1] != first
+
+    def test_files_that_are_no_pictures_by_name_are_passed_over(self, tmp_path: Path) -> None:
+        picture(tmp_path / "a.png", (28, 28))
+        (tmp_path / "notes.txt").write_text("no picture")
+        images, _ = surrogate_images(ForgetConfig(surrogate=str(tmp_path)), CPU)
+        assert images is not None
+        assert len(images) == 1
+
+    @pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n" + b"\x00" * 50])
+    def test_a_broken_picture_is_named(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "broken.png").write_bytes(content)
+        with pytest.raises(ParameterError, match=r"--surrogate: .*broken\.png is none"):
+            surrogate_images(ForgetConfig(surrogate=str(tmp_path)), CPU)
+
+    def test_a_folder_without_pictures_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ParameterError, match="with pictures in it"):
+            surrogate_images(ForgetConfig(surrogate=str(tmp_path)), CPU)
+
+    @pytest.mark.parametrize("word", ["noise", "grey"])
+    def test_noise_and_grey_need_none(self, word: str) -> None:
+        assert surrogate_images(ForgetConfig(surrogate=word), CPU) == (None, None)
+
+    def test_pixels_keep_their_place(self, tmp_path: Path) -> None:
+        pixels = np.arange(784, dtype=np.uint8).reshape(28, 28)
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        images, _ = surrogate_images(ForgetConfig(surrogate=str(tmp_path)), CPU)
+        assert images is not None
+        np.testing.assert_array_equal((images[0] * 255).round().numpy().astype(np.uint8), pixels.reshape(-1))

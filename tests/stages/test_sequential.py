@@ -1,0 +1,116 @@
+"""`sequential`: a chain of versions, the matrix over its steps, and a start again after a sudden death."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from stores import Start, Store, isolate
+
+from sa_mlops import cli
+from sa_mlops.registry import names, versions, weights
+
+pytestmark = pytest.mark.integration
+
+COMMAND = (
+    *("sequential", "--dataset", "digits", "--digits", "1,4", "--from-version", "1"),
+    *("--steps", "60", "--fisher-samples", "500", "--json"),
+)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    digits_store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Store, dict[str, Any]]]:
+    """The store and the document of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("sequence")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(patch, folder)
+        store = digits_store.copy(folder)
+        from io import StringIO
+
+        out = StringIO()
+        patch.setattr("sys.stdout", out)
+        assert cli.main(COMMAND) == 0
+        yield store, json.loads(out.getvalue())
+
+
+def test_each_step_is_a_version_made_from_the_one_before(
+    uninterrupted: tuple[Store, dict[str, Any]],
+) -> None:
+    steps = uninterrupted[1]["steps"]
+    assert [s["version"] for s in steps] == [f"models:/sa-cvae/{n}" for n in (1, 4, 5)]
+    assert [s["parent"] for s in steps] == [None, "models:/sa-cvae/1", "models:/sa-cvae/4"]
+    assert [s["forgotten"] for s in steps] == [[], [1], [1, 4]]
+
+
+def test_the_matrix_has_every_class_after_every_step(uninterrupted: tuple[Store, dict[str, Any]]) -> None:
+    matrix = uninterrupted[1]["forgetting_matrix"]
+    assert matrix.keys() == {"probability", "entropy", "accuracy"}
+    assert all([len(row) for row in rows] == [10, 10, 10] for rows in matrix.values())
+
+
+def test_what_is_forgotten_stays_forgotten(uninterrupted: tuple[Store, dict[str, Any]]) -> None:
+    probability = uninterrupted[1]["forgetting_matrix"]["probability"]
+    accuracy = uninterrupted[1]["forgetting_matrix"]["accuracy"]
+    assert probability[0][1] > 0.3
+    assert probability[0][4] > 0.3
+    assert accuracy[1][4] > 0.8, "the digit 4 is forgotten in the second step, not before"
+    assert probability[1][1] < 0.12
+    assert probability[2][1] < 0.12, "the digit 1 has rebounded"
+    assert probability[2][4] < 0.12
+
+
+def test_the_parent_run_has_the_matrix_and_the_nested_steps(
+    uninterrupted: tuple[Store, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uninterrupted[0].uri)
+    client = MlflowClient()
+    (parent,) = client.search_runs(["1"], "tags.`sa.entry` = 'sequential'")
+    assert parent.info.status == "FINISHED"
+    assert {f"step.{k}.forget.prob_max" for k in (1, 2)} <= parent.data.metrics.keys()
+    assert {a.path for a in client.list_artifacts(parent.info.run_id, "figures")} >= {
+        "figures/forgetting_matrix_probability.png",
+        "figures/sequential.png",
+    }
+    nested = client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert [r.data.tags["sa.stage"] for r in nested].count("forget") == 2
+
+
+@pytest.mark.timeout(1200)
+def test_after_a_sudden_death_it_goes_on_to_the_same_tensors(
+    uninterrupted: tuple[Store, dict[str, Any]],
+    own_store: Store,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    process = start("-m", "sa_mlops", *COMMAND)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("forget 4 "):
+            break
+    process.kill()
+    process.wait()
+    assert [v.number for v in versions.all_versions(MlflowClient(), names.GENERATORS)] == [4, 3, 2, 1]
+    assert cli.main([*COMMAND, "--resume"]) == 0
+    resumed = tensors(4), tensors(5)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uninterrupted[0].uri)
+    for before, after in zip((tensors(4), tensors(5)), resumed, strict=True):
+        assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def tensors(number: int) -> dict[str, torch.Tensor]:
+    version = versions.get(MlflowClient(), names.GENERATORS, number)
+    return dict(weights.load_cvae(versions.files(version) / "artifacts").state_dict())
+
+
+def test_without_an_interrupted_run_there_is_nothing_to_go_on_with(
+    own_store: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.main([*COMMAND, "--resume"]) == 2
+    assert "--resume" in capsys.readouterr().err
