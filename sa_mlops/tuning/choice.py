@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from sa_mlops.config import ForgetConfig
 from sa_mlops.registry import gates, lineage, names, tracking
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.versions import Version
+from sa_mlops.settings import ForgetSettings
 from sa_mlops.stages import evaluate
 from sa_mlops.stages.context import StageRun
 from sa_mlops.stages.progress import say
@@ -55,13 +56,25 @@ def final(bench: Bench, entry: StageRun, values: Mapping[str, Any]) -> Result:
         BUDGET: studies.default_values(config),
         PAPER: studies.paper_values(config),
     }
-    found = []
+    found: dict[tuple[str, ForgetSettings, int], Candidate] = {}
     for name, settings in rivals.items():
         for digit in config.digits:
             for seed in seeds:
                 step = config.trial(digit, seed, settings)
-                found.append(_register(bench, step) if name == CHOSEN else _measure(bench, step, name))
-                say(_line(found[-1]))
+                resolved = step.resolved(bench.base.forgotten, None)
+                same = next((c for (_, s, n), c in found.items() if (s, n) == (resolved, seed)), None)
+                if same is not None:
+                    candidate = replace(same, name=name, version=None)
+                else:
+                    candidate = _register(bench, step) if name == CHOSEN else _measure(bench, step, name)
+                found[name, resolved, seed] = candidate
+                say(_line(candidate))
+    return _conclude(bench, entry, list(found.values()), list(rivals), seeds)
+
+
+def _conclude(
+    bench: Bench, entry: StageRun, found: list[Candidate], rivals: list[str], seeds: tuple[int, ...]
+) -> Result:
     _log(entry, found)
     chosen = [c for c in found if c.name == CHOSEN]
     passed = not any(c.missed for c in chosen)
@@ -81,7 +94,7 @@ def final(bench: Bench, entry: StageRun, values: Mapping[str, Any]) -> Result:
         "missed": missed,
         "champion": champion.uri if champion else None,
     }
-    return Result(document, f"{_table(found, list(rivals))}\n\n{verdict}", passed)
+    return Result(document, f"{_table(found, rivals)}\n\n{verdict}", passed)
 
 
 def fresh_seeds(used: tuple[int, ...], count: int) -> tuple[int, ...]:

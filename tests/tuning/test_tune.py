@@ -28,7 +28,7 @@ TUNE = (
     *("tune", "--dataset", "digits", "--from-version", "1", "--fisher-samples", "2000", "--digits", "1"),
     *("--steps", "40,60", "--samples", "100", "--final-seeds", "1", "--study", "s", "--json"),
 )
-PATIENCE = 240
+PATIENCE = 280
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Killed:
 @pytest.fixture(scope="module")
 def killed(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     study = copied(digits_store, tmp_path_factory.mktemp("killed"))
-    process = study.start("--workers", "2", "--trials", "5")
+    process = study.start("--workers", "2", "--trials", "4")
     try:
         wait_for(lambda: study.trials(TrialState.COMPLETE), process)
         victim = wait_for(lambda: running(study), process)[0]
@@ -122,7 +122,7 @@ def killed(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Kil
 
 
 def test_study_has_as_many_finished_trials_as_wanted(killed: Killed) -> None:
-    assert len(killed.study.trials(TrialState.COMPLETE)) == 5
+    assert len(killed.study.trials(TrialState.COMPLETE)) == 4
 
 
 def test_finished_trials_outlive_a_killed_worker(killed: Killed) -> None:
