@@ -1,0 +1,20 @@
+"""Waiting for what other processes and threads do: until it is so or a deadline has passed, never for a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+DEADLINE = 60.0
+LOOK = 0.02
+
+
+def wait_for(done: Callable[[], object], what: str, deadline: float = DEADLINE) -> None:
+    """Look until `done` says something true; fail with `what` when the deadline has passed."""
+    end = time.monotonic() + deadline
+    while not done():
+        if time.monotonic() > end:
+            pytest.fail(f"after {deadline:.0f} s: {what}")
+        time.sleep(LOOK)
