@@ -1,1 +1,1 @@
-"""The terminal UI: browse versions and lineage, preview samples, launch and follow runs, promote."""
+"""The terminal UI. It knows `sa_mlops`; `sa_mlops` does not know it. No torch and no MLflow before the first paint."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 PROGRAM = "sa-tui"
+DEFAULT_STORE = "sqlite:///mlflow.db"
+SWITCH_SECONDS = 0.001
+"""How long a worker thread may keep the interpreter from drawing; Python's own is five times that."""
 
 
 @click.command(name=PROGRAM, context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,17 +25,26 @@ def command(tracking_uri: str | None, read_only: bool, demo: bool) -> int:
     """Browse versions and lineage, preview samples, launch and follow runs, promote."""
     if demo and tracking_uri:
         raise click.UsageError("--demo has a store of its own: leave --tracking-uri out")
-    from tui.services.demo import demo_uri
+    if not sys.stdin.isatty() or not sys.stdout.isatty():
+        raise click.UsageError("this needs a terminal; `sa-mlops lineage` prints the versions anywhere")
+    from tui.services.demo import demo_folder, demo_uri
 
-    if demo:
-        os.environ["MLFLOW_TRACKING_URI"] = demo_uri()
-    elif tracking_uri:
-        os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
-    os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    uri = demo_uri() if demo else tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    uri = absolute(uri)
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    sys.setswitchinterval(SWITCH_SECONDS)
     from tui.app import AmnesiaApp
 
-    AmnesiaApp(os.environ["MLFLOW_TRACKING_URI"], read_only=read_only, demo=demo).run()
+    AmnesiaApp(uri, read_only=read_only, demo=demo, state=demo_folder() if demo else None).run()
     return 0
+
+
+def absolute(uri: str) -> str:
+    """A sqlite URI that means the same file from every folder; others as they are."""
+    prefix = "sqlite:///"
+    if not uri.startswith(prefix):
+        return uri
+    return prefix + str(Path(uri.removeprefix(prefix)).absolute())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

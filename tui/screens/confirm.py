@@ -13,23 +13,34 @@ from textual.widgets import Button, Static
 
 
 class ConfirmScreen(ModalScreen[bool]):
-    """Asks before something that is not undone by a key."""
+    """Asks before something that no key undoes. "No" has the focus.
+
+    Parameters
+    ----------
+    question : what is asked.
+    detail : what will happen then.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         ("escape,n", "dismiss(False)", "No"),
         ("y", "dismiss(True)", "Yes"),
     ]
+    AUTO_FOCUS = "#no"
 
-    def __init__(self, question: str) -> None:
+    def __init__(self, question: str, detail: str = "") -> None:
         super().__init__()
         self.question = question
+        self.detail = detail
 
     def compose(self) -> ComposeResult:
         """The question and two buttons."""
+        text = Text(self.question, style="bold")
+        if self.detail:
+            text.append("\n" + self.detail, style="not bold")
         with Vertical(id="confirm"):
-            yield Static(Text(self.question))
+            yield Static(text)
             with Horizontal():
-                yield Button("Yes  y", variant="primary", id="yes")
+                yield Button("Yes  y", variant="warning", id="yes")
                 yield Button("No  n", id="no")
 
     def on_button_pressed(self, event: Button.Pressed) -> None:

@@ -1,41 +1,63 @@
-"""The launch form: the fields of an entry point, checked as they are typed, over the command as it will run."""
+"""The launch form: the fields of an entry point, checked as they are typed, beside the command as it will run."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, cast
 
+from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label, Select, Static
+from textual.widget import Widget
+from textual.widgets import Button, Footer, Input, Label, Select, Static
 
 from sa_mlops.config import ENTRY_POINTS
 from sa_mlops.parameters import Parameter, ParameterError
-from tui.services.launcher import command_for, spell
+from tui.services.launcher import AUTO, command_for, spell
+
+if TYPE_CHECKING:
+    from tui.app import AmnesiaApp
 
 TITLES = {"what": "What", "how": "How", "where": "Where"}
+GENERATOR_FIELDS = ("from_version", "version")
 
 
-class LaunchScreen(ModalScreen[list[str] | None]):
-    """Asks for an entry point and its parameters; hands back the command, or None.
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the form hands back: the command, its entry point and the word for the device."""
+
+    command: tuple[str, ...]
+    entry: str
+    device: str
+
+
+class LaunchScreen(ModalScreen[Order | None]):
+    """Asks for an entry point and its parameters.
 
     Parameters
     ----------
     entry : entry point to begin with.
-    given : values to begin with, by parameter.
+    given : values to begin with, by parameter; those of other entry points are left out.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        ("escape", "dismiss(None)", "Close"),
-        ("ctrl+r", "run", "Run"),
-        ("ctrl+y", "copy", "Copy command"),
+        Binding("escape", "dismiss(None)", "close"),
+        Binding("ctrl+r", "run", "run", priority=True),
+        Binding("ctrl+y", "copy", "copy command", priority=True),
     ]
 
-    def __init__(self, entry: str = "forget", given: dict[str, str] | None = None) -> None:
+    def __init__(self, entry: str = "forget", given: Mapping[str, str] | None = None) -> None:
         super().__init__()
-        self.entry = entry
-        self.given = given or {}
+        self.entry = entry if entry in ENTRY_POINTS else "forget"
+        self.given = dict(given or {})
+
+    @property
+    def sa(self) -> AmnesiaApp:
+        """The application."""
+        return cast("AmnesiaApp", self.app)
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -43,80 +65,156 @@ class LaunchScreen(ModalScreen[list[str] | None]):
         found = ENTRY_POINTS[self.entry].config.parameters()
         return dict(sorted(found.items(), key=lambda item: list(TITLES).index(item[1].group)))
 
-    @property
-    def defaults(self) -> dict[str, str]:
-        """Spelled defaults by parameter."""
-        return {name: p.spell(p.default) for name, p in self.parameters.items()}
-
     def compose(self) -> ComposeResult:
-        """Fields above, command and buttons below."""
-        with Vertical(id="launch"):
-            yield Select(
-                [(f"{n}: {e.help}", n) for n, e in ENTRY_POINTS.items()],
-                value=self.entry,
-                allow_blank=False,
-                id="entry",
-            )
-            yield VerticalScroll(id="fields")
-            yield Static(id="command")
-            yield Static(id="problem")
+        """Fields beside what they come to."""
+        with Vertical(id="launch") as box:
+            box.border_title = "Launch"
+            options = [(f"{name}: {e.help}", name) for name, e in ENTRY_POINTS.items()]
+            yield Select(options, value=self.entry, allow_blank=False, id="entry")
+            with Horizontal(id="launch-panes"):
+                yield VerticalScroll(id="fields")
+                with Vertical(id="outcome"):
+                    yield Static(id="problem", markup=False)
+                    yield Static(id="command", markup=False)
+                    yield Static(id="device-table", markup=False)
             with Horizontal(id="buttons"):
                 yield Button("Run  ^r", variant="primary", id="run")
                 yield Button("Close  esc", id="close")
+        yield Footer(compact=True)
 
     async def on_mount(self) -> None:
-        """Show the fields of the first entry point."""
-        await self._fill()
+        """Show the fields of the first entry point, and devices as they change."""
+        await self.fill()
+        self.sa.told.subscribe(self, lambda _: self._devices())
+        self._devices()
+        self.sa.read_devices()
 
     async def on_select_changed(self, event: Select.Changed) -> None:
-        """Show the fields of another entry point."""
-        if event.select.id == "entry" and str(event.value) != self.entry:
+        """Show the fields of another entry point, or check a choice."""
+        if event.select.id != "entry":
+            self.check()
+        elif str(event.value) != self.entry:
+            self.given |= self.values()
             self.entry = str(event.value)
-            await self._fill()
+            await self.fill()
 
-    async def _fill(self) -> None:
+    async def fill(self) -> None:
+        """The fields of the entry point."""
         fields = self.query_one("#fields", VerticalScroll)
         await fields.remove_children()
         group = ""
-        widgets: list[Label | Input] = []
-        for name, p in self.parameters.items():
-            if p.group != group:
-                group = p.group
+        widgets: list[Widget] = []
+        for name, parameter in self.parameters.items():
+            if parameter.group != group:
+                group = parameter.group
                 widgets.append(Label(TITLES[group], classes="group"))
-            widgets.append(Label(f"{name}: {p.help}", markup=False))
-            value = self.given.get(name, p.spell(p.default))
-            widgets.append(Input(value, placeholder=p.allowed, name=name, classes="field"))
+            widgets.append(Label(f"{name}  {parameter.help}", markup=False, classes="help"))
+            widgets.append(self._field(name, parameter))
         await fields.mount(*widgets)
-        self._show()
+        self.check()
 
-    def on_input_changed(self, _event: Input.Changed) -> None:
-        """Check what was typed and show the command."""
-        self._show()
+    def _field(self, name: str, parameter: Parameter) -> Widget:
+        default = parameter.spell(parameter.default)
+        value = self.given.get(name, default)
+        choices = self._choices(name, parameter)
+        if choices:
+            words = [word for word, _ in choices]
+            shown = [(label, word) for word, label in choices]
+            if value not in words:
+                shown.append((value, value))
+            field: Widget = Select(shown, value=value, allow_blank=False, name=name, classes="field")
+        else:
+            field = Input(value, placeholder=parameter.allowed, name=name, classes="field", compact=True)
+        field.tooltip = Text(f"{parameter.help}; {parameter.allowed}; default {default or 'none'}")
+        return field
+
+    def _choices(self, name: str, parameter: Parameter) -> Sequence[tuple[str, str]]:
+        """Words and labels to choose from; empty for fields that are typed."""
+        if parameter.kind == "bool":
+            return (("true", "true"), ("false", "false"))
+        if parameter.kind == "choice":
+            return tuple((word, word) for word in parameter.choices)
+        if name == "device":
+            known = [("auto", "auto: the first device that is free"), ("cpu", "cpu")]
+            return [
+                *known,
+                *((d.word, f"{d.word} {d.name}") for d in self.sa.state.devices if d.word != "cpu"),
+            ]
+        return ()
+
+    # ------------------------------------------------------------------ checking
 
     def values(self) -> dict[str, str]:
         """What stands in the fields."""
-        return {str(field.name): field.value for field in self.query(".field").results(Input)}
+        found = {}
+        for field in self.query(".field"):
+            if isinstance(field, Input):
+                found[str(field.name)] = field.value.strip()
+            elif isinstance(field, Select):
+                found[str(field.name)] = str(field.value)
+        return {name: found[name] for name in self.parameters if name in found}
 
-    def problem(self) -> str:
-        """The first mistake in the fields, one line; empty without one."""
+    def problem(self) -> tuple[str, str]:
+        """Name of the first field with a mistake, and the mistake in one line; both empty without one."""
+        definitions = self.parameters
         try:
-            parsed = {
-                n: self.parameters[n].parse(n, v) for n, v in self.values().items() if n in self.parameters
-            }
+            parsed = {name: definitions[name].parse(name, text) for name, text in self.values().items()}
             ENTRY_POINTS[self.entry].config(**parsed)  # type: ignore[arg-type]
+            self._known_generator()
         except ParameterError as error:
-            return str(error)
-        return ""
+            return error.name, str(error)
+        return "", ""
 
-    def command(self) -> list[str]:
+    def _known_generator(self) -> None:
+        """Raise ParameterError for a generator that is not registered, as far as that is known here."""
+        snapshot = self.sa.update.snapshot
+        for name in GENERATOR_FIELDS:
+            word = self.values().get(name, "").removeprefix("v")
+            if word.isascii() and word.isdecimal() and snapshot.complete:
+                version = snapshot.generator(int(word[:9]))
+                if version is None:
+                    raise ParameterError(name, word, "the number of a registered generator")
+                forgotten = set(map(str, version.forgotten))
+                again = forgotten & set(self._digits()) if name == "from_version" else set()
+                if again:
+                    raise ParameterError(
+                        "digit", ",".join(sorted(again)), f"one that v{word} has not forgotten"
+                    )
+
+    def _digits(self) -> list[str]:
+        values = self.values()
+        return values["digits"].split(",") if values.get("digits") else [values.get("digit", "")]
+
+    def command(self) -> tuple[str, ...]:
         """The command that the fields spell."""
-        return command_for(self.entry, self.values(), self.defaults)
+        defaults = {name: p.spell(p.default) for name, p in self.parameters.items()}
+        return command_for(self.entry, self.values(), defaults)
 
-    def _show(self) -> None:
-        problem = self.problem()
-        self.query_one("#command", Static).update(_plain(spell(self.command())))
-        self.query_one("#problem", Static).update(_plain(problem))
-        self.query_one("#run", Button).disabled = bool(problem)
+    def on_input_changed(self, _event: Input.Changed) -> None:
+        """Check what was typed."""
+        self.check()
+
+    def check(self) -> None:
+        """Show the command and the first mistake."""
+        wrong, message = self.problem()
+        for field in self.query(".field"):
+            field.set_class(field.name == wrong and bool(wrong), "-wrong")
+        problem = self.query_one("#problem", Static)
+        problem.update(Text(message or "ready"))
+        problem.set_class(bool(message), "-wrong")
+        self.query_one("#command", Static).update(Text(f"$ {spell(self.command())}"))
+        self.query_one("#run", Button).disabled = bool(message)
+
+    def _devices(self) -> None:
+        text = Text("devices\n", style="bold")
+        for device in self.sa.state.devices:
+            text.append(device.line() + "\n", style="not bold")
+        waiting, busy = self.sa.state.queued, self.sa.state.running
+        text.append(f"{busy} running, {waiting} queued; one run a device\n", style="dim")
+        text.append(f"store {self.sa.store.uri}", style="dim")
+        self.query_one("#device-table", Static).update(text)
+
+    # ------------------------------------------------------------------ keys
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Run or close."""
@@ -126,17 +224,13 @@ class LaunchScreen(ModalScreen[list[str] | None]):
             self.dismiss(None)
 
     def action_run(self) -> None:
-        """Hand the command back, if it is right."""
-        if not self.problem():
-            self.dismiss(self.command())
+        """Hand the command back, if nothing is wrong with it."""
+        wrong, _ = self.problem()
+        if wrong:
+            self.query(".field.-wrong").first().focus()
+        else:
+            self.dismiss(Order(self.command(), self.entry, self.values().get("device", AUTO)))
 
     def action_copy(self) -> None:
         """Copy the command."""
-        self.app.copy_to_clipboard(spell(self.command()))
-        self.notify("command copied")
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+        self.sa.copy(spell(self.command()))

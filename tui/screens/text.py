@@ -1,4 +1,4 @@
-"""A page of text over the rest: help, comparison, an error in full."""
+"""A page of text over the rest: help, an error in full, what a command said."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from textual.widgets import Static
 class TextScreen(ModalScreen[None]):
     """Shows text until Escape."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [("escape,q", "dismiss(None)", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [("escape,q,enter", "dismiss(None)", "Close")]
 
     def __init__(self, title: str, text: Text) -> None:
         super().__init__()
@@ -25,6 +25,6 @@ class TextScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """The text, scrolled."""
         with VerticalScroll(id="page") as page:
-            page.border_title = self.heading
+            page.border_title = Text(self.heading)
             page.border_subtitle = "esc closes"
             yield Static(self.text)

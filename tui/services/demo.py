@@ -5,39 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-STEPS = (
-    ("base", "--dataset", "digits", "--steps", "300"),
-    (
-        "forget",
-        "--dataset",
-        "digits",
-        "--from-version",
-        "1",
-        "--digit",
-        "1",
-        "--steps",
-        "150",
-        "--fisher-samples",
-        "5000",
-    ),
-    (
-        "forget",
-        "--dataset",
-        "digits",
-        "--from-version",
-        "1",
-        "--digit",
-        "8",
-        "--steps",
-        "150",
-        "--fisher-samples",
-        "5000",
-    ),
+_SMALL = ("--dataset", "digits", "--device", "cpu")
+_FORGET = ("forget", *_SMALL, "--steps", "60", "--fisher-samples", "2000")
+COMMANDS = (
+    ("base", *_SMALL, "--steps", "200"),
+    (*_FORGET, "--from-version", "1", "--digit", "1"),
+    (*_FORGET, "--from-version", "2", "--digit", "8"),
 )
+"""Judges and a base, a step, and a step from there; each shows up as soon as it is there."""
 
 
 def demo_folder() -> Path:
-    """Where the demo's store lies: the user's cache."""
+    """Where the demo's store, artifacts and records lie: in the user's cache."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return root / "sa-mlops" / "demo"
 

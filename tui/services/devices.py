@@ -1,36 +1,54 @@
-"""Devices of this machine with their load."""
+"""Devices of this machine with their load, without torch."""
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
+
+GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device: the word for `--device`, a name, memory used and there (bytes), load in percent."""
+    """A device.
+
+    Attributes
+    ----------
+    word : what the option `device` calls it.
+    used, total : memory in bytes; 0 where it cannot be told.
+    load : percent, negative where it cannot be told.
+    """
 
     word: str
     name: str
-    used: int
-    total: int
-    load: float
+    used: int = 0
+    total: int = 0
+    load: float = -1.0
 
     def line(self) -> str:
-        """For the header."""
-        gib = 2**30
-        return f"{self.word} {self.name} {self.used / gib:.0f}/{self.total / gib:.0f}G {self.load:.0f}%"
+        """A few words: `cuda:0 NVIDIA H100 41/80G 87 %`."""
+        memory = f" {self.used / GIB:.0f}/{self.total / GIB:.0f}G" if self.total else ""
+        load = f" {self.load:.0f} %" if self.load >= 0 else ""
+        return f"{self.word} {self.name}{memory}{load}"
 
 
 def devices() -> list[Device]:
-    """GPUs by NVML first, then the CPU."""
-    return [*_gpus(), _cpu()]
+    """GPUs first, then Apple's if this is such a machine, then the CPU. Blocks for some milliseconds."""
+    found = _gpus()
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        found.append(Device("mps", "Apple GPU"))
+    return [*found, _cpu()]
 
 
 def _cpu() -> Device:
     import psutil
 
     memory = psutil.virtual_memory()
-    return Device("cpu", f"{psutil.cpu_count()} cores", memory.used, memory.total, psutil.cpu_percent())
+    cores = psutil.cpu_count() or 1
+    # The first call has nothing to compare with and says 0.
+    return Device(
+        "cpu", f"{cores} cores", memory.total - memory.available, memory.total, psutil.cpu_percent()
+    )
 
 
 def _gpus() -> list[Device]:
@@ -38,16 +56,21 @@ def _gpus() -> list[Device]:
 
     try:
         pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
     except pynvml.NVMLError:
         return []
     found = []
-    for i in range(pynvml.nvmlDeviceGetCount()):
+    for i in range(count):
         try:
             handle = pynvml.nvmlDeviceGetHandleByIndex(i)
+            name = pynvml.nvmlDeviceGetName(handle)
             memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            load = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu
-            name = str(pynvml.nvmlDeviceGetName(handle))
         except pynvml.NVMLError:
             continue
-        found.append(Device(f"cuda:{i}", name, int(memory.used), int(memory.total), float(load)))
+        try:
+            load = float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+        except pynvml.NVMLError:
+            load = -1.0
+        word = name.decode() if isinstance(name, bytes) else str(name)
+        found.append(Device(f"cuda:{i}", word, int(memory.used), int(memory.total), load))
     return found

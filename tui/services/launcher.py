@@ -1,105 +1,362 @@
-"""Runs started from the UI: processes of their own session, which outlive it and are found again by their records."""
+"""Runs started from the UI: each in a process session of its own, with a record and a log on disk.
+
+They outlive the UI and are found again. What waits for a device is a record without a process; whichever UI is open
+starts it when the device is free.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-FOLDER = Path(".sa-mlops") / "launches"
+import psutil
+from filelock import FileLock
+
+from tui.services.commands import python_path
+from tui.services.store import PATIENCE
+
+EXPERIMENT = "sa-mlops"
+AUTO = "auto"
+STAGE_PROGRAM = "sa_mlops"
+RUN_ID = re.compile(rb"in run with ID '([0-9a-f]{32})'")
+HEAD = 64_000
+TAIL = 64_000
+REAP_SECONDS = 10.0
+"""After SIGINT a run has this long to end by itself, then SIGTERM, then SIGKILL."""
+
+State = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """A process that was started: its command, id, log file, start (seconds since 1970)."""
+    """A record: what was asked for, and the process that does it.
+
+    Attributes
+    ----------
+    key : names the record and its files; sorts by time.
+    command : words as they would be typed.
+    entry, device : entry point and the word of its option `device`.
+    order : place in the queue.
+    pid, began : process id and what tells it from a later process of the same id; 0 and empty while queued.
+    slot : device that it occupies while it runs.
+    cancelled : seconds since 1970 when the user cancelled it, 0 if not.
+    """
 
     key: str
     command: tuple[str, ...]
-    pid: int
-    log: str
-    started: float
+    entry: str
+    device: str
+    order: float
+    pid: int = 0
+    began: str = ""
+    slot: str = ""
+    started: float = 0.0
+    cancelled: float = 0.0
 
-    def alive(self) -> bool:
-        """Whether it still runs. A process id that now belongs to another command does not count."""
-        try:
-            words = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
-            state = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except (OSError, IndexError):
-            return False
-        return state != "Z" and self.command[-1].encode() in words
 
-    def tail(self, lines: int = 200) -> str:
-        """The end of its log; a carriage return starts a line anew, as on a terminal."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A record with what has become of it."""
+
+    launch: Launch
+    state: State
+    run_id: str
+    status: int | None
+
+    @property
+    def live(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in ("queued", "running")
+
+
+def command_for(entry: str, values: Mapping[str, str], defaults: Mapping[str, str]) -> tuple[str, ...]:
+    """The command of an entry point, as typed in the project's folder; only what differs from its default."""
+    options = [word for k, v in values.items() if v != defaults.get(k) for word in ("-P", f"{k}={v}")]
+    fixed = ("--env-manager", "local", "--experiment-name", EXPERIMENT)
+    return ("mlflow", "run", ".", "-e", entry, *fixed, *options)
+
+
+def spell(command: Sequence[str]) -> str:
+    """A command as it would be typed."""
+    return shlex.join(command)
+
+
+class Launcher:
+    """The records of one state folder.
+
+    Parameters
+    ----------
+    folder : where records and logs lie.
+    project : the folder with MLproject.
+    uri : tracking store of the runs.
+    gpus : words of the GPUs of this machine; a run on device `auto` takes the first one free.
+    """
+
+    def __init__(self, folder: Path, project: Path, uri: str, gpus: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self.project = project
+        self.uri = uri
+        self.gpus: Sequence[str] = gpus
+
+    # ------------------------------------------------------------------ records
+
+    def submit(self, command: Sequence[str], entry: str, device: str) -> Launch:
+        """Put a run into the queue; `tick` starts it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        now = time.time()
+        key = f"{int(now * 1000):013d}-{uuid.uuid4().hex[:6]}"
+        launch = Launch(key=key, command=tuple(command), entry=entry, device=device, order=now)
+        self._write(launch)
+        return launch
+
+    def launches(self) -> list[Seen]:
+        """All records, oldest first; files that are no records are left out."""
+        found = []
+        for path in sorted(self.folder.glob("*.json")):
+            launch = _read(path)
+            if launch is not None and launch.key == path.stem:
+                found.append(self.look(launch))
+        return found
+
+    def look(self, launch: Launch) -> Seen:
+        """What has become of a record."""
+        status = self._status(launch.key)
+        run_id = self._run_id(launch.key) if launch.pid else ""
+        state: State
+        if not launch.pid:
+            state = "cancelled" if launch.cancelled else "queued"
+        elif status is not None:
+            state = "cancelled" if launch.cancelled else "done" if status == 0 else "failed"
+        elif _alive(launch):
+            state = "running"
+        else:
+            state = "cancelled" if launch.cancelled else "lost"
+        return Seen(launch=launch, state=state, run_id=run_id, status=status)
+
+    def log(self, key: str) -> Path:
+        """The log file of a record."""
+        return self.folder / f"{key}.log"
+
+    def tail(self, key: str, lines: int = 300) -> str:
+        """The end of a log as a terminal would show it."""
         try:
-            with Path(self.log).open("rb") as file:
+            with self.log(key).open("rb") as file:
                 file.seek(0, os.SEEK_END)
-                file.seek(max(0, file.tell() - 64_000))
+                file.seek(max(0, file.tell() - TAIL))
                 text = file.read().decode(errors="replace")
         except OSError:
             return ""
-        shown = [
-            line.rsplit("\r", 1)[-1] if not line.endswith("\r") else line[:-1] for line in text.split("\n")
-        ]
-        return "\n".join(shown[-lines:])
+        return "\n".join(as_shown(text).split("\n")[-lines:])
 
+    def _write(self, launch: Launch) -> None:
+        path = self.folder / f"{launch.key}.json"
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(dataclasses.asdict(launch), indent=1) + "\n")
+        part.replace(path)
 
-def command_for(entry: str, values: Mapping[str, str], defaults: Mapping[str, str]) -> list[str]:
-    """The `mlflow run` command of an entry point: only what differs from its default."""
-    options = [word for k, v in values.items() if v != defaults.get(k) for word in ("-P", f"{k}={v}")]
-    return [sys.executable, "-m", "mlflow", "run", ".", "--env-manager", "local", *options, "-e", entry]
-
-
-def spell(command: list[str]) -> str:
-    """As it would be typed."""
-    words = ["mlflow", *command[3:]] if command[1:3] == ["-m", "mlflow"] else command
-    return shlex.join(words)
-
-
-def start(command: list[str], root: Path, uri: str) -> Launch:
-    """Start a command in `root` against a store, with its output in a log file, and write its record."""
-    folder = root / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    key = f"{time.time_ns()}"
-    log = folder / f"{key}.log"
-    environment = os.environ | {
-        "MLFLOW_TRACKING_URI": uri,
-        "PYTHONUNBUFFERED": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-    launch = Launch(key, tuple(command), process.pid, str(log), time.time())
-    (folder / f"{key}.json").write_text(json.dumps(asdict(launch)))
-    return launch
-
-
-def launches(root: Path) -> list[Launch]:
-    """All recorded launches, newest first; records that cannot be read are left out."""
-    found = []
-    for path in sorted((root / FOLDER).glob("*.json"), reverse=True):
+    def _status(self, key: str) -> int | None:
         try:
-            values = json.loads(path.read_text())
-            found.append(Launch(**(values | {"command": tuple(values["command"])})))
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return found
+            return int((self.folder / f"{key}.exit").read_text())
+        except (OSError, ValueError):
+            return None
 
-
-def cancel(launch: Launch, *, hard: bool = False) -> None:
-    """SIGINT to the whole session (it ends as KILLED in MLflow), or SIGKILL."""
-    if launch.alive():
+    def _run_id(self, key: str) -> str:
         try:
-            os.killpg(launch.pid, signal.SIGKILL if hard else signal.SIGINT)
-        except ProcessLookupError:
+            with self.log(key).open("rb") as file:
+                match = RUN_ID.search(file.read(HEAD))
+        except OSError:
+            return ""
+        return match[1].decode() if match else ""
+
+    # ------------------------------------------------------------------ queue
+
+    def tick(self) -> list[Launch]:
+        """Start what waits for a device that is free, in order; those that were started."""
+        if not self.folder.is_dir():
+            return []
+        with FileLock(self.folder / "queue.lock", timeout=5):
+            seen = self.launches()
+            taken = {s.launch.slot for s in seen if s.state == "running"}
+            started = []
+            waiting = (s.launch for s in seen if s.state == "queued")
+            for launch in sorted(waiting, key=lambda one: one.order):
+                slot = self.slot(launch.device, taken)
+                if slot not in taken:
+                    taken.add(slot)
+                    started.append(self._start(launch, slot))
+        return started
+
+    def slot(self, device: str, taken: set[str]) -> str:
+        """The device that a run would occupy: its own, or for `auto` the first GPU that is free, else the first."""
+        if device == AUTO:
+            return next((g for g in self.gpus if g not in taken), self.gpus[0] if self.gpus else "cpu")
+        return "cuda:0" if device == "cuda" else device
+
+    def move(self, key: str, places: int) -> None:
+        """Move a waiting run up (negative) or down the queue."""
+        waiting = [s.launch for s in self.launches() if s.state == "queued"]
+        waiting.sort(key=lambda one: one.order)
+        at = next((i for i, one in enumerate(waiting) if one.key == key), None)
+        if at is None or not 0 <= at + places < len(waiting):
             return
+        mine, other = waiting[at], waiting[at + places]
+        self._write(dataclasses.replace(mine, order=other.order))
+        self._write(dataclasses.replace(other, order=mine.order))
+
+    def _start(self, launch: Launch, slot: str) -> Launch:
+        environment = {k: v for k, v in os.environ.items() if PATIENCE.get(k) != v and k != "MLFLOW_RUN_ID"}
+        environment |= {
+            "MLFLOW_TRACKING_URI": self.uri,
+            "PYTHONUNBUFFERED": "1",
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        }
+        if launch.device == AUTO and slot.startswith("cuda:"):
+            environment["CUDA_VISIBLE_DEVICES"] = slot.removeprefix("cuda:")
+        environment["PYTHONPATH"] = python_path()
+        words = [sys.executable, "-m", *launch.command]
+        ending = self.folder / f"{launch.key}.exit"
+        # The shell stays to write down how it ended: nobody may be there to ask when that happens.
+        script = '"$@"; status=$?; echo $status > "$0.part"; mv "$0.part" "$0"'
+        with self.log(launch.key).open("wb") as out:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", script, str(ending), *words],
+                cwd=self.project,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        _children.append(process)
+        begun = dataclasses.replace(
+            launch, pid=process.pid, began=_began(process.pid), slot=slot, started=time.time()
+        )
+        self._write(begun)
+        return begun
+
+    # ------------------------------------------------------------------ cancel
+
+    def cancel(self, key: str) -> None:
+        """Take a waiting run out of the queue, or ask a running one to stop; `press` goes on from there."""
+        seen = next((s for s in self.launches() if s.launch.key == key), None)
+        if seen is None or not seen.live or seen.launch.cancelled:
+            return
+        self._write(dataclasses.replace(seen.launch, cancelled=time.time()))
+        if seen.state == "running":
+            _signal(_stage_processes(seen.launch), signal.SIGINT)
+
+    def press(self) -> list[Seen]:
+        """Send harder signals to cancelled runs that do not end; those that had to be killed."""
+        killed = []
+        for seen in self.launches():
+            launch = seen.launch
+            if seen.state != "running" or not launch.cancelled:
+                continue
+            waited = time.time() - launch.cancelled
+            if waited > 2 * REAP_SECONDS:
+                _signal(_family(launch), signal.SIGKILL)
+                killed.append(seen)
+            elif waited > REAP_SECONDS:
+                _signal(_stage_processes(launch), signal.SIGTERM)
+            elif not _stage_processes(launch, exact=True):
+                # Cancelled before the stage's own process was there.
+                _signal(_family(launch)[1:], signal.SIGTERM)
+        return killed
+
+
+_children: list[subprocess.Popen[bytes]] = []
+
+
+def reap() -> None:
+    """Let the operating system forget processes that ended; the records know how."""
+    _children[:] = [child for child in _children if child.poll() is None]
+
+
+def as_shown(text: str) -> str:
+    """Output as a terminal would leave it: a carriage return starts the line anew, escape sequences are dropped."""
+    plain = re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)", "", text)
+    shown = []
+    for line in plain.replace("\r\n", "\n").split("\n"):
+        parts = [part for part in line.split("\r") if part]
+        shown.append(parts[-1] if parts else "")
+    return "\n".join(shown)
+
+
+def _read(path: Path) -> Launch | None:
+    try:
+        values = json.loads(path.read_text())
+        command = tuple(str(word) for word in values.pop("command"))
+        launch = Launch(command=command, **values)
+        numbers = (launch.order, launch.pid, launch.started, launch.cancelled)
+        words = (launch.key, launch.entry, launch.device, launch.began, launch.slot)
+        good = all(isinstance(n, int | float) for n in numbers) and all(isinstance(w, str) for w in words)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return launch if good else None
+
+
+def _began(pid: int) -> str:
+    """What tells a process from a later one with the same id; empty if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+        return "" if fields[0] in "ZX" else f"{boot}:{fields[19]}"
+    except (OSError, IndexError):
+        pass
+    try:
+        return f"{psutil.Process(pid).create_time():.0f}"
+    except psutil.Error:
+        return ""
+
+
+def _alive(launch: Launch) -> bool:
+    return bool(launch.began) and _began(launch.pid) == launch.began
+
+
+def _family(launch: Launch) -> list[psutil.Process]:
+    """The processes of a run, the outermost first."""
+    if not _alive(launch):
+        return []
+    try:
+        root = psutil.Process(launch.pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _stage_processes(launch: Launch, *, exact: bool = False) -> list[psutil.Process]:
+    """The process that does the work: the first in the family that runs `sa_mlops`.
+
+    `mlflow run` around it must not be asked to stop: it would send a second signal to its child, which then ends
+    before it has closed its run, and would itself call the run FAILED. Unless `exact`, the whole family stands in.
+    """
+    family = _family(launch)
+    for process in family[1:]:
+        try:
+            words = process.cmdline()
+        except psutil.Error:
+            continue
+        if words[1:3] == ["-m", STAGE_PROGRAM]:
+            return [process]
+    # Without the shell around them: it would end before them, and they could no longer be found.
+    return [] if exact else family[1:]
+
+
+def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        try:
+            process.send_signal(number)
+        except psutil.Error:
+            continue

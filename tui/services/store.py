@@ -1,104 +1,302 @@
-"""What the registry and the runs say, read in worker threads."""
+"""Reads one tracking store, a page at a time. Every method blocks and belongs into a worker thread."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sa_mlops.registry import names
+from tui.services.records import Key, Run, Snapshot
+
 if TYPE_CHECKING:
-    from sa_mlops.registry.lineage import Entry, Lineage
+    from mlflow.tracking import MlflowClient
 
-RUNS = 200
-"""Newest runs that the list shows."""
+    from sa_mlops.registry.gates import AliasEvent
+    from sa_mlops.registry.versions import Version
+
+VERSION_PAGE = 200
+RUN_PAGE = 100
+FIRST_RUNS = 40
+DEEP_PAGE = 500
+ARTIFACTS = 300
+IMAGE_TYPES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp")
+PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+"""For a server that does not answer: a screen that says so after seconds, not minutes."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """One run of the list.
-
-    Attributes
-    ----------
-    progress : share of its steps done, [0, 1]; None if unknown.
-    """
-
-    run_id: str
-    name: str
-    stage: str
-    status: str
-    started: int
-    ended: int | None
-    parent: str
-    error: str
-    progress: float | None
-    params: dict[str, str]
-    metrics: dict[str, float]
+class StoreGoneError(RuntimeError):
+    """The store was there and no longer is. The message is one line."""
 
 
 class Store:
-    """One tracking store. Every method blocks and belongs into a worker thread."""
+    """One tracking store.
+
+    Parameters
+    ----------
+    uri : MLflow's tracking URI. A missing sqlite file is an empty store, and is not made.
+    """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._client: Any = None
+        self._client: MlflowClient | None = None
+        self._lock = threading.Lock()
+        self._stamp: tuple[object, ...] | None = None
+        self._seen = False
 
     @property
-    def client(self) -> Any:
-        """MLflow's client, connected on first use."""
-        if self._client is None:
-            from sa_mlops.registry import tracking
+    def database(self) -> Path | None:
+        """The sqlite file, None for other stores."""
+        prefix = "sqlite:///"
+        return Path(self.uri.removeprefix(prefix)) if self.uri.startswith(prefix) else None
 
-            self._client = tracking.connect()
+    def there(self) -> bool:
+        """Whether there is something to read.
+
+        Raises
+        ------
+        StoreGoneError : if there was before. Connecting would make an empty one in its place.
+        """
+        path = self.database
+        if path is None:
+            return True
+        try:
+            found = path.stat().st_size > 0
+        except OSError:
+            found = False
+        if not found and self._seen:
+            raise StoreGoneError(f"{path} is gone")
+        self._seen = self._seen or found
+        return found
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow's client, connected on first use."""
+        with self._lock:
+            if self._client is None:
+                for key, value in PATIENCE.items():
+                    os.environ.setdefault(key, value)
+                import mlflow
+
+                from sa_mlops.registry import tracking
+
+                mlflow.set_tracking_uri(self.uri)
+                self._client = tracking.connect()
         return self._client
 
-    def lineage(self) -> Lineage:
-        """All registered versions with their results."""
-        from sa_mlops.registry import lineage
+    def changed(self) -> bool:
+        """Whether the store may hold something new since the last call. Free for sqlite, always true elsewhere."""
+        path = self.database
+        if path is None:
+            return True
+        files = (path, path.with_name(path.name + "-wal"))
+        stamp = tuple((s.st_mtime_ns, s.st_size) if (s := _stat(f)) else None for f in files)
+        known, self._stamp = self._stamp, stamp
+        return stamp != known
 
-        return lineage.read(self.client)
+    def forget_stamp(self) -> None:
+        """Take the store for changed next time."""
+        self._stamp = None
 
-    def runs(self) -> list[RunRow]:
-        """The newest runs of all experiments, newest first."""
+    def read(self, old: Snapshot | None, *, whole: bool = False) -> Iterator[Snapshot]:
+        """The store as it is now; after a first page of each kind more and more of it.
+
+        Parameters
+        ----------
+        old : what was read before: then only the newest pages and what was going on is read again, unless `whole`.
+        """
+        if not self.there():
+            yield Snapshot()
+            return
         client = self.client
-        experiments = [e.experiment_id for e in client.search_experiments()]
-        found = client.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=RUNS)
-        return [_row(run) for run in found]
+        deep = whole or old is None or not old.complete
+        base = Snapshot() if old is None else old
+        aliases = {name: self._aliases(name) for name in names.MODELS}
+        kept: dict[Key, Version] = dict(base.versions)
+        tokens: dict[str, str] = {}
+        for name in names.MODELS:
+            page, token = self._versions(name, None, VERSION_PAGE)
+            _merge(kept, name, page, last=not token)
+            if token:
+                tokens[name] = token
+        runs: dict[str, Run] = dict(base.runs)
+        experiments = [e.experiment_id for e in client.search_experiments(max_results=1000)]
+        fresh, run_token = self._runs(experiments, None, FIRST_RUNS if old is None else RUN_PAGE)
+        runs.update({r.run_id: r for r in fresh})
+        read = {r.run_id for r in fresh}
+        for run in base.runs.values():
+            if run.active and run.run_id not in read and not deep:
+                again = self.run(run.run_id)
+                if again is None:
+                    runs.pop(run.run_id, None)
+                else:
+                    runs[run.run_id] = again
+        if not run_token:
+            runs = {key: run for key, run in runs.items() if key in read}
+        more = deep and bool(tokens or run_token)
+        yield Snapshot(dict(kept), aliases, dict(runs), complete=not more)
+        if not more:
+            return
+        reached = {name: min((n for m, n in kept if m == name), default=0) for name in tokens}
+        while tokens or run_token:
+            for name in list(tokens):
+                page, token = self._versions(name, tokens[name], DEEP_PAGE)
+                _merge(kept, name, page, last=not token, below=reached[name])
+                reached[name] = min((v.number for v in page), default=0)
+                if token:
+                    tokens[name] = token
+                else:
+                    del tokens[name]
+            if run_token:
+                fresh, run_token = self._runs(experiments, run_token, RUN_PAGE)
+                runs.update({r.run_id: r for r in fresh})
+                read |= {r.run_id for r in fresh}
+                if not run_token:
+                    runs = {key: run for key, run in runs.items() if key in read}
+            yield Snapshot(dict(kept), aliases, dict(runs), complete=not (tokens or run_token))
 
-    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """A metric's points (step, value)."""
-        return [(m.step, m.value) for m in self.client.get_metric_history(run_id, metric)]
+    def _versions(self, name: str, token: str | None, size: int) -> tuple[list[Version], str]:
+        from sa_mlops.registry.versions import from_entity
 
-    def samples(self, entry: Entry, seed: int, rows: int) -> Any:
-        """Images (rows, 10, 28, 28) float32 of a generator; torch is imported here."""
-        import torch
+        page = self.client.search_model_versions(
+            f"name = '{name}'", max_results=size, order_by=["version_number DESC"], page_token=token
+        )
+        return [from_entity(entity) for entity in page], page.token or ""
 
-        from sa_mlops.registry import versions, weights
-        from sa_mlops.stages.context import grid
+    def _runs(self, experiments: list[str], token: str | None, size: int) -> tuple[list[Run], str]:
+        page = self.client.search_runs(
+            experiments, order_by=["attributes.start_time DESC"], max_results=size, page_token=token
+        )
+        return [_run(run) for run in page], page.token or ""
 
-        torch.set_num_threads(1)
-        model = weights.load_cvae(versions.files(entry.version) / "artifacts")
-        return grid(model, rows, seed, torch.device("cpu"))
+    def _aliases(self, name: str) -> dict[str, int]:
+        from sa_mlops.registry.lineage import alias_map
+
+        return alias_map(self.client, name)
+
+    def run(self, run_id: str) -> Run | None:
+        """One run, None if it is not there."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return _run(self.client.get_run(run_id))
+        except MlflowException:
+            return None
+
+    def history(self, run_id: str, keys: list[str]) -> dict[str, list[tuple[float, float]]]:
+        """Metric -> points (step, value), in order of steps."""
+        found = {}
+        for key in keys:
+            points = self.client.get_metric_history(run_id, key)
+            # System metrics carry no meaningful steps of their own beyond a counter; steps are enough for both.
+            found[key] = sorted((float(m.step), float(m.value)) for m in points)
+        return found
+
+    def images(self, run_id: str) -> list[str]:
+        """Paths of logged images and figures of a run, newest samples first."""
+        found: list[str] = []
+        folders = [""]
+        while folders and len(found) < ARTIFACTS:
+            for info in self.client.list_artifacts(run_id, folders.pop(0) or None):
+                if info.is_dir:
+                    folders.append(info.path)
+                elif info.path.lower().endswith(IMAGE_TYPES) and "+compressed" not in info.path:
+                    found.append(info.path)
+        return sorted(found, key=lambda path: (path.startswith("images/"), -image_step(path), path))
+
+    def newest_samples(self, run_id: str) -> str | None:
+        """Path of the newest sample grid that a run has logged."""
+        paths = [
+            info.path
+            for info in self.client.list_artifacts(run_id, "images")
+            if info.path.startswith("images/samples+") and info.path.endswith(".png")
+        ]
+        return max(paths, key=image_step, default=None)
+
+    def download(self, run_id: str, path: str) -> Path:
+        """An artifact as a local file."""
+        return Path(self.client.download_artifacts(run_id, path))
+
+    def files(self, version: Version) -> Path:
+        """Local folder of a version's weights.
+
+        Raises
+        ------
+        VersionError : if its files are not there or belong to another project.
+        """
+        from sa_mlops.registry import versions
+
+        _ = self.client
+        return versions.files(version) / "artifacts"
+
+    def alias_events(self, name: str) -> list[AliasEvent]:
+        """Recorded changes of aliases, oldest first."""
+        from sa_mlops.registry import gates
+
+        return gates.alias_history(self.client, name)
+
+    def end_killed(self, run_id: str) -> None:
+        """Let a run that was killed, and what is nested in it, end as KILLED."""
+        page = self.client.search_runs(
+            [e.experiment_id for e in self.client.search_experiments()],
+            f"tags.`mlflow.parentRunId` = '{run_id}'",
+        )
+        for run in [*page, self.client.get_run(run_id)]:
+            open_still = run.info.status in ("RUNNING", "SCHEDULED")
+            # `mlflow run` calls a run FAILED whose process was killed under it.
+            if open_still or (run.info.run_id == run_id and run.info.status == "FAILED"):
+                self.client.set_terminated(run.info.run_id, "KILLED")
+
+    def delete(self, version: Version) -> None:
+        """Delete a version; its run and files stay."""
+        self.client.delete_model_version(version.name, str(version.number))
 
 
-def _row(run: Any) -> RunRow:
-    data = run.data
-    tags = data.tags
-    steps = tags.get("sa.steps", "")
-    share = None
-    if run.info.status != "RUNNING":
-        share = 1.0 if run.info.status == "FINISHED" else None
-    elif steps.isdigit() and int(steps) > 0:
-        points = [int(v) for k, v in data.metrics.items() if k == "progress.step"]
-        share = min(1.0, points[0] / int(steps)) if points else 0.0
-    return RunRow(
+def page_url(uri: str, *, version: Version | None = None, run: Run | None = None) -> str:
+    """Address of MLflow's page about a version or a run; for a local store on the address of `make ui`."""
+    root = uri.rstrip("/") if uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
+    if version is not None:
+        return f"{root}/#/models/{version.name}/versions/{version.number}"
+    return f"{root}/#/experiments/{run.experiment}/runs/{run.run_id}" if run is not None else f"{root}/"
+
+
+def image_step(path: str) -> int:
+    """The step in the name that MLflow gives a logged image, -1 without one."""
+    words = path.split("+")
+    try:
+        return int(words[words.index("step") + 1])
+    except (ValueError, IndexError):
+        return -1
+
+
+def _merge(
+    kept: dict[Key, Version], name: str, page: list[Version], *, last: bool, below: int | None = None
+) -> None:
+    """Put a page in, and leave out what lies in its range and is not on it: those were deleted."""
+    low = 0 if last else min((v.number for v in page), default=0)
+    for key in [k for k in kept if k[0] == name and k[1] >= low and (below is None or k[1] < below)]:
+        del kept[key]
+    kept.update({(name, v.number): v for v in page})
+
+
+def _run(run: Any) -> Run:
+    params: Mapping[str, str] = run.data.params
+    return Run(
         run_id=run.info.run_id,
-        name=tags.get("mlflow.runName", "") or run.info.run_id,
-        stage=tags.get("sa.stage", ""),
+        experiment=run.info.experiment_id,
         status=run.info.status,
         started=run.info.start_time or 0,
-        ended=run.info.end_time,
-        parent=tags.get("mlflow.parentRunId", ""),
-        error=tags.get("sa.error", ""),
-        progress=share,
-        params=dict(data.params),
-        metrics=dict(data.metrics),
+        ended=run.info.end_time or 0,
+        tags=dict(run.data.tags),
+        params=dict(params),
+        metrics=dict(run.data.metrics),
     )
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None

@@ -1,49 +1,127 @@
-"""A line chart of braille dots: eight dots a character."""
+"""A line chart of braille dots: eight dots a character; curves are told apart by a letter as well as by colour."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.text import Text
+from textual.reactive import reactive
+from textual.widget import Widget
 
-COLOURS = ("cyan", "magenta", "yellow", "green")
+from tui.plain import clean
+from tui.widgets.ink import LETTERS, SERIES
+
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+MARGIN = 10
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A curve: its name and points (x, y) in order of x."""
+
+    name: str
+    points: Sequence[Point]
 
 
 def chart(
-    series: Sequence[tuple[str, Sequence[tuple[float, float]]]], width: int, height: int, *, log: bool
+    series: Sequence[Series], width: int, height: int, *, title: str = "", log: bool = False, zoom: int = 0
 ) -> Text:
-    """Series (name, points) in one chart of `width` x `height` characters; later series are drawn over earlier ones.
+    """Curves in one chart of `width` x `height` characters with its title, axes and legend.
 
-    With `log`, points that are not positive are left out.
+    Parameters
+    ----------
+    log : logarithmic values; those that are not positive are left out.
+    zoom : show the last 1 / 2^zoom of the steps.
     """
-    kept = [(name, [(x, _scale(y, log)) for x, y in points if not log or y > 0]) for name, points in series]
-    kept = [(name, [p for p in points if math.isfinite(p[1])]) for name, points in kept]
-    every = [p for _, points in kept for p in points]
-    if not every or width < 8 or height < 2:
-        return Text("no points yet", style="dim")
-    low, high = min(y for _, y in every), max(y for _, y in every)
-    first, last = min(x for x, _ in every), max(x for x, _ in every)
-    cells = [[(0, "")] * width for _ in range(height)]
-    for i, (_, points) in enumerate(kept):
-        colour = COLOURS[i % len(COLOURS)]
-        for x, y in points:
-            column = round((x - first) / max(last - first, 1e-12) * (2 * width - 1))
-            row = round((high - y) / max(high - low, 1e-12) * (4 * height - 1))
-            bits, _ = cells[row // 4][column // 2]
-            cells[row // 4][column // 2] = (bits | DOTS[row % 4][column % 2], colour)
+    plot_width, plot_height = width - MARGIN, height - 2 - bool(title)
+    if plot_width < 4 or plot_height < 1:
+        return Text("")
+    kept = [
+        [(x, _scale(y, log)) for x, y in s.points if math.isfinite(y) and (y > 0 or not log)] for s in series
+    ]
+    last = max((points[-1][0] for points in kept if points), default=0.0)
+    first = min((points[0][0] for points in kept if points), default=0.0)
+    first = last - (last - first) / 2**zoom
+    kept = [[p for p in points if p[0] >= first] for points in kept]
+    values = [y for points in kept for _, y in points]
     text = Text(no_wrap=True)
-    for r, line in enumerate(cells):
-        edge = high if r == 0 else low if r == height - 1 else None
-        text.append("".rjust(10) if edge is None else f"{_unscale(edge, log):>9.4g} ", style="dim")
-        for bits, colour in line:
-            text.append(chr(0x2800 + bits) if bits else " ", style=colour or None)
+    if title:
+        text.append(
+            clean(title, width) + ("  log" if log else "") + (f"  last 1/{2**zoom}" if zoom else ""), "bold"
+        )
         text.append("\n")
-    text.append(f"{'':10}{first:g}".ljust(10 + width - len(f"{last:g}")) + f"{last:g}\n", style="dim")
-    for i, (name, _) in enumerate(kept):
-        text.append(f"{'':10}━ {name}  ", style=COLOURS[i % len(COLOURS)])
+    if not values:
+        text.append("no points yet", style="dim")
+        return text
+    low, high = min(values), max(values)
+    grid = _Grid(plot_width, plot_height)
+    for i, points in enumerate(kept):
+        dots = [
+            (
+                round((x - first) / max(last - first, 1e-12) * (2 * plot_width - 1)),
+                round((high - y) / max(high - low, 1e-12) * (4 * plot_height - 1)),
+            )
+            for x, y in points
+        ]
+        grid.curve(dots, i)
+    for row in range(plot_height):
+        edge = high if row == 0 else low if row == plot_height - 1 and high > low else None
+        text.append("".rjust(MARGIN) if edge is None else f"{_unscale(edge, log):>{MARGIN - 1}.4g} ", "dim")
+        grid.write(row, text)
+        text.append("\n")
+    right = f"{last:g}"
+    text.append(
+        " " * MARGIN + f"{first:g}".ljust(max(0, plot_width - len(right))) + right + "\n", style="dim"
+    )
+    room = width
+    for i, s in enumerate(series):
+        end = f" {_unscale(kept[i][-1][1], log):.4g}" if kept[i] else " -"
+        word = f"{LETTERS[i % len(LETTERS)]} {clean(s.name, 24)}{end}  "
+        if len(word) > room:
+            break
+        room -= len(word)
+        text.append(word, style=SERIES[i % len(SERIES)])
     return text
+
+
+class _Grid:
+    """Braille cells, each with the colour of the curve that was drawn there last."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.bits = [[0] * width for _ in range(height)]
+        self.owner = [[0] * width for _ in range(height)]
+        self.letters: dict[tuple[int, int], int] = {}
+
+    def curve(self, dots: Sequence[tuple[int, int]], index: int) -> None:
+        """Dots (column, row) joined by lines, with a letter at the end."""
+        if not dots:
+            return
+        for (x0, y0), (x1, y1) in zip(dots, dots[1:] or dots, strict=False):
+            count = max(abs(x1 - x0), abs(y1 - y0), 1)
+            for i in range(count + 1):
+                self._dot(x0 + round((x1 - x0) * i / count), y0 + round((y1 - y0) * i / count), index)
+        x, y = dots[-1]
+        self.letters[y // 4, x // 2] = index
+
+    def _dot(self, x: int, y: int, index: int) -> None:
+        self.bits[y // 4][x // 2] |= DOTS[y % 4][x % 2]
+        self.owner[y // 4][x // 2] = index
+
+    def write(self, row: int, text: Text) -> None:
+        """One line."""
+        for column in range(self.width):
+            bits, index = self.bits[row][column], self.owner[row][column]
+            if (row, column) in self.letters:
+                index = self.letters[row, column]
+                text.append(LETTERS[index % len(LETTERS)], style=f"bold {SERIES[index % len(SERIES)]}")
+            elif bits:
+                text.append(chr(0x2800 + bits), style=SERIES[index % len(SERIES)])
+            else:
+                text.append(" ")
 
 
 def _scale(y: float, log: bool) -> float:
@@ -52,3 +130,46 @@ def _scale(y: float, log: bool) -> float:
 
 def _unscale(y: float, log: bool) -> float:
     return 10**y if log else y
+
+
+class Charts(Widget):
+    """Several charts beside each other as far as there is room; `shift` turns to the next ones."""
+
+    DEFAULT_CSS = "Charts { height: 1fr; }"
+    LEAST = 44
+    LOWEST = 9
+
+    charts: reactive[tuple[tuple[str, tuple[Series, ...]], ...]] = reactive(())
+    log_scale: reactive[bool] = reactive(False)
+    zoom: reactive[int] = reactive(0)
+    offset_by: reactive[int] = reactive(0)
+
+    def render(self) -> Text:
+        """The charts that fit, from `offset_by` on."""
+        width, height = self.size
+        if not self.charts:
+            return Text("no curves yet", style="dim")
+        across = max(1, min(len(self.charts), width // self.LEAST))
+        down = max(1, min(-(-len(self.charts) // across), height // self.LOWEST))
+        order = [self.charts[(i + self.offset_by) % len(self.charts)] for i in range(len(self.charts))]
+        text = Text(no_wrap=True)
+        for row in range(down):
+            shown = order[row * across : (row + 1) * across]
+            blocks = [
+                chart(
+                    series,
+                    width // across - 1,
+                    height // down,
+                    title=name,
+                    log=self.log_scale,
+                    zoom=self.zoom,
+                ).split("\n")
+                for name, series in shown
+            ]
+            for y in range(height // down):
+                for block in blocks:
+                    line = block[y].copy() if y < len(block) else Text()
+                    line.truncate(width // across, pad=True)
+                    text.append_text(line)
+                text.append("\n")
+        return text

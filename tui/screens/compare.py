@@ -1,0 +1,89 @@
+"""Versions side by side: what differs in how they were made, metrics, samples at equal latents, every digit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Static, TabbedContent, TabPane
+
+from tui.services.records import Snapshot
+from tui.widgets import facts
+from tui.widgets.ink import Ink
+from tui.widgets.preview import Preview, View
+
+if TYPE_CHECKING:
+    from sa_mlops.registry.versions import Version
+
+
+class CompareScreen(ModalScreen[None]):
+    """Two or more versions.
+
+    Parameters
+    ----------
+    view : latents of the samples, as on the screen before.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "dismiss(None)", "close"),
+        Binding("s", "reseed", "seed"),
+        Binding("n", "digit", "digit"),
+        Binding("t", "tab", "next tab"),
+    ]
+
+    def __init__(self, snapshot: Snapshot, versions: Sequence[Version], view: View) -> None:
+        super().__init__()
+        self.snapshot = snapshot
+        self.versions = list(versions)
+        self.first_view = view
+
+    def compose(self) -> ComposeResult:
+        """Three panes."""
+        with TabbedContent(id="compare"):
+            with TabPane("Differences", id="compare-facts"), VerticalScroll():
+                yield Static(id="compare-text")
+            with TabPane("Samples", id="compare-samples"):
+                yield Preview(id="compare-preview")
+            with TabPane("Digits", id="compare-digits"), VerticalScroll():
+                yield Static(id="digit-text")
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        """Fill the panes."""
+        ink = Ink.of(self.app)
+        self.query_one("#compare", TabbedContent).border_title = Text(
+            "compare " + ", ".join(f"v{v.number}" for v in self.versions)
+        )
+        self.query_one("#digit-text", Static).update(facts.digit_matrix(self.snapshot, self.versions, ink))
+        preview = self.query_one(Preview)
+        preview.view = self.first_view
+        preview.show(self.versions)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Columns for the new width."""
+        text = facts.compared(self.snapshot, self.versions, event.size.width - 4)
+        self.query_one("#compare-text", Static).update(text)
+
+    def on_tabbed_content_tab_activated(self) -> None:
+        """Samples are drawn when they are seen."""
+        self.query_one(Preview).redraw()
+
+    def action_reseed(self) -> None:
+        """Other latents."""
+        self.query_one(Preview).reseed(1)
+
+    def action_digit(self) -> None:
+        """All digits or one alone."""
+        self.query_one(Preview).turn_digit(1)
+
+    def action_tab(self) -> None:
+        """Open the next pane."""
+        panes = self.query_one("#compare", TabbedContent)
+        names = [pane.id or "" for pane in self.query(TabPane)]
+        panes.active = names[(names.index(panes.active) + 1) % len(names)]

@@ -1,0 +1,501 @@
+"""The registry: the lineage beside the selected version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
+
+from sa_mlops.registry import names
+from tui.messages import Update
+from tui.plain import clean, number
+from tui.screens.base import MainScreen
+from tui.screens.compare import CompareScreen
+from tui.screens.image import ImageScreen
+from tui.services.filters import HELP as FILTER_HELP
+from tui.services.filters import Filter
+from tui.services.records import Snapshot
+from tui.services.store import page_url
+from tui.services.tree import JUDGES_HEADING, ORDERS, Row, rows
+from tui.widgets import facts
+from tui.widgets.preview import Preview
+from tui.widgets.rows import RowList
+from tui.widgets.runline import going_on
+from tui.widgets.status import StatusBar
+
+if TYPE_CHECKING:
+    from sa_mlops.registry.versions import Version
+
+EMPTY = """\
+Nothing here yet.
+
+l   launch: the default trains judges and a base and forgets the 1 (minutes)
+d   open the demo: a small store on scikit-learn's digits (about a minute)
+?   all keys
+"""
+EMPTY_READ_ONLY = "Nothing here yet, and --read-only launches nothing."
+LINE = {
+    "base": (("nELBO", "base.test_nelbo"), ("r", "retain.accuracy")),
+    "forget": (("p", "forget.prob"), ("r", "retain.accuracy")),
+    "oracle": (("p", "forget.prob"), ("r", "retain.accuracy")),
+    "judge": (("accuracy", "judge.accuracy"), ("ECE", "judge.ece")),
+    "fim": (("trace", "fisher.trace"),),
+}
+"""Stage -> metrics on its line."""
+
+
+class RegistryScreen(MainScreen):
+    """Lineage, detail, and what is going on."""
+
+    HELP_TEXT = f"""\
+The tree shows what was made from what; struck-out digits in parentheses are forgotten, @names are aliases,
+◐ is a version in the making. Filter words: {FILTER_HELP}."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("l", "launch", "launch"),
+        Binding("space", "mark", "mark"),
+        Binding("c", "compare", "compare"),
+        Binding("p", "promote", "promote"),
+        Binding("slash", "ask('filter')", "filter", key_display="/"),
+        Binding("v", "ask('go')", "go to", tooltip="jump to a version by its number"),
+        Binding("o", "order", "sort", tooltip=f"sort: {', '.join(ORDERS)}"),
+        Binding("s", "reseed(1)", "seed", tooltip="samples from other latents"),
+        Binding("S", "reseed(-1)", "earlier seed", show=False),
+        Binding("b", "beside", "beside", tooltip="parent and base below the samples"),
+        Binding("n", "digit(1)", "digit", tooltip="all digits, or one after the other alone"),
+        Binding("N", "digit(-1)", "digit before", show=False),
+        Binding("full_stop", "axis(1)", "next axis", show=False, tooltip="latent axis of the morph slider"),
+        Binding("comma", "axis(-1)", "axis before", show=False),
+        Binding("plus,equals_sign", "slide(0.25)", "along the axis", show=False),
+        Binding("minus", "slide(-0.25)", "back along the axis", show=False),
+        Binding("w", "write", "PNG", show=False, tooltip="write the samples to a PNG file"),
+        Binding("t", "tab(1)", "next tab", show=False),
+        Binding("T", "tab(-1)", "tab before", show=False),
+        Binding("left", "fold(True)", "fold", show=False),
+        Binding("right", "fold(False)", "unfold", show=False),
+        Binding("y", "copy('uri')", "copy", show=False, tooltip="copy the version's URI"),
+        Binding(
+            "Y", "copy('page')", "copy address", show=False, tooltip="copy the address of its MLflow page"
+        ),
+        Binding("D", "delete", "delete", show=False, tooltip="delete a version that nothing was made from"),
+        Binding("escape", "back", "back", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.snapshot = Snapshot()
+        self.filter = Filter()
+        self.order = "lineage"
+        self.folded: set[str] = {JUDGES_HEADING}
+        self.prompt_for = "filter"
+        self._sought: str | None = None
+
+    # ------------------------------------------------------------------ layout
+
+    def compose(self) -> ComposeResult:
+        """Status, lineage beside detail, what is going on, keys."""
+        yield StatusBar()
+        with Horizontal(id="registry-panes"):
+            tree: RowList[Row] = RowList(lambda row: row.key, self.paint, id="lineage")
+            tree.border_title = "Lineage"
+            yield tree
+            with TabbedContent(id="detail", initial="samples"):
+                with TabPane("Samples", id="samples"):
+                    yield Preview(id="preview")
+                with TabPane("Metrics", id="metrics"), VerticalScroll():
+                    yield Static(id="metric-text")
+                with TabPane("About", id="about"), VerticalScroll():
+                    yield Static(id="about-text")
+                with TabPane("Params", id="params"), VerticalScroll():
+                    yield Static(id="param-text")
+                with TabPane("History", id="history"), VerticalScroll():
+                    yield Static(id="history-text")
+                with TabPane("Images", id="images"):
+                    yield RowList[str](lambda path: path, _paint_path, id="image-list")
+        yield Static(EMPTY, id="empty", markup=False)
+        yield Static(id="now")
+        yield Input(id="prompt", classes="hidden")
+        yield Footer(compact=True)
+
+    def prepare(self) -> None:
+        """Bring back what the user had chosen before."""
+        layout = self.sa.layout
+        self.order = layout.order if layout.order in ORDERS else "lineage"
+        self.query_one("#detail", TabbedContent).active = (
+            layout.tab if layout.tab in {pane.id for pane in self.query(TabPane)} else "samples"
+        )
+        self.lineage.focus()
+
+    @property
+    def lineage(self) -> RowList[Row]:
+        """The lineage."""
+        return self.query_one("#lineage", RowList)
+
+    @property
+    def preview(self) -> Preview:
+        """The samples."""
+        return self.query_one(Preview)
+
+    @property
+    def version(self) -> Version | None:
+        """The selected version."""
+        row = self.lineage.selected
+        return None if row is None else row.version
+
+    def chosen_generator(self) -> Version | None:
+        """The selected version if it is a generator; else None and a word about that."""
+        version = self.version
+        if version is None or version.name != names.GENERATORS:
+            self.sa.say("select a generator first")
+            return None
+        return version
+
+    # ------------------------------------------------------------------ showing
+
+    def show(self, update: Update) -> None:
+        """Show an update of the store."""
+        self.snapshot = update.snapshot
+        self.fill()
+        empty = not self.snapshot.versions and self.snapshot.complete and not self.sa.state.loading
+        self.set_class(empty, "-empty")
+        if empty:
+            text = EMPTY_READ_ONLY if self.sa.read_only else EMPTY
+            self.query_one("#empty", Static).update(Text(text))
+        active = [r for r in self.snapshot.runs.values() if r.active and r.parent not in self.snapshot.runs]
+        active.sort(key=lambda r: -r.started)
+        lines = [going_on(self.snapshot, run, self.ink) for run in active[:3]]
+        now = self.query_one("#now", Static)
+        now.set_class(bool(lines), "-on")
+        for line in lines:
+            line.no_wrap = True
+            line.overflow = "ellipsis"
+        now.update(Text("\n").join(lines))
+
+    def fill(self, select: str | None = None) -> None:
+        """Lay the rows out anew."""
+        found = rows(self.snapshot, self.order, self.filter, self.folded)
+        tree = self.lineage
+        wanted = select
+        if wanted is None and self._sought is None and not tree.rows and found:
+            # The first time: the newest generator.
+            numbers = [r.version.number for r in found if r.version and r.version.name == names.GENERATORS]
+            wanted = names.version_uri(names.GENERATORS, max(numbers)) if numbers else None
+        tree.set_rows(found, wanted or self._sought)
+        count = sum(1 for row in found if row.version is not None and not row.dim)
+        words = [f"{count} versions" if count != 1 else "1 version"]
+        words += [f"by {self.order}"] if self.order != "lineage" else []
+        words += [f"/{clean(self.filter.text, 30)}"] if self.filter else []
+        words += ["reading on…"] if not self.snapshot.complete else []
+        tree.border_title = Text(" · ".join(["Lineage", *words]))
+        self.show_version()
+
+    def paint(self, row: Row, width: int) -> Text:
+        """A line of the lineage."""
+        ink = self.ink
+        text = Text(no_wrap=True, style="dim" if row.dim else "")
+        text.append(row.guide, style=ink.faint)
+        text.append(("▸ " if row.closed else "▾ ") if row.branches else "  ", style=ink.faint)
+        if row.heading:
+            text.append(row.heading, style="bold")
+        elif row.run is not None:
+            share = row.run.share
+            text.append("◐ ", style=ink.accent)
+            text.append(clean(row.run.name, 40))
+            text.append(f"  {share:.0%}" if share is not None else "  …", style="dim")
+        elif row.version is not None:
+            self._paint_version(text, row.version, width)
+        return text
+
+    def _paint_version(self, text: Text, v: Version, width: int) -> None:
+        ink = self.ink
+        if v.uri in self.sa.marked:
+            text.append("✓ ", style=f"bold {ink.warn}")
+        text.append(
+            f"{'f' if v.name == names.FISHERS else 'j' if v.name == names.JUDGES else 'v'}{v.number} ", "bold"
+        )
+        if v.stage == "forget":
+            text.append("forget ")
+        elif v.stage == "oracle":
+            text.append("oracle without ")
+        else:
+            text.append(clean(v.title.partition(" ")[2], 40) + " ")
+        if v.stage in ("forget", "oracle"):
+            for digit in v.forgotten:
+                text.append(f"({digit})", style="strike")
+                text.append(" ")
+        for alias in self.snapshot.aliases_of(v):
+            text.append(f"@{clean(alias, 20)} ", style=f"bold {ink.warn}")
+        metrics = self.snapshot.metrics_of(v)
+        right = "  ".join(
+            f"{label} {number(metrics[key])}" for label, key in LINE.get(v.stage, ()) if key in metrics
+        )
+        room = width - text.cell_len - len(right) - 1
+        if right and room >= 0:
+            text.append(" " * room + right, style="dim")
+
+    def on_row_list_moved(self, event: RowList.Moved) -> None:
+        """Show the version under the cursor."""
+        if event.sender.id == "lineage":
+            self._sought = event.key
+            self.show_version()
+
+    def show_version(self) -> None:
+        """Fill the pane that is open; the others wait until they are."""
+        version = self.version
+        detail = self.query_one("#detail", TabbedContent)
+        if version is None:
+            self.preview.show([])
+            return
+        badges = "".join(f" @{clean(a, 20)}" for a in self.snapshot.aliases_of(version))
+        detail.border_title = Text(f"{version.name} {clean(version.title, 60)}{badges}")
+        match detail.active:
+            case "samples":
+                self.preview.show(self._sampled(version))
+            case "metrics":
+                parent, root = self.snapshot.parent_of(version), self.snapshot.root_of(version)
+                of = self.snapshot.metrics_of
+                text = facts.metric_lines(of(version), of(parent), of(root), self.ink, version.forgotten)
+                self.query_one("#metric-text", Static).update(text)
+            case "about":
+                url = page_url(self.sa.store.uri, version=version)
+                self.query_one("#about-text", Static).update(
+                    facts.about(self.snapshot, version, url, self.ink)
+                )
+            case "params":
+                run = self.snapshot.runs.get(version.run_id)
+                text = (
+                    facts.pairs(run.params)
+                    if run and run.params
+                    else Text("its run has no parameters", "dim")
+                )
+                self.query_one("#param-text", Static).update(text)
+            case "history":
+                self.read_history(version)
+            case "images":
+                self.read_images(version)
+
+    def _sampled(self, version: Version) -> list[Version]:
+        if version.name != names.GENERATORS:
+            return []
+        shown = [version]
+        if self.sa.layout.beside:
+            others = [self.snapshot.parent_of(version), self.snapshot.root_of(version)]
+            shown += [
+                v for i, v in enumerate(others) if v is not None and v not in others[:i] and v != version
+            ]
+        return shown
+
+    def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
+        """Fill the pane that was opened."""
+        self.sa.layout.tab = event.pane.id or "samples"
+        self.preview.redraw()
+        self.show_version()
+
+    @work(thread=True, exclusive=True, group="history")
+    def read_history(self, version: Version) -> None:
+        """Read the changes of aliases."""
+        try:
+            events = self.sa.store.alias_events(version.name)
+            text = facts.history(events, self.snapshot.aliases.get(version.name, {}), version)
+        except Exception as error:  # the store is away: said in the place it concerns
+            text = Text(f"cannot be read: {clean(error)}")
+        self.sa.tell(self.query_one("#history-text", Static).update, text)
+
+    @work(thread=True, exclusive=True, group="images")
+    def read_images(self, version: Version) -> None:
+        """Read which pictures its run has logged."""
+        try:
+            found = self.sa.store.images(version.run_id) if version.run_id else []
+        except Exception:  # no run, no artifacts, store away: nothing to show
+            found = []
+        self.sa.tell(self._images, version, found)
+
+    def _images(self, version: Version, found: list[str]) -> None:
+        if self.version is not None and self.version.uri == version.uri:
+            self.query_one("#image-list", RowList).set_rows(found)
+
+    def on_row_list_chosen(self, event: RowList.Chosen) -> None:
+        """Enter: the detail of a version, or a picture."""
+        if event.sender.id == "image-list":
+            version = self.version
+            if version is not None:
+                self.app.push_screen(
+                    ImageScreen(event.key, lambda: self.sa.store.download(version.run_id, event.key))
+                )
+            return
+        row = self.lineage.selected
+        if row is not None and row.run is not None:
+            self.sa.open_run(row.run.run_id)
+        elif row is not None and row.heading:
+            self.action_fold(row.key not in self.folded)
+        elif self.narrow:
+            self.add_class("-detail")
+            self.preview.redraw()
+        else:
+            self.query_one("#detail", TabbedContent).query_one("Tabs").focus()
+
+    # ------------------------------------------------------------------ keys
+
+    def action_back(self) -> None:
+        """Close what is open: the prompt, the detail, the filter, the marks."""
+        prompt = self.query_one("#prompt", Input)
+        if not prompt.has_class("hidden"):
+            prompt.add_class("hidden")
+            self.lineage.focus()
+        elif self.has_class("-detail"):
+            self.remove_class("-detail")
+            self.lineage.focus()
+        elif self.focused is not self.lineage:
+            self.lineage.focus()
+        elif self.filter:
+            self.filter = Filter()
+            self.fill()
+        elif self.sa.marked:
+            self.sa.marked.clear()
+            self.lineage.refresh()
+
+    def action_ask(self, what: str) -> None:
+        """Open the line for a filter or a version number."""
+        self.prompt_for = what
+        prompt = self.query_one("#prompt", Input)
+        prompt.placeholder = FILTER_HELP if what == "filter" else "version number, or an alias"
+        prompt.value = self.filter.text if what == "filter" else ""
+        prompt.remove_class("hidden")
+        prompt.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter while typing."""
+        if event.input.id == "prompt" and self.prompt_for == "filter" and event.input.has_focus:
+            self.filter = Filter(event.value[:500])
+            self.fill()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Close the line; go where it says."""
+        if event.input.id != "prompt":
+            return
+        event.input.add_class("hidden")
+        self.lineage.focus()
+        if self.prompt_for == "go":
+            self.go_to(event.value)
+
+    def go_to(self, word: str) -> None:
+        """Select a generator by number or alias."""
+        word = word.strip().removeprefix("v").removeprefix("@")
+        numbers = self.snapshot.aliases.get(names.GENERATORS, {})
+        target = numbers.get(word) or (
+            int(word) if word.isascii() and word.isdecimal() and len(word) < 10 else 0
+        )
+        uri = names.version_uri(names.GENERATORS, target)
+        if self.snapshot.generator(target) is None:
+            self.sa.say(f"there is no version {clean(word, 30)}", True)
+            return
+        if not self.lineage.go_to(uri):
+            self.filter, self.folded = Filter(), {JUDGES_HEADING}
+            self.fill(select=uri)
+
+    def action_order(self) -> None:
+        """Sort by the next order."""
+        orders = list(ORDERS)
+        self.order = self.sa.layout.order = orders[(orders.index(self.order) + 1) % len(orders)]
+        self.fill()
+
+    def action_fold(self, closed: bool) -> None:
+        """Fold what hangs under the selected row away, or show it again."""
+        row = self.lineage.selected
+        if row is None or self.order != "lineage":
+            return
+        if row.branches and closed != row.closed:
+            self.folded ^= {row.key}
+            self.fill()
+
+    def action_tab(self, by: int) -> None:
+        """Open the next pane of the detail."""
+        detail = self.query_one("#detail", TabbedContent)
+        panes = [pane.id or "" for pane in detail.query(TabPane)]
+        detail.active = panes[(panes.index(detail.active) + by) % len(panes)]
+        if self.narrow:
+            self.add_class("-detail")
+
+    def action_mark(self) -> None:
+        """Mark or unmark the selected generator."""
+        if (version := self.chosen_generator()) is not None:
+            self.sa.marked ^= {version.uri}
+            self.lineage.action_step(1)
+            self.lineage.refresh()
+
+    def action_compare(self) -> None:
+        """Show the marked versions side by side; with one marked, that beside the selected."""
+        wanted = set(self.sa.marked)
+        if len(wanted) == 1 and self.version is not None:
+            wanted.add(self.version.uri)
+        chosen = [
+            v for v in self.snapshot.versions.values() if v.uri in wanted and v.name == names.GENERATORS
+        ]
+        if len(chosen) < 2:
+            self.sa.say("mark two or more versions with space first")
+            return
+        chosen.sort(key=lambda v: v.number)
+        self.app.push_screen(CompareScreen(self.snapshot, chosen, self.preview.view))
+
+    def action_reseed(self, by: int) -> None:
+        """Samples from other latents."""
+        self.preview.reseed(by)
+
+    def action_digit(self, by: int) -> None:
+        """All digits or one alone."""
+        self.preview.turn_digit(by)
+
+    def action_axis(self, by: int) -> None:
+        """Put the morph slider on another latent axis."""
+        self.preview.turn_axis(by)
+
+    def action_slide(self, by: float) -> None:
+        """Move along the axis."""
+        self.preview.slide(by)
+
+    def action_beside(self) -> None:
+        """Show parent and base below the samples, or not."""
+        self.sa.layout.beside = not self.sa.layout.beside
+        self.show_version()
+
+    def action_write(self) -> None:
+        """Write the samples to a PNG in the working folder."""
+        if (version := self.chosen_generator()) is not None:
+            self.preview.show(self._sampled(version))
+            self.preview.save(Path.cwd() / f"samples-v{version.number}-seed{self.preview.view.seed}.png")
+
+    def action_copy(self, what: str) -> None:
+        """Copy the version's URI or the address of its page."""
+        if (version := self.version) is not None:
+            self.sa.copy(version.uri if what == "uri" else page_url(self.sa.store.uri, version=version))
+
+    def action_launch(self) -> None:
+        """Open the launch form for the selected version."""
+        version = self.version
+        given: dict[str, Any] = {}
+        if version is not None and version.name == names.GENERATORS and version.stage != "oracle":
+            given = {"from_version": str(version.number), "version": str(version.number)}
+            given["dataset"] = version.tags.get(names.DATASET, "mnist")
+        elif self.sa.demo:
+            given = {"dataset": "digits"}
+        self.sa.open_launch("forget", given)
+
+    def action_promote(self) -> None:
+        """Promote the selected version, after a question."""
+        if (version := self.chosen_generator()) is not None:
+            self.sa.promote(version)
+
+    def action_delete(self) -> None:
+        """Delete the selected version, after a question."""
+        if self.version is not None:
+            self.sa.delete(self.version)
+
+
+def _paint_path(path: str, width: int) -> Text:
+    return Text(clean(path, max(10, width)), no_wrap=True)

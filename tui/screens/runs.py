@@ -1,0 +1,490 @@
+"""Runs: those that wait, go on and are over; curves, log, samples and errors of the selected one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.widgets import Footer, Static, TabbedContent, TabPane
+
+from tui.messages import Update
+from tui.plain import age, clean, duration, fit, lines, number
+from tui.screens.base import MainScreen
+from tui.services.launcher import Seen, spell
+from tui.services.records import CURVES, SYSTEM, Run, Snapshot, results, seconds_left, working
+from tui.services.store import page_url
+from tui.widgets import facts
+from tui.widgets.chart import Charts, Series
+from tui.widgets.ink import LETTERS
+from tui.widgets.picture import Picture, fitted
+from tui.widgets.rows import RowList
+from tui.widgets.runline import bar, state_text
+from tui.widgets.status import StatusBar
+
+EMPTY = "No runs yet. `l` launches one; runs started elsewhere against this store show up here as well."
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A line: a run, or a launch that has no run (yet), or both."""
+
+    key: str
+    run: Run | None = None
+    seen: Seen | None = None
+    depth: int = 0
+    branches: bool = False
+    closed: bool = False
+
+
+def items(snapshot: Snapshot, launches: tuple[Seen, ...], opened: set[str]) -> list[Item]:
+    """Launches without a run first, then runs, newest first, with nested ones under those that are open or active."""
+    by_run = {s.run_id: s for s in launches if s.run_id}
+    known = set(snapshot.runs)
+    waiting = [s for s in launches if s.run_id not in known]
+    waiting.sort(key=lambda s: (not s.live, s.launch.order if s.live else -s.launch.order))
+    out = [Item(s.launch.key, None, s) for s in waiting if s.live or s.state in ("failed", "lost")]
+    children: dict[str, list[Run]] = {}
+    tops = []
+    for run in snapshot.runs.values():
+        if run.parent in known and run.parent != run.run_id:
+            children.setdefault(run.parent, []).append(run)
+        else:
+            tops.append(run)
+    tops.sort(key=lambda r: (-r.started, r.run_id))
+    for top in tops:
+        _add(out, top, 0, children, by_run, opened, set())
+    return out
+
+
+def _add(
+    out: list[Item],
+    run: Run,
+    depth: int,
+    children: dict[str, list[Run]],
+    by_run: dict[str, Seen],
+    opened: set[str],
+    above: set[str],
+) -> None:
+    nested = [c for c in children.get(run.run_id, []) if c.run_id not in above]
+    shown = run.active != (run.run_id in opened)
+    out.append(Item(run.run_id, run, by_run.get(run.run_id), depth, bool(nested), not shown))
+    if shown and depth < 6:
+        for child in sorted(nested, key=lambda r: (r.started, r.run_id)):
+            _add(out, child, depth + 1, children, by_run, opened, above | {run.run_id})
+
+
+class RunsScreen(MainScreen):
+    """The list of runs over what the selected one has logged."""
+
+    HELP_TEXT = """\
+One run a device; what waits starts when its device is free. Runs started here go on when the UI is closed and are
+found again. Marked runs are drawn into the same charts, each with a letter."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("l", "launch", "launch"),
+        Binding("a", "again", "again", tooltip="the launch form with this run's parameters"),
+        Binding("x", "cancel", "cancel"),
+        Binding("space", "mark", "mark", tooltip="draw into the same charts"),
+        Binding("t", "tab(1)", "next tab"),
+        Binding("T", "tab(-1)", "tab before", show=False),
+        Binding("g", "log_scale", "log", tooltip="logarithmic charts"),
+        Binding("z", "zoom", "zoom", tooltip="charts of the last half, quarter, eighth of the steps"),
+        Binding("m", "turn", "next chart"),
+        Binding("left_square_bracket", "move(-1)", "earlier", show=False, tooltip="up in the queue"),
+        Binding("right_square_bracket", "move(1)", "later", show=False, tooltip="down in the queue"),
+        Binding("left", "fold(True)", "fold", show=False),
+        Binding("right", "fold(False)", "unfold", show=False),
+        Binding("v", "version", "version", tooltip="go to the version that the run made"),
+        Binding(
+            "y", "copy('id')", "copy", show=False, tooltip="copy the run's id, or the command of a launch"
+        ),
+        Binding(
+            "Y", "copy('page')", "copy address", show=False, tooltip="copy the address of its MLflow page"
+        ),
+        Binding("escape", "back", "back", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.snapshot = Snapshot()
+        self.launches: tuple[Seen, ...] = ()
+        self.opened: set[str] = set()
+        self.marked: list[str] = []
+        self._select: str | None = None
+
+    def compose(self) -> ComposeResult:
+        """Status, list, error, panes, keys."""
+        yield StatusBar()
+        runs: RowList[Item] = RowList(lambda item: item.key, self.paint, header=_header, id="run-list")
+        runs.border_title = "Runs"
+        yield runs
+        with Vertical(id="run-detail"):
+            yield Static(id="run-error", markup=False)
+            with TabbedContent(id="run-tabs", initial="loss"):
+                with TabPane("Loss", id="loss"):
+                    yield Charts(id="loss-charts")
+                with TabPane("Log", id="log"), VerticalScroll(id="log-scroll"):
+                    yield Static(id="log-text", markup=False)
+                with TabPane("Samples", id="grid"):
+                    yield Picture(id="grid-picture")
+                with TabPane("System", id="system"):
+                    yield Charts(id="system-charts")
+                with TabPane("Results", id="results"), VerticalScroll():
+                    yield Static(id="result-text", markup=False)
+        yield Static(EMPTY, id="no-runs", markup=False)
+        yield Footer(compact=True)
+
+    def prepare(self) -> None:
+        """Bring back what was chosen before."""
+        for charts in self.query(Charts):
+            charts.log_scale = self.sa.layout.log_scale
+        self.runs.focus()
+
+    @property
+    def runs(self) -> RowList[Item]:
+        """The list."""
+        return self.query_one("#run-list", RowList)
+
+    @property
+    def item(self) -> Item | None:
+        """The selected line."""
+        return self.runs.selected
+
+    # ------------------------------------------------------------------ showing
+
+    def show(self, update: Update) -> None:
+        """Show an update of the store."""
+        self.snapshot, self.launches = update.snapshot, update.launches
+        self.fill()
+        self.follow()
+
+    def fill(self) -> None:
+        """Lay the rows out anew."""
+        found = items(self.snapshot, self.launches, self.opened)
+        if self._select is not None and any(item.key == self._select for item in found):
+            self.runs.set_rows(found, self._select)
+            self._select = None
+        else:
+            self.runs.set_rows(found)
+        more = "" if self.snapshot.complete else " · reading on…"
+        self.runs.border_title = Text(f"Runs · {len(self.snapshot.runs)}{more}")
+        self.set_class(not found and self.snapshot.complete, "-empty")
+
+    def select(self, key: str) -> None:
+        """Put the cursor on a run, now or as soon as it shows up."""
+        run = self.snapshot.runs.get(key)
+        if run is not None and run.parent in self.snapshot.runs:
+            parent = self.snapshot.runs[run.parent]
+            if not parent.active:
+                self.opened.add(parent.run_id)
+        self._select = key
+        self.fill()
+
+    def paint(self, item: Item, width: int) -> Text:
+        """A line of the list."""
+        ink = self.ink
+        text = Text(no_wrap=True)
+        mark = LETTERS[self.marked.index(item.key) % len(LETTERS)] if item.key in self.marked else " "
+        text.append(f"{mark} ", style=f"bold {ink.warn}")
+        if item.run is None:
+            assert item.seen is not None
+            launch = item.seen.launch
+            word = {"queued": "○ queued", "running": "◌ starting"}.get(
+                item.seen.state, f"✗ {item.seen.state}"
+            )
+            text.append(fit(word, 11), style=ink.bad if word.startswith("✗") else ink.accent)
+            text.append(fit(launch.entry, 12) + fit(launch.slot or launch.device, 8))
+            text.append(fit(spell(launch.command), max(10, width - text.cell_len)), style="dim")
+            return text
+        run = item.run
+        status = state_text(run.status, ink)
+        status.truncate(11, pad=True)
+        text.append_text(status)
+        fold = ("▸ " if item.closed else "▾ ") if item.branches else "  "
+        wide = width >= 100
+        text.append(fit("  " * item.depth + fold + run.name, 30 if wide else 22) + " ")
+        if wide:
+            start = run.start_version
+            text.append(fit(run.entry, 11) + fit(f"v{start}" if start else "", 5))
+            text.append(fit(run.params.get("digits") or run.params.get("digit", ""), 8))
+        text.append_text(self._progress(run))
+        text.append(fit(age(run.started), 8) + fit(duration(run.seconds()), 8))
+        found = results(run.metrics)
+        shown = [("p", "forget.prob"), ("r", "retain.accuracy"), ("gap", "objective.gap")]
+        words = [f"{label} {number(found[key])}" for label, key in shown if key in found]
+        text.append("  ".join(words), style="dim")
+        return text
+
+    def _progress(self, run: Run) -> Text:
+        now = working(run, self.snapshot.children_of(run.run_id)) if run.active else run
+        share, left = now.share, seconds_left(now)
+        if not run.active or share is None:
+            return Text(fit("" if not run.active else "…", 20))
+        return Text(fit(f"{bar(share, 8)} {share:>4.0%} {duration(left) if left is not None else ''}", 20))
+
+    def on_row_list_moved(self, _event: RowList.Moved) -> None:
+        """Follow the run under the cursor."""
+        self.query_one("#log-scroll", VerticalScroll).scroll_end(animate=False)
+        self.follow()
+
+    def on_tabbed_content_tab_activated(self) -> None:
+        """Fill the pane that was opened."""
+        self.follow()
+
+    def follow(self) -> None:
+        """Fill the error and the open pane for the selected line."""
+        item = self.item
+        error = self.query_one("#run-error", Static)
+        message = self._error(item)
+        error.set_class(bool(message), "-on")
+        error.update(Text(message))
+        if item is None:
+            return
+        match self.query_one("#run-tabs", TabbedContent).active:
+            case "loss":
+                self.read_curves(item, CURVES, self.query_one("#loss-charts", Charts))
+            case "system":
+                self.read_curves(item, SYSTEM, self.query_one("#system-charts", Charts))
+            case "log":
+                self.read_log(item)
+            case "grid":
+                self.read_grid(item)
+            case "results":
+                self._results(item)
+
+    def _error(self, item: Item | None) -> str:
+        """Why the selected run failed, else empty."""
+        if item is None:
+            return ""
+        if item.run is not None and item.run.status == "FAILED":
+            nested = [r.error for r in self.snapshot.children_of(item.run.run_id) if r.error]
+            said = item.run.error or (nested[-1] if nested else "")
+            return f"✗ {clean(said, 500)}" if said else "✗ failed without a word; its log may tell (t)"
+        if item.run is None and item.seen is not None and item.seen.state in ("failed", "lost"):
+            status = "" if item.seen.status is None else f" with status {item.seen.status}"
+            last = [line for line in self.sa.launcher.tail(item.key, 40).split("\n") if line.strip()]
+            return f"✗ {item.seen.state}{status}: {clean(last[-1], 300) if last else 'it said nothing'}"
+        return ""
+
+    def _family(self, item: Item) -> list[Run]:
+        """The selected run with its nested ones, then the marked ones."""
+        wanted = [item.key, *(key for key in self.marked if key != item.key)]
+        found: list[Run] = []
+        for key in wanted:
+            run = self.snapshot.runs.get(key)
+            if run is not None:
+                found += [r for r in [run, *self.snapshot.children_of(key)] if r not in found]
+        return found
+
+    @work(thread=True, exclusive=True, group="curves")
+    def read_curves(self, item: Item, prefix: str, charts: Charts) -> None:
+        """Read the curves of a run and of the marked ones."""
+        found: dict[str, list[Series]] = {}
+        try:
+            for run in self._family(item)[:24]:
+                keys = sorted(k for k in run.metrics if k.startswith(prefix))[:12]
+                for key, points in self.sa.store.history(run.run_id, keys).items():
+                    curves = found.setdefault(key, [])
+                    if len(curves) < len(LETTERS):
+                        curves.append(Series(run.name, points))
+        except Exception as error:  # the store is away: what was drawn stays
+            self.sa.tell(self.sa.say, f"curves: {clean(error)}", True)
+            return
+        drawn = tuple((key.removeprefix(prefix), tuple(curves)) for key, curves in sorted(found.items()))
+        self.sa.tell(self._charts, item, charts, drawn)
+
+    def _charts(self, item: Item, charts: Charts, drawn: tuple[tuple[str, tuple[Series, ...]], ...]) -> None:
+        if self.item is not None and self.item.key == item.key:
+            charts.charts = drawn
+
+    @work(thread=True, exclusive=True, group="log")
+    def read_log(self, item: Item) -> None:
+        """Read the end of the log of a run that was started here."""
+        top = item.run
+        while item.seen is None and top is not None and top.parent in self.snapshot.runs:
+            top = self.snapshot.runs[top.parent]
+            item = Item(item.key, item.run, next((s for s in self.launches if s.run_id == top.run_id), None))
+        if item.seen is None:
+            text = Text("started elsewhere: its log is where it was started", style="dim")
+        else:
+            text = Text(f"$ {spell(item.seen.launch.command)}\n", style="bold")
+            text.append(lines(self.sa.launcher.tail(item.seen.launch.key), 400), style="not bold")
+        self.sa.tell(self._log, item, text)
+
+    def _log(self, item: Item, text: Text) -> None:
+        if self.item is not None and self.item.key == item.key:
+            scroll = self.query_one("#log-scroll", VerticalScroll)
+            at_end = scroll.scroll_y >= scroll.max_scroll_y - 1
+            self.query_one("#log-text", Static).update(text)
+            if at_end:
+                scroll.scroll_end(animate=False)
+
+    @work(thread=True, exclusive=True, group="grid")
+    def read_grid(self, item: Item) -> None:
+        """Read the newest sample grid that a run has logged."""
+        picture = self.query_one("#grid-picture", Picture)
+        shown: object = Text("no sample grids yet", style="dim")
+        try:
+            for run in self._family(item)[:8]:
+                path = self.sa.store.newest_samples(run.run_id)
+                if path is not None:
+                    size = picture.size
+                    shown = fitted(self.sa.store.download(run.run_id, path), size.width, size.height)
+                    if run.active:
+                        break
+        except Exception as error:  # gone, no picture, store away: one line in its place
+            shown = Text(f"cannot be shown: {clean(error)}")
+        self.sa.tell(self._grid, item, shown)
+
+    def _grid(self, item: Item, shown: object) -> None:
+        if self.item is not None and self.item.key == item.key:
+            picture = self.query_one("#grid-picture", Picture)
+            if isinstance(shown, list):
+                picture.show(shown)
+            elif isinstance(shown, Text):
+                picture.say(shown)
+
+    def _results(self, item: Item) -> None:
+        text = Text()
+        if item.run is not None:
+            text.append(f"run {clean(item.run.run_id)}  {item.run.status.lower()}\n", style="bold")
+            text.append(clean(page_url(self.sa.store.uri, run=item.run), 300) + "\n\n", style="underline")
+            found = results(item.run.metrics)
+            text.append_text(facts.pairs({k: number(v) for k, v in found.items()}))
+            text.append("\nparameters\n", style="bold")
+            text.append_text(facts.pairs(item.run.params))
+            text.append("\ntags\n", style="bold")
+            text.append_text(facts.pairs(item.run.tags))
+        elif item.seen is not None:
+            text.append(spell(item.seen.launch.command))
+        self.query_one("#result-text", Static).update(text)
+
+    # ------------------------------------------------------------------ keys
+
+    def on_row_list_chosen(self, _event: RowList.Chosen) -> None:
+        """Enter: unfold, else go to the version."""
+        item = self.item
+        if item is not None and item.branches:
+            self.action_fold(not item.closed)
+        elif self.narrow:
+            self.add_class("-detail")
+            self.follow()
+        else:
+            self.action_version()
+
+    def action_back(self) -> None:
+        """Back to the list."""
+        if self.has_class("-detail"):
+            self.remove_class("-detail")
+        elif self.focused is self.runs and self.marked:
+            self.marked.clear()
+            self.runs.refresh()
+            self.follow()
+        self.runs.focus()
+
+    def action_tab(self, by: int) -> None:
+        """Open the next pane."""
+        panes = self.query_one("#run-tabs", TabbedContent)
+        names = [pane.id or "" for pane in panes.query(TabPane)]
+        panes.active = names[(names.index(panes.active) + by) % len(names)]
+
+    def action_fold(self, closed: bool) -> None:
+        """Fold nested runs away, or show them."""
+        item = self.item
+        if item is not None and item.branches and closed != item.closed:
+            self.opened ^= {item.key}
+            self.fill()
+
+    def action_mark(self) -> None:
+        """Draw a run into the same charts, or no longer."""
+        item = self.item
+        if item is None or item.run is None:
+            return
+        if item.key in self.marked:
+            self.marked.remove(item.key)
+        else:
+            self.marked.append(item.key)
+        self.runs.refresh()
+        self.follow()
+
+    def action_log_scale(self) -> None:
+        """Logarithmic charts, or not."""
+        self.sa.layout.log_scale = not self.sa.layout.log_scale
+        for charts in self.query(Charts):
+            charts.log_scale = self.sa.layout.log_scale
+
+    def action_zoom(self) -> None:
+        """The last half, quarter, eighth of the steps, then all again."""
+        for charts in self.query(Charts):
+            charts.zoom = (charts.zoom + 1) % 4
+
+    def action_turn(self) -> None:
+        """Start with the next chart."""
+        for charts in self.query(Charts):
+            charts.offset_by += 1
+
+    def action_version(self) -> None:
+        """Go to the newest version that the run made, or reused."""
+        item = self.item
+        if item is None or item.run is None:
+            return
+        made = self.snapshot.made_by(item.run.run_id)
+        if made:
+            self.sa.open_version(made[-1].number)
+        else:
+            self.sa.say("this run has made no version")
+
+    def action_copy(self, what: str) -> None:
+        """Copy the run's id, the address of its page, or the command of a launch without a run."""
+        item = self.item
+        if item is None:
+            return
+        if item.run is None:
+            assert item.seen is not None
+            self.sa.copy(spell(item.seen.launch.command))
+        else:
+            self.sa.copy(item.key if what == "id" else page_url(self.sa.store.uri, run=item.run))
+
+    def action_launch(self) -> None:
+        """Open the launch form."""
+        self.sa.open_launch("forget", {"dataset": "digits"} if self.sa.demo else {})
+
+    def action_again(self) -> None:
+        """Open the launch form with the parameters of the selected run."""
+        item = self.item
+        if item is not None and item.run is not None:
+            self.sa.open_launch(item.run.entry, dict(item.run.params))
+        elif item is not None and item.seen is not None:
+            words = item.seen.launch.command
+            given = [w.partition("=") for flag, w in pairwise(words) if flag == "-P"]
+            self.sa.open_launch(item.seen.launch.entry, {key: value for key, _, value in given})
+
+    def action_cancel(self) -> None:
+        """Cancel the selected launch, after a question."""
+        item = self.item
+        if item is None:
+            return
+        if item.seen is None or not item.seen.live:
+            self.sa.say("only runs that were started here and go on can be cancelled")
+        else:
+            self.sa.cancel(item.seen)
+
+    def action_move(self, places: int) -> None:
+        """Move a waiting run up or down the queue."""
+        item = self.item
+        if item is not None and item.seen is not None and item.seen.state == "queued":
+            self.sa.move(item.seen, places)
+
+
+def _header(width: int) -> Text:
+    wide = width >= 100
+    words = fit("  state", 13) + fit("  run", 31 if wide else 23)
+    if wide:
+        words += fit("entry", 11) + fit("from", 5) + fit("digits", 8)
+    return Text(words + fit("progress", 20) + fit("begun", 8) + fit("took", 8) + "results", no_wrap=True)

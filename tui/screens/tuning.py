@@ -1,0 +1,184 @@
+"""Studies: the trials of one as a scatter, and the one under the cursor in detail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import Footer, Static
+
+from sa_mlops.registry import names
+from tui.messages import Update
+from tui.plain import clean, number
+from tui.screens.base import MainScreen
+from tui.services.records import STUDY, TRIAL, Run, Snapshot
+from tui.widgets import facts
+from tui.widgets.runline import going_on
+from tui.widgets.scatter import Scatter, Trial, pareto
+from tui.widgets.status import StatusBar
+
+if TYPE_CHECKING:
+    from sa_mlops.registry.versions import Version
+
+GAP, RETENTION = "objective.gap", "objective.retention"
+EMPTY = "No study yet. `l` opens the launch form: the entry point `tune` searches for better settings."
+
+
+class TuningScreen(MainScreen):
+    """One study at a time."""
+
+    HELP_TEXT = """\
+Every point is a trial: how far it is from having forgotten (less is better) against how much it retains (more is
+better). Home and End walk along the front, arrows go anywhere."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("l", "launch", "launch"),
+        Binding("enter", "version", "version", tooltip="go to the trial's version"),
+        Binding("p", "promote", "promote", tooltip="promote the trial's version"),
+        Binding("left_square_bracket", "study(-1)", "study before", show=False),
+        Binding("right_square_bracket", "study(1)", "next study", key_display="]"),
+        Binding("y", "copy", "copy", tooltip="copy the run id of the trial"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.snapshot = Snapshot()
+        self.studies: list[Run] = []
+        self.study: str | None = None
+
+    def compose(self) -> ComposeResult:
+        """Status, scatter beside detail, keys."""
+        yield StatusBar()
+        with Horizontal(id="tuning-panes"):
+            yield Scatter(id="scatter")
+            with VerticalScroll(id="trial"):
+                yield Static(id="trial-text", markup=False)
+        yield Static(EMPTY, id="no-study", markup=False)
+        yield Footer(compact=True)
+
+    def prepare(self) -> None:
+        """Keys go to the scatter."""
+        self.query_one(Scatter).focus()
+
+    def show(self, update: Update) -> None:
+        """Show an update of the store."""
+        self.snapshot = update.snapshot
+        runs = self.snapshot.runs.values()
+        found = [r for r in runs if names.STAGE in r.tags and r.stage == "tune" and self._trials(r)]
+        found += [r for r in runs if r.stage == "tune" and r.active and r not in found]
+        self.studies = sorted(found, key=lambda r: -r.started)
+        if self.study not in {r.run_id for r in self.studies}:
+            self.study = self.studies[0].run_id if self.studies else None
+        self.set_class(not self.studies, "-empty")
+        self.fill()
+
+    def _trials(self, study: Run) -> list[Run]:
+        """Trials of a study: those of the same name also from earlier sittings."""
+        name = study.tags.get(STUDY, "")
+        return [
+            r
+            for r in self.snapshot.runs.values()
+            if r.stage == "trial" or r.parent == study.run_id
+            if r.parent == study.run_id or (name and r.tags.get(STUDY) == name)
+            if GAP in r.metrics and RETENTION in r.metrics
+        ]
+
+    def fill(self) -> None:
+        """Show the study."""
+        scatter = self.query_one(Scatter)
+        study = self.snapshot.runs.get(self.study or "")
+        trials = self._trials(study) if study is not None else []
+        scatter.set_trials([Trial(r.run_id, r.metrics[GAP], r.metrics[RETENTION]) for r in trials])
+        if study is not None:
+            at = next(i for i, r in enumerate(self.studies) if r.run_id == study.run_id)
+            name = clean(study.tags.get(STUDY, "") or study.name, 40)
+            scatter.border_title = Text(
+                f"{name} · {len(trials)} trials · study {at + 1} of {len(self.studies)}"
+            )
+        self.describe()
+
+    def on_scatter_moved(self) -> None:
+        """Describe the trial under the cursor."""
+        self.describe()
+
+    def describe(self) -> None:
+        """The trial under the cursor, in words."""
+        scatter = self.query_one(Scatter)
+        text = Text()
+        study = self.snapshot.runs.get(self.study or "")
+        if study is not None and study.active:
+            text.append_text(going_on(self.snapshot, study, self.ink))
+            text.append("\n\n")
+        run = self.snapshot.runs.get(scatter.selected.key) if scatter.selected else None
+        if run is None:
+            text.append("no finished trial yet", style="dim")
+        else:
+            on_front = scatter.selected in pareto(scatter.trials)
+            text.append(clean(run.name, 60), style="bold")
+            text.append("  ● on the front\n" if on_front else "  behind the front\n")
+            versions = self.versions(run)
+            words = (
+                ", ".join(clean(v.title, 40) for v in versions)
+                or "none: only trials on the front are registered"
+            )
+            text.append(f"versions: {words}\n\n")
+            shown = {
+                k: v
+                for k, v in run.metrics.items()
+                if k.startswith(("objective.", "forget.", "retain.", "time."))
+            }
+            text.append_text(facts.pairs({k: number(v) for k, v in shown.items()}))
+            text.append("\nvalues\n", style="bold")
+            text.append_text(facts.pairs(run.params))
+        self.query_one("#trial-text", Static).update(text)
+
+    def versions(self, run: Run) -> list[Version]:
+        """Generators that a trial made."""
+        made = self.snapshot.made_by(run.run_id)
+        study, trial = run.tags.get(STUDY), run.tags.get(TRIAL)
+        if made or not study or not trial:
+            return made
+        return [
+            v
+            for v in self.snapshot.versions.values()
+            if v.tags.get(STUDY) == study and v.tags.get(TRIAL) == trial and v.name == names.GENERATORS
+        ]
+
+    def _version(self) -> Version | None:
+        selected = self.query_one(Scatter).selected
+        run = self.snapshot.runs.get(selected.key) if selected is not None else None
+        found = self.versions(run) if run is not None else []
+        if not found:
+            self.sa.say("this trial has no version: only trials on the front are registered")
+            return None
+        return found[-1]
+
+    def action_version(self) -> None:
+        """Go to the trial's version."""
+        if (version := self._version()) is not None:
+            self.sa.open_version(version.number)
+
+    def action_promote(self) -> None:
+        """Promote the trial's version."""
+        if (version := self._version()) is not None:
+            self.sa.promote(version)
+
+    def action_study(self, by: int) -> None:
+        """Show another study."""
+        ids = [r.run_id for r in self.studies]
+        if self.study in ids:
+            self.study = ids[(ids.index(self.study) + by) % len(ids)]
+            self.fill()
+
+    def action_copy(self) -> None:
+        """Copy the trial's run id."""
+        selected = self.query_one(Scatter).selected
+        if selected is not None:
+            self.sa.copy(selected.key)
+
+    def action_launch(self) -> None:
+        """Open the launch form for a study."""
+        self.sa.open_launch("tune", {"dataset": "digits"} if self.sa.demo else {})

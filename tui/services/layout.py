@@ -1,0 +1,40 @@
+"""What the UI remembers from one time to the next: theme, screen, order, tabs. Never worth an error."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(slots=True)
+class Layout:
+    """The remembered choices; anything unreadable is the default."""
+
+    theme: str = "textual-dark"
+    screen: str = "registry"
+    order: str = "lineage"
+    tab: str = "samples"
+    beside: bool = False
+    log_scale: bool = False
+
+    @classmethod
+    def read(cls, path: Path) -> Layout:
+        """What was written there, as far as it is usable."""
+        try:
+            known: dict[str, Any] = json.loads(path.read_text())
+            kept = {f.name: known[f.name] for f in fields(cls) if type(known.get(f.name)) is type(f.default)}
+            return cls(**kept)
+        except (OSError, ValueError, TypeError, AttributeError):
+            return cls()
+
+    def write(self, path: Path) -> None:
+        """Write it down, if that is possible."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps(asdict(self), indent=1) + "\n")
+            part.replace(path)
+        except OSError:
+            return

@@ -1,0 +1,169 @@
+"""What the screens show, as it was read from the store at one moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sa_mlops.registry import names
+
+if TYPE_CHECKING:
+    from sa_mlops.registry.versions import Version
+
+RUN_NAME = "mlflow.runName"
+PARENT_RUN = "mlflow.parentRunId"
+ENTRY = "sa.entry"
+ERROR = "sa.error"
+DONE_STEP = "progress.step"
+CURVES = "train."
+SYSTEM = "system/"
+STUDY = "sa.study"
+TRIAL = "sa.trial"
+
+Key = tuple[str, int]
+"""Registered model and version number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run; times in milliseconds since 1970, `ended` 0 while it is going on."""
+
+    run_id: str
+    experiment: str = ""
+    status: str = "RUNNING"
+    started: int = 0
+    ended: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What it is called, else its id."""
+        return self.tags.get(RUN_NAME, "") or self.run_id
+
+    @property
+    def entry(self) -> str:
+        """The entry point, or for a nested run the stage."""
+        return self.tags.get(ENTRY, "") or self.tags.get(names.STAGE, "")
+
+    @property
+    def stage(self) -> str:
+        """The stage whose work it is; empty while that is open."""
+        return self.tags.get(names.STAGE, "")
+
+    @property
+    def parent(self) -> str:
+        """Id of the run that it is nested in, empty for none."""
+        return self.tags.get(PARENT_RUN, "")
+
+    @property
+    def error(self) -> str:
+        """Why it failed, one line; empty if it did not say."""
+        return self.tags.get(ERROR, "")
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended."""
+        return self.status in ("RUNNING", "SCHEDULED")
+
+    @property
+    def share(self) -> float | None:
+        """Share of its own steps that are done, [0, 1]; None if it has told none."""
+        steps = self.tags.get(names.STEPS, "")
+        if not (steps.isascii() and steps.isdecimal() and 0 < len(steps) < 10) or int(steps) == 0:
+            return None
+        return min(1.0, max(0.0, self.metrics.get(DONE_STEP, 0.0) / int(steps)))
+
+    @property
+    def start_version(self) -> int | None:
+        """Number of the generator that it starts from, if it said so."""
+        for key in ("start", "resolved.start"):
+            target = names.parse_uri(self.params.get(key, ""))
+            if target is not None and target[0] == names.GENERATORS:
+                return target[1]
+        word = self.params.get("from_version", "")
+        return int(word) if word.isascii() and word.isdecimal() and len(word) < 10 else None
+
+    def seconds(self) -> float:
+        """How long it took, or has been going on."""
+        end = self.ended / 1000 if self.ended else time.time()
+        return max(0.0, end - self.started / 1000) if self.started else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The registry and the runs.
+
+    Attributes
+    ----------
+    versions : by registered model and number.
+    aliases : registered model -> alias -> number.
+    runs : by id.
+    complete : False while older pages are still being read.
+    """
+
+    versions: Mapping[Key, Version] = field(default_factory=dict)
+    aliases: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    complete: bool = True
+
+    def generator(self, number: int | None) -> Version | None:
+        """Generator `number`."""
+        return None if number is None else self.versions.get((names.GENERATORS, number))
+
+    def aliases_of(self, version: Version) -> list[str]:
+        """Names that point at a version."""
+        pointed = [a for a, n in self.aliases.get(version.name, {}).items() if n == version.number]
+        return sorted(pointed)
+
+    def metrics_of(self, version: Version | None) -> Mapping[str, float]:
+        """Results on a version's run; empty as long as the run was not read."""
+        run = self.runs.get(version.run_id) if version is not None else None
+        return results(run.metrics) if run is not None else {}
+
+    def parent_of(self, version: Version) -> Version | None:
+        """The generator it was made from."""
+        return self.generator(version.parent) if version.parent != version.number else None
+
+    def root_of(self, version: Version) -> Version | None:
+        """The first ancestor; None for a root. A chain that closes on itself is cut."""
+        seen = {version.number}
+        here: Version | None = self.parent_of(version)
+        root = here
+        while here is not None and here.number not in seen:
+            seen.add(here.number)
+            root, here = here, self.parent_of(here)
+        return root
+
+    def children_of(self, run_id: str) -> list[Run]:
+        """Runs nested in a run, oldest first."""
+        found = [r for r in self.runs.values() if r.parent == run_id and r.run_id != run_id]
+        return sorted(found, key=lambda r: (r.started, r.run_id))
+
+    def made_by(self, run_id: str) -> list[Version]:
+        """Generators that a run or the runs nested in it made, oldest first."""
+        family = {run_id, *(r.run_id for r in self.children_of(run_id))}
+        found = [v for v in self.versions.values() if v.run_id in family and v.name == names.GENERATORS]
+        return sorted(found, key=lambda v: v.number)
+
+
+def results(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics that are results, not curves or counters."""
+    return {k: v for k, v in metrics.items() if not k.startswith((CURVES, SYSTEM, "progress."))}
+
+
+def working(run: Run, children: Iterable[Run]) -> Run:
+    """The run whose steps are being done now: the newest active nested one, else the run itself."""
+    active = [r for r in children if r.active]
+    return max(active, key=lambda r: r.started) if active else run
+
+
+def seconds_left(run: Run) -> float | None:
+    """Estimate from what is done since the run began; None if nothing is known."""
+    share = run.share
+    if not run.active or not share:
+        return None
+    return run.seconds() / share * (1 - share)

@@ -1,0 +1,36 @@
+"""The colours of the theme for text that is drawn by hand. No meaning hangs on them alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from textual.app import App
+
+
+@dataclass(frozen=True, slots=True)
+class Ink:
+    """Colours as Rich reads them."""
+
+    good: str
+    bad: str
+    warn: str
+    accent: str
+    faint: str
+
+    @classmethod
+    def of(cls, app: App[Any]) -> Ink:
+        """The colours of the current theme."""
+        theme = app.current_theme
+        return cls(
+            good=theme.success or "#4EBF71",
+            bad=theme.error or "#ba3c5b",
+            warn=theme.warning or "#ffa62b",
+            accent=theme.accent or theme.secondary or "#0178D4",
+            faint="#808080",
+        )
+
+
+SERIES = ("#4ea1f3", "#f28e2b", "#59c27a", "#e15fd0", "#d8c64a", "#5fd3d3")
+"""Colours of overlaid curves, each also told by a letter."""
+LETTERS = "abcdef"

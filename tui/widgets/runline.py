@@ -1,0 +1,50 @@
+"""A run in one line: state, progress, time."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from tui.plain import clean, duration, number
+from tui.services.records import CURVES, Run, Snapshot, seconds_left, working
+from tui.widgets.ink import Ink
+
+STATES = {
+    "RUNNING": ("◐", "running"),
+    "SCHEDULED": ("○", "waiting"),
+    "FINISHED": ("●", "done"),
+    "FAILED": ("✗", "failed"),
+    "KILLED": ("■", "killed"),
+}
+
+
+def bar(share: float, width: int = 10) -> str:
+    """`█████░░░░░`."""
+    full = round(min(1.0, max(0.0, share)) * width)
+    return "█" * full + "░" * (width - full)
+
+
+def state_text(status: str, ink: Ink) -> Text:
+    """Glyph and word of a status."""
+    glyph, word = STATES.get(status, ("?", clean(status, 10).lower()))
+    style = {"RUNNING": ink.accent, "FINISHED": ink.good, "FAILED": ink.bad, "KILLED": ink.warn}.get(
+        status, ""
+    )
+    return Text(f"{glyph} {word}", style=style)
+
+
+def going_on(snapshot: Snapshot, run: Run, ink: Ink) -> Text:
+    """What an active run is doing: stage, progress, time left, terms of its loss."""
+    now = working(run, snapshot.children_of(run.run_id))
+    text = state_text(run.status, ink)
+    text = Text(text.plain[:1] + " ", style=text.style)
+    text.append(
+        clean(now.name, 40) if now is run else f"{clean(run.name, 30)}: {clean(now.name, 40)}", "bold"
+    )
+    share = now.share
+    if share is not None:
+        text.append(f"  {bar(share)} {share:.0%}")
+    left = seconds_left(now)
+    text.append(f"  {duration(left)} left" if left is not None else f"  since {duration(run.seconds())}")
+    terms = {k.removeprefix(CURVES): v for k, v in now.metrics.items() if k.startswith(CURVES)}
+    text.append("  " + " · ".join(f"{clean(k, 16)} {number(v)}" for k, v in sorted(terms.items())[:4]), "dim")
+    return text

@@ -1,0 +1,153 @@
+"""Trials of a study as a scatter that one can walk: gap to the right, retention upwards, the front joined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widget import Widget
+
+from tui.widgets.ink import Ink
+
+MARGIN = 9
+DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, 1), "down": (0, -1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One point: the forgetting gap (less is better) and retention (more is better)."""
+
+    key: str
+    gap: float
+    retention: float
+
+
+def pareto(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials that no other beats in one objective without losing in the other, from the smallest gap on."""
+    front: list[Trial] = []
+    for trial in sorted(trials, key=lambda t: (t.gap, -t.retention)):
+        if not front or trial.retention > front[-1].retention:
+            front.append(trial)
+    return front
+
+
+class Scatter(Widget, can_focus=True):
+    """Points under a cursor; arrows go to the nearest point that way."""
+
+    DEFAULT_CSS = "Scatter { height: 1fr; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(key, f"walk('{key}')", key, show=False) for key in DIRECTIONS),
+        Binding("home", "front(-1)", "earlier on the front", show=False),
+        Binding("end", "front(1)", "later on the front", show=False),
+    ]
+
+    class Moved(Message):
+        """The cursor is on another trial."""
+
+        def __init__(self, key: str) -> None:
+            super().__init__()
+            self.key = key
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # Textual's own name for it
+        super().__init__(id=id)
+        self.trials: list[Trial] = []
+        self.selected: Trial | None = None
+
+    def set_trials(self, trials: Sequence[Trial]) -> None:
+        """Show these trials; the cursor stays on its trial, or starts on the front."""
+        key = self.selected.key if self.selected is not None else None
+        self.trials = list(trials)
+        front = pareto(self.trials)
+        stay = next((t for t in self.trials if t.key == key), None)
+        self._select(stay or (front[len(front) // 2] if front else None))
+        self.refresh()
+
+    def _select(self, trial: Trial | None) -> None:
+        changed = (trial.key if trial else None) != (self.selected.key if self.selected else None)
+        self.selected = trial
+        self.refresh()
+        if changed and trial is not None:
+            self.post_message(self.Moved(trial.key))
+
+    def _range(self) -> tuple[float, float, float, float]:
+        gaps = [t.gap for t in self.trials]
+        kept = [t.retention for t in self.trials]
+        return min(gaps), max(gaps), min(kept), max(kept)
+
+    def _place(self, trial: Trial) -> tuple[int, int]:
+        """Column and row of a trial."""
+        left, right, low, high = self._range()
+        width, height = max(2, self.size.width - MARGIN), max(2, self.size.height - 2)
+        x = round((trial.gap - left) / max(right - left, 1e-12) * (width - 1))
+        y = round((high - trial.retention) / max(high - low, 1e-12) * (height - 1))
+        return x, y
+
+    def action_walk(self, key: str) -> None:
+        """Go to the nearest trial in a direction."""
+        here = self.selected
+        if here is None:
+            return
+        dx, dy = DIRECTIONS[key]
+        x0, y0 = self._place(here)
+        best: tuple[float, Trial] | None = None
+        for trial in self.trials:
+            x, y = self._place(trial)
+            ahead = (x - x0) * dx - 2 * (y - y0) * dy
+            aside = abs((x - x0) * dy) + 2 * abs((y - y0) * dx)
+            if ahead > 0 and (best is None or ahead + 2 * aside < best[0]):
+                best = (ahead + 2 * aside, trial)
+        if best is not None:
+            self._select(best[1])
+
+    def action_front(self, by: int) -> None:
+        """Go along the front."""
+        front = pareto(self.trials)
+        if front:
+            at = front.index(self.selected) if self.selected in front else -1 if by > 0 else len(front)
+            self._select(front[max(0, min(len(front) - 1, at + by))])
+
+    def on_click(self, event: events.Click) -> None:
+        """Go to the trial nearest to a click."""
+        if self.trials:
+            x, y = event.x - MARGIN, event.y
+            places = [(self._place(t), t) for t in self.trials]
+            self._select(min(places, key=lambda p: (p[0][0] - x) ** 2 + 4 * (p[0][1] - y) ** 2)[1])
+
+    def render(self) -> Text:
+        """The points: ● on the front, · behind it, ◆ under the cursor; dashes join the front."""
+        ink = Ink.of(self.app)
+        width, height = self.size.width - MARGIN, self.size.height - 2
+        if not self.trials or width < 8 or height < 3:
+            return Text("")
+        cells: dict[tuple[int, int], tuple[str, str]] = {}
+        front = pareto(self.trials)
+        corners = [self._place(t) for t in front]
+        for (x0, y0), (x1, y1) in pairwise(corners):
+            count = max(abs(x1 - x0), abs(y1 - y0), 1)
+            for i in range(count + 1):
+                at = (x0 + round((x1 - x0) * i / count), y0 + round((y1 - y0) * i / count))
+                cells[at] = ("╌", ink.faint)
+        for trial in self.trials:
+            cells[self._place(trial)] = ("·", "")
+        for trial in front:
+            cells[self._place(trial)] = ("●", ink.good)
+        if self.selected is not None:
+            cells[self._place(self.selected)] = ("◆", f"bold {ink.warn}")
+        left, right, low, high = self._range()
+        text = Text(no_wrap=True)
+        for y in range(height):
+            edge = f"{high:.3f} " if y == 0 else f"{low:.3f} " if y == height - 1 else "│ "
+            text.append(edge.rjust(MARGIN), style="dim")
+            for x in range(width):
+                text.append(*cells.get((x, y), (" ", "")))
+            text.append("\n")
+        ends = f"{left:.4f}".ljust(max(0, width - 10)) + f"{right:.4f}".rjust(10)
+        text.append(" " * MARGIN + ends + "\n", style="dim")
+        text.append("retention ↑ against gap →   ● front  · behind it  ◆ here", style="dim")
+        return text
