@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +31,7 @@ class TestChain:
     """Two digits at once, from the version without the digit 1, into pictures from a folder."""
 
     @pytest.fixture(scope="class")
-    def made(
-        self, digits_store: Store, tmp_path_factory: pytest.TempPathFactory
-    ) -> Iterator[tuple[Store, Version]]:
+    def made(self, digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Version]:
         folder = tmp_path_factory.mktemp("chain")
         (folder / "pictures").mkdir()
         for i in range(3):
@@ -54,7 +51,7 @@ class TestChain:
                 "pictures",
             )
             assert cli.main([*command, "--steps", "40", "--fisher-samples", "500"]) == 0
-            yield store, versions.resolve(MlflowClient(), names.GENERATORS, "latest")
+            return store, versions.resolve(MlflowClient(), names.GENERATORS, "latest")
 
     @pytest.fixture(autouse=True)
     def store_of_the_chain(self, made: tuple[Store, Version], monkeypatch: pytest.MonkeyPatch) -> None:

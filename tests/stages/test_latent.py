@@ -126,6 +126,7 @@ def test_the_table_has_a_row_a_class(done: Done) -> None:
 
 def test_the_planar_lineage_is_one_of_its_own(done: Done) -> None:
     start, after = (versions.get(done.client, names.GENERATORS, n) for n in (4, 5))
+    start, after = (versions.get(done.client, names.GENERATORS, n) for n in (4, 5))
     assert start.parent is None
     assert after.parent == 4
     assert after.forgotten == (1,)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,15 @@ COMMAND = (
 @pytest.fixture(scope="module")
 def uninterrupted(
     digits_store: Store, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Store, dict[str, Any]]]:
+) -> tuple[Store, dict[str, Any]]:
     """The store and the document of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("sequence")
     with pytest.MonkeyPatch.context() as patch:
         isolate(patch, folder)
         store = digits_store.copy(folder)
-        from io import StringIO
-
-        out = StringIO()
-        patch.setattr("sys.stdout", out)
-        assert cli.main(COMMAND) == 0
-        yield store, json.loads(out.getvalue())
+        with redirect_stdout(StringIO()) as out:
+            assert cli.main(COMMAND) == 0
+    return store, json.loads(out.getvalue())
 
 
 def test_each_step_is_a_version_made_from_the_one_before(
