@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
 from sa_mlops.registry import names, versions
-from sa_mlops.registry.tracking import run_metrics
 from sa_mlops.registry.versions import Version
 
 _RETAINED = ("r", "retain.accuracy", "{:.3f}")
@@ -25,6 +26,10 @@ SHOWN: Mapping[str, tuple[tuple[str, str, str], ...]] = {
 
 HIDDEN = ("train.", "system/")
 """Metrics that are curves, not results."""
+PAGE = 200
+"""Runs read at a time."""
+MANY_EXPERIMENTS = 10_000
+RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,14 @@ class Lineage:
     """All versions of the three registered models, oldest first."""
 
     entries: tuple[Entry, ...]
+    _below: Mapping[int, list[Entry]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        below: dict[int, list[Entry]] = {}
+        for entry in self.generators():
+            if entry.version.parent is not None and entry.version.parent != entry.version.number:
+                below.setdefault(entry.version.parent, []).append(entry)
+        object.__setattr__(self, "_below", below)
 
     def generators(self) -> list[Entry]:
         """The versions of `sa-cvae`."""
@@ -64,12 +77,15 @@ class Lineage:
 
     def roots(self) -> list[Entry]:
         """Generators without a parent that is still there."""
-        numbers = {e.version.number for e in self.generators()}
-        return [e for e in self.generators() if e.version.parent not in numbers - {e.version.number}]
+        generators = self.generators()
+        numbers = {e.version.number for e in generators}
+        return [
+            e for e in generators if e.version.parent not in numbers or e.version.parent == e.version.number
+        ]
 
     def children(self, number: int) -> list[Entry]:
         """Generators made from generator `number`."""
-        return [e for e in self.generators() if e.version.parent == number != e.version.number]
+        return list(self._below.get(number, ()))
 
     def others(self, name: str) -> list[Entry]:
         """The versions of another registered model."""
@@ -78,7 +94,7 @@ class Lineage:
 
 def read(client: MlflowClient, *, with_metrics: bool = True) -> Lineage:
     """Everything that is registered."""
-    entries = []
+    found = []
     for name in names.MODELS:
         aliases = alias_map(client, name)
         for version in versions.all_versions(client, name):
@@ -87,10 +103,10 @@ def read(client: MlflowClient, *, with_metrics: bool = True) -> Lineage:
                 name=version.name, number=version.number, tags=version.tags, aliases=pointed, run_id=version.run_id,
                 model_id=version.model_id, created=version.created, description=version.description,
             )  # fmt: skip
-            entries.append(Entry(full, _results(client, version) if with_metrics else {}))
-    return Lineage(
-        tuple(sorted(entries, key=lambda e: (names.MODELS.index(e.version.name), e.version.number)))
-    )
+            found.append(full)
+    results = _results(client, found) if with_metrics else {}
+    ordered = sorted(found, key=lambda v: (names.MODELS.index(v.name), v.number))
+    return Lineage(tuple(Entry(version, results.get(version.run_id, {})) for version in ordered))
 
 
 def alias_map(client: MlflowClient, name: str) -> dict[str, int]:
@@ -102,8 +118,21 @@ def alias_map(client: MlflowClient, name: str) -> dict[str, int]:
     return {str(a): int(n) for model in found for a, n in dict(model.aliases).items()}
 
 
-def _results(client: MlflowClient, version: Version) -> dict[str, float]:
-    return {k: v for k, v in run_metrics(client, version.run_id).items() if not k.startswith(HIDDEN)}
+def _results(client: MlflowClient, found: Iterable[Version]) -> dict[str, dict[str, float]]:
+    """Run -> its results. Read many runs at a time: one by one, a large registry takes minutes."""
+    experiments = [
+        e.experiment_id
+        for e in client.search_experiments(view_type=ViewType.ALL, max_results=MANY_EXPERIMENTS)
+    ]
+    wanted = sorted({v.run_id for v in found if RUN_ID.fullmatch(v.run_id)})
+    results = {}
+    for start in range(0, len(wanted), PAGE):
+        chosen = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + PAGE])
+        for run in client.search_runs(
+            experiments, f"attributes.run_id IN ({chosen})", ViewType.ALL, max_results=PAGE
+        ):
+            results[run.info.run_id] = {k: v for k, v in run.data.metrics.items() if not k.startswith(HIDDEN)}
+    return results
 
 
 def chain(client: MlflowClient, version: Version) -> list[Version]:
