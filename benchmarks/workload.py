@@ -1,0 +1,146 @@
+"""`python -m benchmarks.workload NAME SIZE`: one kind of work in a process of its own, whose peak memory is read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+
+import torch
+
+from benchmarks import reference
+from benchmarks.bench import DIGIT, base_settings, forget_settings, shortened
+from benchmarks.clock import synchronise
+from sa_mlops import data
+from sa_mlops.core import amnesia
+from sa_mlops.core.evaluation import Evaluator
+from sa_mlops.core.fisher import generator_fisher
+from sa_mlops.core.runtime import make_generator, prepare, resolve_device
+from sa_mlops.core.training import train_generator
+from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.judge import make_judge
+from sa_mlops.settings import BASE_OPTIMISATION, CLASSES, FORGET_OPTIMISATION, FisherSettings
+
+# Untrained nets do: what a step costs does not depend on the values of the weights.
+LABELS = tuple(range(CLASSES))
+
+
+class Work:
+    """The kinds of work, a method each; `size` is what the name's unit is."""
+
+    def __init__(self, dataset: str, device: torch.device) -> None:
+        self.dataset_name = dataset
+        self.device = device
+        self.generator = make_generator(device, 0, "workload")
+        self.model = CVAE().to(device)
+        self.images: data.Dataset | None = None
+
+    def load(self) -> data.Dataset:
+        """The images."""
+        self.images = data.load(self.dataset_name, self.device)
+        return self.images
+
+    def nothing(self, _size: int) -> None:
+        """The images in memory and no work: what the rest comes on top of."""
+        self.load()
+
+    def base(self, size: int) -> None:
+        """Training steps of the base."""
+        d = self.images or self.load()
+        settings = base_settings(shortened(BASE_OPTIMISATION["fast"], size))
+        train_generator(d.train_images, d.train_labels, settings, self.generator)
+
+    def reference_base(self, size: int) -> None:
+        """Training steps of the reference's base."""
+        reference.train_base(reference.per_image_dataset(self.images or self.load()), size, self.device)
+
+    def fisher(self, size: int) -> None:
+        """Samples of the Fisher diagonal."""
+        generator_fisher(self.model, FisherSettings(samples=size, labels=LABELS), self.generator)
+
+    def fisher_loop(self, size: int) -> None:
+        """Samples of the batch-1 loop."""
+        reference.fisher_by_loop(self.model, size)
+
+    def fisher_vmap(self, size: int) -> None:
+        """Samples of vmap."""
+        reference.fisher_by_vmap(self.model, size)
+
+    def forget(self, size: int) -> None:
+        """Steps of amnesia."""
+        fisher = {n: torch.ones_like(p) for n, p in self.model.named_parameters()}
+        amnesia.forget(
+            self.model, fisher, forget_settings(shortened(FORGET_OPTIMISATION["fast"], size)), self.generator
+        )
+
+    def reference_forget(self, size: int) -> None:
+        """Steps of the reference's amnesia."""
+        fisher = {n: torch.ones_like(p) for n, p in self.model.named_parameters()}
+        reference.forget(self.model, fisher, DIGIT, size)
+
+    def sequential(self, size: int) -> None:
+        """Classes forgotten one after another, the Fisher diagonal anew for each."""
+        model = self.model
+        for digit in range(size):
+            earlier = tuple(range(digit))
+            labels = tuple(c for c in LABELS if c not in earlier)
+            fisher = generator_fisher(model, FisherSettings(samples=2_000, labels=labels), self.generator)
+            settings = forget_settings(shortened(FORGET_OPTIMISATION["fast"], 40), digit, earlier)
+            model = amnesia.forget(model, fisher, settings, self.generator)
+
+    def evaluate(self, size: int) -> None:
+        """Evaluations of a generator."""
+        d = self.images or self.load()
+        judges = [make_judge(kind).to(self.device).eval() for kind in ("wide", "reference")]
+        evaluator = Evaluator(
+            judges[0], judges[1], d.train_images, d.train_labels, d.test_images, d.test_labels, 0
+        )
+        for _ in range(size):
+            evaluator.evaluate(self.model, (DIGIT,))
+
+
+KINDS: dict[str, Callable[[Work, int], None]] = {
+    "nothing": Work.nothing,
+    "base": Work.base,
+    "reference_base": Work.reference_base,
+    "fisher": Work.fisher,
+    "fisher_loop": Work.fisher_loop,
+    "fisher_vmap": Work.fisher_vmap,
+    "forget": Work.forget,
+    "reference_forget": Work.reference_forget,
+    "sequential": Work.sequential,
+    "evaluate": Work.evaluate,
+}
+
+
+def main() -> int:
+    """Do the work; its seconds as JSON, without imports and loading."""
+    import time
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name", choices=KINDS)
+    parser.add_argument("size", type=int)
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args()
+    device = resolve_device(given.device)
+    prepare(device)
+    work = Work(given.dataset, device)
+    if given.name in ("nothing", "base", "reference_base", "evaluate"):
+        work.load()
+    else:
+        # What the first call of anything costs is no part of growth.
+        KINDS[given.name](work, 1)
+    synchronise(device)
+    start = time.perf_counter()
+    KINDS[given.name](work, given.size)
+    synchronise(device)
+    seconds = time.perf_counter() - start
+    on_device = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0
+    print(json.dumps({"seconds": seconds, "device_mib": on_device}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
