@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
@@ -25,7 +26,7 @@ from sa_mlops.tuning import study as studies
 from sa_mlops.tuning.objective import Bench, Objective
 
 PATIENCE = 20.0
-"""Seconds that a worker has to stop when asked."""
+"""Seconds that workers have to stop when asked."""
 FAILURES = 3
 """Workers that may die one after another without a finished trial between them before the command gives up."""
 
@@ -192,8 +193,9 @@ class Crew:
         """Stop all workers: first by asking, then by force; what they were at is queued again."""
         for process in self.processes.values():
             process.terminate()
+        deadline = time.monotonic() + PATIENCE
         for process in self.processes.values():
-            process.join(PATIENCE)
+            process.join(max(0.0, deadline - time.monotonic()))
             if process.exitcode is None:
                 process.kill()
                 process.join()
