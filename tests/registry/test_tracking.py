@@ -1,0 +1,265 @@
+"""Runs: their status is true whatever ends them, and many processes may meet one store."""
+
+from __future__ import annotations
+
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+from stores import Start, Store
+
+from sa_mlops.errors import Stopped
+from sa_mlops.registry import tracking
+from sa_mlops.registry.tracking import Recorder, StoreError, open_run
+
+pytestmark = pytest.mark.integration
+
+WAITING = """
+import sys, threading
+from sa_mlops.registry.tracking import connect, open_run, stoppable
+connect()
+with stoppable(), open_run("outer", nested=False, tags={}):
+    with open_run("inner", nested=True, tags={}):
+        print("ready", flush=True)
+        threading.Event().wait()
+"""
+"""A stage with a nested stage that never ends by itself."""
+
+ONE_RUN = """
+import sys
+from sa_mlops.registry.tracking import Recorder, connect, open_run
+client = connect()
+with open_run(f"run {sys.argv[1]}", nested=False, tags={}) as run_id:
+    recorder = Recorder(client, run_id)
+    for step in range(5):
+        recorder.series({"loss": [(step, step, float(sys.argv[1]))]})
+"""
+
+
+@pytest.fixture
+def client(empty_store: Store) -> MlflowClient:
+    return MlflowClient()
+
+
+def runs(client: MlflowClient) -> dict[str, mlflow.entities.Run]:
+    """All runs by name."""
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    return {r.info.run_name: r for r in client.search_runs(experiments)}
+
+
+def wait_until_ready(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+
+
+class TestStatus:
+    def test_a_run_that_ends_well_is_finished(self, client: MlflowClient) -> None:
+        with open_run("fine", nested=False, tags={"a": "b"}):
+            pass
+        run = runs(client)["fine"]
+        assert (run.info.status, run.data.tags["a"]) == ("FINISHED", "b")
+
+    def test_an_exception_fails_the_run_and_is_noted_in_one_line(self, client: MlflowClient) -> None:
+        with pytest.raises(ZeroDivisionError), open_run("broken", nested=False, tags={}):
+            raise ZeroDivisionError("first\nsecond")
+        run = runs(client)["broken"]
+        assert run.info.status == "FAILED"
+        assert run.data.tags["sa.error"] == "first second"
+
+    @pytest.mark.parametrize("stop", [Stopped("SIGTERM"), KeyboardInterrupt()])
+    def test_a_stop_kills_it(self, client: MlflowClient, stop: BaseException) -> None:
+        with pytest.raises(type(stop)), open_run("stopped", nested=False, tags={}):
+            raise stop
+        assert runs(client)["stopped"].info.status == "KILLED"
+
+    def test_exiting_early_fails_it(self, client: MlflowClient) -> None:
+        with pytest.raises(SystemExit), open_run("left", nested=False, tags={}):
+            sys.exit(3)
+        assert runs(client)["left"].info.status == "FAILED"
+
+    def test_a_failure_inside_leaves_no_run_open(self, client: MlflowClient) -> None:
+        with pytest.raises(ValueError, match="no"), open_run("outer", nested=False, tags={}):  # noqa: SIM117
+            with open_run("inner", nested=True, tags={}):
+                raise ValueError("no")
+        assert mlflow.active_run() is None
+        assert {name: r.info.status for name, r in runs(client).items()} == {
+            "outer": "FAILED",
+            "inner": "FAILED",
+        }
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_kills_the_run_and_the_nested_one(
+        self, client: MlflowClient, start: Start, number: signal.Signals
+    ) -> None:
+        process = start("-c", WAITING)
+        wait_until_ready(process)
+        process.send_signal(number)
+        assert process.wait(timeout=120) != 0
+        assert {name: r.info.status for name, r in runs(client).items()} == {
+            "outer": "KILLED",
+            "inner": "KILLED",
+        }
+
+    def test_a_stage_that_is_terminated_ends_with_130_and_registers_nothing(
+        self, own_store: Store, start: Start
+    ) -> None:
+        client = MlflowClient()
+        command = ("base", "--dataset", "digits", "--steps", "5000")
+        process = start("-m", "sa_mlops", *command)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("base  "):
+                break
+        process.terminate()
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 130
+        assert errors.splitlines()[-1] == "sa-mlops: interrupted; nothing unfinished was registered"
+        assert "Traceback" not in errors
+        newest = client.search_runs(["1"], order_by=["attributes.start_time DESC"], max_results=1)[0]
+        assert newest.info.status == "KILLED"
+        assert client.get_model_version_by_alias("sa-cvae", "latest").version == "3"
+
+
+class TestNesting:
+    def test_a_nested_run_names_its_parent(self, client: MlflowClient) -> None:
+        with open_run("outer", nested=False, tags={}) as outer, open_run("inner", nested=True, tags={}):
+            pass
+        assert runs(client)["inner"].data.tags["mlflow.parentRunId"] == outer
+
+    def test_without_a_word_from_outside_runs_go_to_the_projects_experiment(
+        self, client: MlflowClient
+    ) -> None:
+        with open_run("mine", nested=False, tags={}):
+            pass
+        experiment = client.get_experiment(runs(client)["mine"].info.experiment_id)
+        assert experiment.name == "sa-mlops"
+
+
+class TestRunThatMlflowOpened:
+    """`mlflow run` opens a run, maybe in an experiment by name, and says so by environment variables."""
+
+    CODE = (
+        "from sa_mlops.registry.tracking import connect, open_run\n"
+        "connect()\n"
+        "with open_run('ours', nested=False, tags={'sa.entry': 'base'}) as run_id: print(run_id)\n"
+        "with open_run('next', nested=False, tags={}) as run_id: print(run_id)\n"
+    )
+
+    def test_it_is_taken_over_where_it_is(self, client: MlflowClient, start: Start) -> None:
+        experiment = client.create_experiment("theirs")
+        opened = client.create_run(experiment, run_name="as mlflow named it").info.run_id
+        process = start("-c", self.CODE, MLFLOW_RUN_ID=opened, MLFLOW_EXPERIMENT_ID=experiment)
+        out, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert out.split()[0] == opened
+        run = client.get_run(opened)
+        assert (run.info.experiment_id, run.info.run_name) == (experiment, "as mlflow named it")
+        assert (run.info.status, run.data.tags["sa.entry"]) == ("FINISHED", "base")
+        assert client.get_experiment_by_name("sa-mlops") is None
+
+    def test_an_experiment_from_the_environment_is_used(self, client: MlflowClient, start: Start) -> None:
+        process = start("-c", self.CODE, MLFLOW_EXPERIMENT_NAME="by name")
+        out, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        experiment = client.get_experiment_by_name("by name")
+        assert experiment is not None
+        assert {client.get_run(r).info.experiment_id for r in out.split()} == {experiment.experiment_id}
+
+
+class TestManyProcesses:
+    COUNT = 8
+
+    def test_processes_that_start_at_once_on_a_fresh_store_lose_nothing(
+        self, tmp_path: Path, start: Start
+    ) -> None:
+        processes = [start("-c", ONE_RUN, str(i)) for i in range(self.COUNT)]
+        failures = [errors for p in processes if (errors := p.communicate(timeout=600)[1]) and p.returncode]
+        assert failures == []
+        client = MlflowClient()
+        found = runs(client)
+        assert found.keys() == {f"run {i}" for i in range(self.COUNT)}
+        assert {r.info.status for r in found.values()} == {"FINISHED"}
+        for i in range(self.COUNT):
+            history = client.get_metric_history(found[f"run {i}"].info.run_id, "loss")
+            assert [(m.step, m.value) for m in history] == [(step, float(i)) for step in range(5)]
+        assert len([e for e in client.search_experiments() if e.name == "sa-mlops"]) == 1
+
+
+class TestConnect:
+    def test_a_folder_that_is_not_there_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/nowhere/mlflow.db")
+        with pytest.raises(StoreError, match="nowhere does not exist"):
+            tracking.connect()
+
+    @pytest.mark.parametrize("uri", ["ftp://example.invalid", "sqlite+x:///a.db"])
+    def test_a_store_of_an_unknown_kind_is_one_line(self, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(StoreError) as caught:
+            tracking.connect()
+        assert "\n" not in str(caught.value)
+        assert uri in str(caught.value)
+
+
+class TestRecorder:
+    @pytest.fixture
+    def recorder(self, client: MlflowClient) -> Recorder:
+        return Recorder(client, client.create_run("0").info.run_id)
+
+    def test_more_points_than_a_batch_holds_all_arrive(
+        self, client: MlflowClient, recorder: Recorder
+    ) -> None:
+        count = tracking.BATCH * 2 + 1
+        recorder.series({"loss": [(step, step, 1.0) for step in range(count)]})
+        assert len(client.get_metric_history(recorder.run_id, "loss")) == count
+
+    def test_values_that_are_not_finite_are_left_out(self, client: MlflowClient, recorder: Recorder) -> None:
+        recorder.metrics({"good": 1.0, "bad": math.nan, "worse": math.inf})
+        assert client.get_run(recorder.run_id).data.metrics == {"good": 1.0}
+
+    def test_a_parameter_that_mlflow_run_has_logged_is_left_as_it_is(
+        self, client: MlflowClient, recorder: Recorder
+    ) -> None:
+        client.log_param(recorder.run_id, "steps", "auto")
+        recorder.params({"steps": "300", "seed": "0"})
+        assert client.get_run(recorder.run_id).data.params == {"steps": "auto", "seed": "0"}
+
+    def test_the_pin_is_the_digest_of_the_dataset(self, client: MlflowClient) -> None:
+        with open_run("data", nested=False, tags={}) as run_id:
+            Recorder(client, run_id).dataset("mnist", "126198369362df7c54984cf13f63be96.dir")
+        (used,) = client.get_run(run_id).inputs.dataset_inputs
+        assert (used.dataset.name, used.dataset.digest) == ("mnist", "126198369362df7c54984cf13f63be96.dir")
+
+
+class TestGitCommit:
+    @pytest.fixture
+    def checkout(self, tmp_path: Path) -> Path:
+        root = tmp_path / "checkout"
+        root.mkdir()
+        (root / "tracked").write_text("1")
+        for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+            subprocess.run(
+                ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid", *words],
+                cwd=root,
+                check=True,
+            )
+        return root
+
+    def test_it_is_the_commit(self, checkout: Path) -> None:
+        assert len(tracking.git_commit(checkout)) == 40
+
+    def test_a_changed_file_is_told_and_an_unknown_one_is_not(self, checkout: Path) -> None:
+        clean = tracking.git_commit(checkout)
+        (checkout / "untracked").write_text("")
+        assert tracking.git_commit(checkout) == clean
+        (checkout / "tracked").write_text("2")
+        assert tracking.git_commit(checkout) == f"{clean}-dirty"
+
+    def test_outside_of_a_checkout_it_is_empty(self, tmp_path: Path) -> None:
+        assert tracking.git_commit(tmp_path) == ""
