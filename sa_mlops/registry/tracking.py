@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -125,24 +125,62 @@ def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[st
     if not nested and not given:
         _use_experiment(EXPERIMENT)
     adopted = not nested and "MLFLOW_RUN_ID" in os.environ
-    run = mlflow.start_run(
-        run_name=None if adopted else name,
-        nested=nested,
-        tags={**tags, **processes.identity()},
-        log_system_metrics=True,
-    )
     status = "FINISHED"
+    run = None
     try:
+        with _undisturbed():
+            run = mlflow.start_run(
+                run_name=None if adopted else name,
+                nested=nested,
+                tags={**tags, **processes.identity()},
+                log_system_metrics=True,
+            )
         yield run.info.run_id
     except (Stopped, KeyboardInterrupt):
         status = "KILLED"
         raise
     except BaseException as error:
         status = "FAILED"
-        mlflow.set_tag("sa.error", _line(error, 500))
+        if run is not None:
+            # The store may be what failed.
+            with suppress(Exception):
+                MlflowClient().set_tag(run.info.run_id, "sa.error", _line(error, 500))
+        if isinstance(error, MlflowException | OSError):
+            raise StoreError(f"{name}: {_line(error, 400)}") from error
         raise
     finally:
-        mlflow.end_run(status)
+        if run is not None:
+            _end(status)
+
+
+def _end(status: str) -> None:
+    try:
+        with _undisturbed():
+            mlflow.end_run(status)
+    except (MlflowException, OSError) as error:
+        # Otherwise what went wrong first is on its way up.
+        if status == "FINISHED":
+            raise StoreError(f"the run's end cannot be noted: {_line(error, 400)}") from error
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """SIGINT and SIGTERM wait until the block is done: a run half opened or half closed would say RUNNING for ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    previous = {
+        s: signal.signal(s, lambda number, _frame: came.append(number))
+        for s in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for s, handler in previous.items():
+            signal.signal(s, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _use_experiment(name: str) -> None:

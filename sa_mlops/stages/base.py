@@ -9,7 +9,7 @@ from sa_mlops.core.training import train_generator
 from sa_mlops.models.cvae import CVAE
 from sa_mlops.plots.curves import Panel, loss_terms
 from sa_mlops.plots.grids import sample_grid
-from sa_mlops.registry import names, publish
+from sa_mlops.registry import lineage, names, publish
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.versions import Version
 from sa_mlops.settings import CLASSES, BaseSettings, fingerprint, jsonable
@@ -31,6 +31,9 @@ def obtain(ctx: Context, settings: BaseSettings) -> Version:
     found = ctx.reusable(names.GENERATORS, tags)
     if found is not None:
         ctx.note_reuse(stage, found)
+        if not left_out and names.BASE_ALIAS not in lineage.alias_map(ctx.client, names.GENERATORS):
+            # The run that made it was killed before it could say so.
+            ctx.client.set_registered_model_alias(names.GENERATORS, names.BASE_ALIAS, str(found.number))
         return found
 
     title = f"oracle (no {names.spell_digits(left_out)})" if left_out else "base"
