@@ -25,7 +25,7 @@ def command(tracking_uri: str | None, read_only: bool, demo: bool) -> int:
     """Browse versions and lineage, preview samples, launch and follow runs, promote."""
     if demo and tracking_uri:
         raise click.UsageError("--demo has a store of its own: leave --tracking-uri out")
-    if not sys.stdin.isatty() or not sys.stdout.isatty():
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise click.UsageError("this needs a terminal; `sa-mlops lineage` prints the versions anywhere")
     from tui.services.demo import demo_folder, demo_uri
 

@@ -36,7 +36,7 @@ from tui.services.store import Store
 from tui.widgets.status import State
 
 if TYPE_CHECKING:
-    from sa_mlops.registry.versions import Version
+    from tui.services.records import Version
 
 POLL_SECONDS = 2.0
 DEVICE_SECONDS = 5.0
@@ -393,7 +393,7 @@ class AmnesiaApp(App[None]):
     def fill_demo(self) -> None:
         """Make what the demo's store lacks, by commands that a user would type."""
         store = self.store
-        if store.there() and len(store.client.search_model_versions("name = 'sa-cvae'", max_results=1)):
+        if any(snapshot.versions for snapshot in store.read(None)):
             self.tell(self.poll, True)
             return
         self.tell(self.say, "making the demo: judges, a base and two steps of forgetting, about a minute")

@@ -19,7 +19,7 @@ from tui.widgets.ink import Ink
 from tui.widgets.preview import Preview, View
 
 if TYPE_CHECKING:
-    from sa_mlops.registry.versions import Version
+    from tui.services.records import Version
 
 
 class CompareScreen(ModalScreen[None]):

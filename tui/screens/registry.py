@@ -30,7 +30,7 @@ from tui.widgets.runline import going_on
 from tui.widgets.status import StatusBar
 
 if TYPE_CHECKING:
-    from sa_mlops.registry.versions import Version
+    from tui.services.records import Version
 
 EMPTY = """\
 Nothing here yet.
@@ -256,7 +256,7 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         detail.border_title = Text(f"{version.name} {clean(version.title, 60)}{badges}")
         match detail.active:
             case "samples":
-                self.preview.show(self._sampled(version))
+                self.preview.show(self._sampled(version), "no samples: this is no generator")
             case "metrics":
                 parent, root = self.snapshot.parent_of(version), self.snapshot.root_of(version)
                 of = self.snapshot.metrics_of
@@ -311,7 +311,8 @@ The tree shows what was made from what; struck-out digits in parentheses are for
     def read_images(self, version: Version) -> None:
         """Read which pictures its run has logged."""
         try:
-            found = self.sa.store.images(version.run_id) if version.run_id else []
+            run = self.snapshot.runs.get(version.run_id)
+            found = self.sa.store.images(run) if run is not None else []
         except Exception:  # no run, no artifacts, store away: nothing to show
             found = []
         self.sa.tell(self._images, version, found)
@@ -324,10 +325,9 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         """Enter: the detail of a version, or a picture."""
         if event.sender.id == "image-list":
             version = self.version
-            if version is not None:
-                self.app.push_screen(
-                    ImageScreen(event.key, lambda: self.sa.store.download(version.run_id, event.key))
-                )
+            run = self.snapshot.runs.get(version.run_id) if version is not None else None
+            if run is not None:
+                self.app.push_screen(ImageScreen(event.key, lambda: self.sa.store.download(run, event.key)))
             return
         row = self.lineage.selected
         if row is not None and row.run is not None:

@@ -332,10 +332,10 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         shown: object = Text("no sample grids yet", style="dim")
         try:
             for run in self._family(item)[:8]:
-                path = self.sa.store.newest_samples(run.run_id)
+                path = self.sa.store.newest_samples(run)
                 if path is not None:
                     size = picture.size
-                    shown = fitted(self.sa.store.download(run.run_id, path), size.width, size.height)
+                    shown = fitted(self.sa.store.download(run, path), size.width, size.height)
                     if run.active:
                         break
         except Exception as error:  # gone, no picture, store away: one line in its place

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sa_mlops.registry.versions import Version
+    from tui.services.records import Version
 
 SHORT = {
     "p": "forget.prob",

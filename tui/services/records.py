@@ -5,12 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from sa_mlops.registry import names
-
-if TYPE_CHECKING:
-    from sa_mlops.registry.versions import Version
 
 RUN_NAME = "mlflow.runName"
 PARENT_RUN = "mlflow.parentRunId"
@@ -27,10 +23,75 @@ Key = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One registered version. `sa_mlops.registry.versions` has the same, but brings MLflow along.
+
+    Attributes
+    ----------
+    model_id : the logged model that holds its files, None if the source is something else.
+    created : milliseconds since 1970.
+    """
+
+    name: str
+    number: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+    run_id: str = ""
+    model_id: str | None = None
+    created: int = 0
+    description: str = ""
+
+    @property
+    def uri(self) -> str:
+        """`models:/name/number`."""
+        return names.version_uri(self.name, self.number)
+
+    @property
+    def stage(self) -> str:
+        """`base`, `forget`, `oracle`, `fim`, `judge`, or empty for versions made by other projects."""
+        return self.tags.get(names.STAGE, "")
+
+    @property
+    def parent(self) -> int | None:
+        """Number of the generator it was made from; None on roots."""
+        target = names.parse_uri(self.tags.get(names.PARENT, ""))
+        return target[1] if target and target[0] == names.GENERATORS else None
+
+    @property
+    def forgotten(self) -> tuple[int, ...]:
+        """Classes that it has forgotten, or was never taught."""
+        return names.parse_digits(self.tags.get(names.FORGOTTEN, ""))
+
+    @property
+    def title(self) -> str:
+        """A few words for people: `v3 forget 1`."""
+        digits = names.spell_digits(self.forgotten)
+        match self.stage:
+            case "forget":
+                words = f"forget {digits}"
+            case "oracle":
+                words = f"oracle (no {digits})"
+            case "judge":
+                words = f"judge {self.tags.get(names.ROLE, '')}".strip()
+            case "fim":
+                words = f"Fisher of v{self.parent}" if self.parent else "Fisher"
+            case stage:
+                words = stage or "unknown"
+        return f"v{self.number} {words}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run; times in milliseconds since 1970, `ended` 0 while it is going on."""
+    """One run; times in milliseconds since 1970, `ended` 0 while it is going on.
+
+    Attributes
+    ----------
+    title : the run's name as MLflow keeps it beside the tags.
+    artifacts : URI of the folder of its artifacts.
+    """
 
     run_id: str
+    title: str = ""
+    artifacts: str = ""
     experiment: str = ""
     status: str = "RUNNING"
     started: int = 0
@@ -42,7 +103,7 @@ class Run:
     @property
     def name(self) -> str:
         """What it is called, else its id."""
-        return self.tags.get(RUN_NAME, "") or self.run_id
+        return self.tags.get(RUN_NAME, "") or self.title or self.run_id
 
     @property
     def entry(self) -> str:
@@ -103,12 +164,14 @@ class Snapshot:
     aliases : registered model -> alias -> number.
     runs : by id.
     complete : False while older pages are still being read.
+    mark : tells one state of the versions from another, where the store can.
     """
 
     versions: Mapping[Key, Version] = field(default_factory=dict)
     aliases: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     runs: Mapping[str, Run] = field(default_factory=dict)
     complete: bool = True
+    mark: object = None
 
     def generator(self, number: int | None) -> Version | None:
         """Generator `number`."""

@@ -64,6 +64,11 @@ class Sampler:
         self._kept: OrderedDict[tuple[object, ...], Images] = OrderedDict()
         self._closed = False
 
+    @property
+    def started(self) -> bool:
+        """Whether the process is there already."""
+        return self._process is not None
+
     def images(self, folder: Path, latents: Latents) -> Images:
         """Images of the generator in `folder`. Blocks.
 

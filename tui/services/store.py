@@ -1,21 +1,26 @@
-"""Reads one tracking store, a page at a time. Every method blocks and belongs into a worker thread."""
+"""Reads one tracking store: a sqlite file as it is, others through MLflow, a page at a time.
+
+Every method blocks and belongs into a worker thread.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sa_mlops.errors import CommandError
 from sa_mlops.registry import names
-from tui.services.records import Key, Run, Snapshot
+from tui.services import tables
+from tui.services.records import Key, Run, Snapshot, Version
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
     from sa_mlops.registry.gates import AliasEvent
-    from sa_mlops.registry.versions import Version
 
 VERSION_PAGE = 200
 RUN_PAGE = 100
@@ -45,6 +50,8 @@ class Store:
         self._lock = threading.Lock()
         self._stamp: tuple[object, ...] | None = None
         self._seen = False
+        self._plain = self.database is not None
+        """Whether the tables of a sqlite file can be read as they are."""
 
     @property
     def database(self) -> Path | None:
@@ -110,6 +117,16 @@ class Store:
         if not self.there():
             yield Snapshot()
             return
+        if self._plain and self.database is not None:
+            try:
+                yield tables.snapshot(self.database, None if whole else old)
+                return
+            except tables.TablesError:
+                self._plain = False
+        yield from self._ask(old, whole)
+
+    def _ask(self, old: Snapshot | None, whole: bool) -> Iterator[Snapshot]:
+        """The same from MLflow."""
         client = self.client
         deep = whole or old is None or not old.complete
         base = Snapshot() if old is None else old
@@ -163,7 +180,7 @@ class Store:
         page = self.client.search_model_versions(
             f"name = '{name}'", max_results=size, order_by=["version_number DESC"], page_token=token
         )
-        return [from_entity(entity) for entity in page], page.token or ""
+        return [_version(from_entity(entity)) for entity in page], page.token or ""
 
     def _runs(self, experiments: list[str], token: str | None, size: int) -> tuple[list[Run], str]:
         page = self.client.search_runs(
@@ -187,6 +204,8 @@ class Store:
 
     def history(self, run_id: str, keys: list[str]) -> dict[str, list[tuple[float, float]]]:
         """Metric -> points (step, value), in order of steps."""
+        if self._plain and self.database is not None:
+            return tables.history(self.database, run_id, keys)
         found = {}
         for key in keys:
             points = self.client.get_metric_history(run_id, key)
@@ -194,42 +213,58 @@ class Store:
             found[key] = sorted((float(m.step), float(m.value)) for m in points)
         return found
 
-    def images(self, run_id: str) -> list[str]:
-        """Paths of logged images and figures of a run, newest samples first."""
-        found: list[str] = []
-        folders = [""]
-        while folders and len(found) < ARTIFACTS:
-            for info in self.client.list_artifacts(run_id, folders.pop(0) or None):
-                if info.is_dir:
-                    folders.append(info.path)
-                elif info.path.lower().endswith(IMAGE_TYPES) and "+compressed" not in info.path:
-                    found.append(info.path)
+    def images(self, run: Run) -> list[str]:
+        """Paths of logged images and figures of a run: figures first, then the newest samples."""
+        found = [path for path in self._artifacts(run, "") if path.lower().endswith(IMAGE_TYPES)]
+        found = [path for path in found if "+compressed" not in path]
         return sorted(found, key=lambda path: (path.startswith("images/"), -image_step(path), path))
 
-    def newest_samples(self, run_id: str) -> str | None:
+    def newest_samples(self, run: Run) -> str | None:
         """Path of the newest sample grid that a run has logged."""
-        paths = [
-            info.path
-            for info in self.client.list_artifacts(run_id, "images")
-            if info.path.startswith("images/samples+") and info.path.endswith(".png")
-        ]
-        return max(paths, key=image_step, default=None)
+        found = self._artifacts(run, "images")
+        grids = [path for path in found if path.startswith("images/samples+") and path.endswith(".png")]
+        return max(grids, key=image_step, default=None)
 
-    def download(self, run_id: str, path: str) -> Path:
+    def _artifacts(self, run: Run, folder: str) -> list[str]:
+        """Paths of a run's artifacts below a folder, at most some hundreds."""
+        root = tables.local(run.artifacts)
+        if root is not None:
+            files = (p for p in sorted((root / folder).rglob("*")) if p.is_file())
+            return [p.relative_to(root).as_posix() for p in islice(files, ARTIFACTS)]
+        found: list[str] = []
+        folders = [folder]
+        while folders and len(found) < ARTIFACTS:
+            for info in self.client.list_artifacts(run.run_id, folders.pop(0) or None):
+                (folders if info.is_dir else found).append(info.path)
+        return found
+
+    def download(self, run: Run, path: str) -> Path:
         """An artifact as a local file."""
-        return Path(self.client.download_artifacts(run_id, path))
+        root = tables.local(run.artifacts)
+        return root / path if root is not None else Path(self.client.download_artifacts(run.run_id, path))
 
     def files(self, version: Version) -> Path:
         """Local folder of a version's weights.
 
         Raises
         ------
-        VersionError : if its files are not there or belong to another project.
+        CommandError : if its files are not there or belong to another project.
         """
+        if self._plain and self.database is not None and version.model_id is not None and self.there():
+            folder = tables.model_folder(self.database, version.model_id)
+            if folder is not None:
+                if not folder.is_dir() or not any(folder.iterdir()):
+                    raise CommandError(f"{version.uri} has lost its files")
+                return folder / "artifacts"
+        if version.model_id is None:
+            raise CommandError(
+                f"{version.uri} does not come from a logged model of this store; it is not read"
+            )
         from sa_mlops.registry import versions
 
         _ = self.client
-        return versions.files(version) / "artifacts"
+        known = versions.Version(name=version.name, number=version.number, model_id=version.model_id)
+        return versions.files(known) / "artifacts"
 
     def alias_events(self, name: str) -> list[AliasEvent]:
         """Recorded changes of aliases, oldest first."""
@@ -281,10 +316,20 @@ def _merge(
     kept.update({(name, v.number): v for v in page})
 
 
+def _version(found: Any) -> Version:
+    """`sa_mlops`'s version as the screens know it."""
+    return Version(
+        name=found.name, number=found.number, tags=found.tags, run_id=found.run_id, model_id=found.model_id,
+        created=found.created, description=found.description,
+    )  # fmt: skip
+
+
 def _run(run: Any) -> Run:
     params: Mapping[str, str] = run.data.params
     return Run(
         run_id=run.info.run_id,
+        title=run.info.run_name or "",
+        artifacts=run.info.artifact_uri or "",
         experiment=run.info.experiment_id,
         status=run.info.status,
         started=run.info.start_time or 0,

@@ -12,7 +12,7 @@ from tui.services.filters import Filter
 from tui.services.records import Run, Snapshot
 
 if TYPE_CHECKING:
-    from sa_mlops.registry.versions import Version
+    from tui.services.records import Version
 
 GENERATOR_STAGES = ("base", "forget", "oracle")
 ORDERS = {

@@ -13,7 +13,7 @@ from tui.widgets.ink import Ink
 
 if TYPE_CHECKING:
     from sa_mlops.registry.gates import AliasEvent
-    from sa_mlops.registry.versions import Version
+    from tui.services.records import Version
 
 FALLING = (
     "forget.prob",

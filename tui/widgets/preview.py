@@ -22,8 +22,8 @@ from tui.services.sampler import Images, Latents
 from tui.widgets.picture import ALL_DIGITS, Panel, Picture, draw_samples, one_digit, save_samples
 
 if TYPE_CHECKING:
-    from sa_mlops.registry.versions import Version
     from tui.app import AmnesiaApp
+    from tui.services.records import Version
 
 PAUSE = 0.05
 """Seconds that the cursor must rest on a version before its samples are drawn."""
@@ -86,6 +86,7 @@ class Preview(Vertical):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # Textual's own name for it
         super().__init__(id=id)
         self.versions: list[Version] = []
+        self.excuse = ""
         self.z_dim = 0
         self._timer: Timer | None = None
         self._drawn_for: tuple[object, ...] = ()
@@ -95,9 +96,10 @@ class Preview(Vertical):
         yield Picture(id="samples-picture")
         yield Slider(id="slider")
 
-    def show(self, versions: list[Version]) -> None:
-        """Draw these versions, the selected one first; none if what is selected is no generator."""
+    def show(self, versions: list[Version], excuse: str = "") -> None:
+        """Draw these versions, the selected one first; without any, say why."""
         self.versions = versions
+        self.excuse = excuse
         self._later()
 
     def watch_view(self, view: View) -> None:
@@ -147,12 +149,14 @@ class Preview(Vertical):
         size = self.query_one(Picture).size
         if not self.is_on_screen or size.width < 8 or size.height < 3:
             return
-        asked = (tuple(v.uri for v in self.versions), self.view, size, self.app.theme)
+        asked = (tuple(v.uri for v in self.versions), self.excuse, self.view, size, self.app.theme)
         if asked != self._drawn_for:
             self._drawn_for = asked
             if not self.versions:
-                self.query_one(Picture).say(Text("no samples: this is no generator"))
+                self.query_one(Picture).say(Text(self.excuse))
                 return
+            if not cast("AmnesiaApp", self.app).sampler.started:
+                self.query_one(Picture).say(Text("drawing… (PyTorch starts in a process of its own)", "dim"))
             self.decode(list(self.versions), self.view, size.width, size.height)
 
     def redraw(self) -> None:
