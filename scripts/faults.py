@@ -264,6 +264,9 @@ def one(bench: Bench, number: int, kind: str, rng: random.Random, before: dict[s
     if (again := bench.forget(weight).wait()) != 0:
         wrong.append(f"the next run ends with {again}: {bench.last_log[-600:]}")
     finished = bench.ask(state)
+    if isinstance(finished, str):
+        wrong.append(f"the store cannot be read after the next run: {finished}")
+        return outcome
     made = set(finished["versions"]) - set(before["versions"])
     if sum("sa-cvae" in uri for uri in made) != 1 or finished["broken"]:
         wrong.append(f"fault and next run together made {sorted(made)}, broken {finished['broken']}")
