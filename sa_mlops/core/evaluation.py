@@ -283,7 +283,9 @@ class Evaluator:
             retention=retention(rest),
         )
 
-    def _forgotten(self, drawn: Drawn, role: tuple[ClassScores, ...], forgotten: tuple[int, ...]) -> Forgotten:
+    def _forgotten(
+        self, drawn: Drawn, role: tuple[ClassScores, ...], forgotten: tuple[int, ...]
+    ) -> Forgotten:
         chosen = torch.isin(drawn.labels, self._classes(forgotten))
         scores = sample_scores(drawn.log_probs, drawn.labels)
         plain = [s for s in class_scores(drawn.log_probs_plain, drawn.labels) if s.label in forgotten]
@@ -320,7 +322,9 @@ class Evaluator:
         for rows, classes in zip(images.split(5000), labels.split(5000), strict=True):
             shape = (len(rows), model.z_dim)
             noises = [torch.randn(shape, generator=generator, device=self.device) for _ in range(draws)]
-            parts.append(torch.stack([negative_elbo(model, rows, classes, n).total for n in noises]).mean(dim=0))
+            parts.append(
+                torch.stack([negative_elbo(model, rows, classes, n).total for n in noises]).mean(dim=0)
+            )
         return torch.cat(parts)
 
     def _membership(self, model: CVAE, forgotten: tuple[int, ...]) -> Membership:
