@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Button, Footer, Input, Label, Select, Static
+from textual.widgets import Button, Footer, Input, Label, Static
 
 from sa_mlops.config import ENTRY_POINTS
 from sa_mlops.parameters import Parameter, ParameterError
 from tui.services.launcher import AUTO, command_for, spell
+from tui.widgets.choice import Choice
 
 if TYPE_CHECKING:
     from tui.app import AmnesiaApp
@@ -49,6 +51,8 @@ class LaunchScreen(ModalScreen[Order | None]):
         Binding("ctrl+y", "copy", "copy command", priority=True),
     ]
 
+    AUTO_FOCUS = "#fields .field"
+
     def __init__(self, entry: str = "forget", given: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self.entry = entry if entry in ENTRY_POINTS else "forget"
@@ -69,13 +73,15 @@ class LaunchScreen(ModalScreen[Order | None]):
         """Fields beside what they come to."""
         with Vertical(id="launch") as box:
             box.border_title = "Launch"
-            options = [(f"{name}: {e.help}", name) for name, e in ENTRY_POINTS.items()]
-            yield Select(options, value=self.entry, allow_blank=False, id="entry")
+            yield Choice(
+                [(name, f"{name}: {e.help}") for name, e in ENTRY_POINTS.items()], self.entry, id="entry"
+            )
             with Horizontal(id="launch-panes"):
                 yield VerticalScroll(id="fields")
                 with Vertical(id="outcome"):
                     yield Static(id="problem", markup=False)
                     yield Static(id="command", markup=False)
+                    yield Static(id="field-help", markup=False)
                     yield Static(id="device-table", markup=False)
             with Horizontal(id="buttons"):
                 yield Button("Run  ^r", variant="primary", id="run")
@@ -85,48 +91,52 @@ class LaunchScreen(ModalScreen[Order | None]):
     async def on_mount(self) -> None:
         """Show the fields of the first entry point, and devices as they change."""
         await self.fill()
+        self.query(".field").first().focus()
         self.sa.told.subscribe(self, lambda _: self._devices())
         self._devices()
         self.sa.read_devices()
 
-    async def on_select_changed(self, event: Select.Changed) -> None:
+    async def on_choice_changed(self, event: Choice.Changed) -> None:
         """Show the fields of another entry point, or check a choice."""
-        if event.select.id != "entry":
+        if event.sender.id != "entry":
             self.check()
-        elif str(event.value) != self.entry:
+        elif event.value != self.entry:
             self.given |= self.values()
-            self.entry = str(event.value)
+            self.entry = event.value
             await self.fill()
 
     async def fill(self) -> None:
-        """The fields of the entry point."""
+        """The fields of the entry point, a line each."""
         fields = self.query_one("#fields", VerticalScroll)
-        await fields.remove_children()
         group = ""
         widgets: list[Widget] = []
         for name, parameter in self.parameters.items():
             if parameter.group != group:
                 group = parameter.group
                 widgets.append(Label(TITLES[group], classes="group"))
-            widgets.append(Label(f"{name}  {parameter.help}", markup=False, classes="help"))
+            widgets.append(Label(name, markup=False))
             widgets.append(self._field(name, parameter))
-        await fields.mount(*widgets)
+        with self.app.batch_update():
+            await fields.remove_children()
+            await fields.mount(*widgets)
         self.check()
 
     def _field(self, name: str, parameter: Parameter) -> Widget:
-        default = parameter.spell(parameter.default)
-        value = self.given.get(name, default)
-        choices = self._choices(name, parameter)
-        if choices:
-            words = [word for word, _ in choices]
-            shown = [(label, word) for word, label in choices]
-            if value not in words:
-                shown.append((value, value))
-            field: Widget = Select(shown, value=value, allow_blank=False, name=name, classes="field")
-        else:
-            field = Input(value, placeholder=parameter.allowed, name=name, classes="field", compact=True)
-        field.tooltip = Text(f"{parameter.help}; {parameter.allowed}; default {default or 'none'}")
-        return field
+        value = self.given.get(name, parameter.spell(parameter.default))
+        words = self._choices(name, parameter)
+        if words:
+            return Choice(words, value, name=name, classes="field")
+        return Input(value, placeholder=parameter.allowed, name=name, classes="field", compact=True)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """Explain the field."""
+        parameter = self.parameters.get(event.widget.name or "")
+        text = Text()
+        if parameter is not None:
+            default = parameter.spell(parameter.default) or "none"
+            text.append(f"{event.widget.name}  ", style="bold")
+            text.append(f"{parameter.help}; {parameter.allowed}; default {default}")
+        self.query_one("#field-help", Static).update(text)
 
     def _choices(self, name: str, parameter: Parameter) -> Sequence[tuple[str, str]]:
         """Words and labels to choose from; empty for fields that are typed."""
@@ -150,8 +160,8 @@ class LaunchScreen(ModalScreen[Order | None]):
         for field in self.query(".field"):
             if isinstance(field, Input):
                 found[str(field.name)] = field.value.strip()
-            elif isinstance(field, Select):
-                found[str(field.name)] = str(field.value)
+            elif isinstance(field, Choice):
+                found[str(field.name)] = field.value
         return {name: found[name] for name in self.parameters if name in found}
 
     def problem(self) -> tuple[str, str]:

@@ -482,6 +482,8 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         if version is not None and version.name == names.GENERATORS and version.stage != "oracle":
             given = {"from_version": str(version.number), "version": str(version.number)}
             given["dataset"] = version.tags.get(names.DATASET, "mnist")
+            kept = [str(digit) for digit in range(10) if digit not in version.forgotten]
+            given["digit"] = "1" if "1" in kept or not kept else kept[0]
         elif self.sa.demo:
             given = {"dataset": "digits"}
         self.sa.open_launch("forget", given)
