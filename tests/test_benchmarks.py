@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from stores import ROOT
 
-SECTIONS = ("a", "b", "c", "f", "h", "i")
+SECTIONS = ("a", "b", "c", "i")
 """Those that are cheap enough in the smoke mode; the quick mode runs all of them."""
 
 

@@ -70,17 +70,16 @@ def draw(section: Section, path: Path) -> None:
             ax = axes[row][column]
             ax.plot(s.sizes, costs, "o-", color="#1f5fa8")
             ax.set_xscale("log")
-            ax.set_ylim(bottom=0)
             ax.grid(alpha=0.3)
             ax.spines[["top", "right"]].set_visible(False)
             if row == 0:
                 ax.set_yscale("log")
-                ax.set_ylim(auto=True)
                 scale = [s.seconds[-1] * size / s.sizes[-1] for size in s.sizes]
                 ax.plot(s.sizes, scale, ":", color="grey", label="proportional to size")
                 ax.set_title(s.what.replace("`", ""), fontsize=10)
                 ax.legend(frameon=False, fontsize=8)
             else:
+                ax.set_ylim(bottom=0)
                 ax.set_xlabel(s.size)
             if column == 0:
                 ax.set_ylabel(label)
