@@ -526,7 +526,7 @@ class ProbeConfig(RecipeConfig, VersionConfig):
             help="all, or names of probes separated by commas", kind="text", default="all", group="what"
         )
     )
-    digit: int | None = param(
+    target: int | None = param(
         Parameter(
             help="class to bring back; auto is the last one that the version has forgotten",
             kind="int",

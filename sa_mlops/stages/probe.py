@@ -68,7 +68,7 @@ def run(config: ProbeConfig) -> Outcome:
     """Attack a version, its base, an oracle and whatever else was named, and compare."""
     ctx = Context(config)
     version = ctx.named_generator("version", config.version)
-    digit = target(version, config)
+    digit = class_to_attack(version, config)
     chosen = config.chosen(tuple(PROBES))
     others = [ctx.named_generator("beside", word) for word in config.beside.split(",") if word.strip()]
     with stoppable(), ctx.entry("probe", config) as entry:
@@ -87,8 +87,8 @@ def run(config: ProbeConfig) -> Outcome:
     return outcome
 
 
-def target(version: Version, config: ProbeConfig) -> int:
-    """The class to bring back: the one that `digit` names, else the only or newest one that was forgotten.
+def class_to_attack(version: Version, config: ProbeConfig) -> int:
+    """The class to bring back: the one that `target` names, else the only or newest one that was forgotten.
 
     Raises
     ------
@@ -98,12 +98,12 @@ def target(version: Version, config: ProbeConfig) -> int:
         raise ParameterError(
             "version", config.version, f"a generator that has forgotten a class; {version.uri} has not"
         )
-    if config.digit is None:
+    if config.target is None:
         return version.forgotten[-1]
-    if config.digit not in version.forgotten:
+    if config.target not in version.forgotten:
         gone = names.spell_digits(version.forgotten)
-        raise ParameterError("digit", str(config.digit), f"a class that {version.uri} has forgotten ({gone})")
-    return config.digit
+        raise ParameterError("target", str(config.target), f"a class that {version.uri} has forgotten ({gone})")
+    return config.target
 
 
 def _subjects(ctx: Context, config: ProbeConfig, version: Version, others: list[Version]) -> list[Subject]:
