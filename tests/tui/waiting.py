@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
 import pytest
 
-DEADLINE = 60.0
+DEADLINE = 120.0
 LOOK = 0.02
 
 
@@ -18,3 +19,12 @@ def wait_for(done: Callable[[], object], what: str, deadline: float = DEADLINE) 
         if time.monotonic() > end:
             pytest.fail(f"after {deadline:.0f} s: {what}")
         time.sleep(LOOK)
+
+
+async def until(done: Callable[[], object], what: str, deadline: float = DEADLINE) -> None:
+    """`wait_for` while the application goes on. Workers that a newer one replaced do not matter here."""
+    end = time.monotonic() + deadline
+    while not done():
+        if time.monotonic() > end:
+            pytest.fail(f"after {deadline:.0f} s: {what}")
+        await asyncio.sleep(LOOK)

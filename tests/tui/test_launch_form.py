@@ -1,0 +1,132 @@
+"""The launch form: fields, their checks, the command, and what becomes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scenes import Scene
+from screen import SIZES, WIDE, application, opened, press, select, text
+from textual.pilot import Pilot
+from textual.widgets import Button, Input, Static
+from waiting import until
+
+from sa_mlops.config import ENTRY_POINTS
+from tui.app import AmnesiaApp
+from tui.screens.launch import LaunchScreen
+
+
+async def form(pilot: Pilot[None]) -> LaunchScreen:
+    """The form, open for version 2."""
+    await select(pilot, 2)
+    await press(pilot, "l")
+    screen = pilot.app.screen
+    assert isinstance(screen, LaunchScreen)
+    await until(lambda: screen.values(), "no fields")
+    return screen
+
+
+def field(screen: LaunchScreen, name: str) -> Input:
+    return next(one for one in screen.query(Input) if one.name == name)
+
+
+def problem(screen: LaunchScreen) -> str:
+    return str(screen.query_one("#problem", Static).content)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_form_starts_from_the_selected_version(
+    scene: Scene, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app, size) as pilot:
+        screen = await form(pilot)
+        assert screen.values()["from_version"] == "2"
+        assert screen.values()["dataset"] == "digits"
+        assert "mlflow run . -e forget" in text(app).replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("digit", "12", "--digit"),
+        ("steps", "-3", "--steps"),
+        ("lr", "fast", "--lr"),
+        ("from_version", "77", "registered generator"),
+        ("digit", "1", "has not forgotten"),
+        ("digits", "0,1,2,3,4,5,6,7,8,9", "at most nine"),
+        ("surrogate", "[bold]/nowhere", "--surrogate"),
+    ],
+)
+async def test_a_mistake_is_told_while_typing_and_nothing_runs(
+    scene: Scene, tmp_path: Path, name: str, value: str, said: str
+) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app, WIDE) as pilot:
+        screen = await form(pilot)
+        field(screen, "digit").value = "3"
+        await pilot.pause()
+        assert problem(screen) == "ready"
+        field(screen, name).value = value
+        await pilot.pause()
+        assert said in problem(screen)
+        assert screen.query_one("#run", Button).disabled
+        await press(pilot, "ctrl+r")
+        assert app.screen is screen
+    assert app.launcher.launches() == []
+
+
+async def test_the_command_says_only_what_differs_and_is_copied(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app, WIDE) as pilot:
+        screen = await form(pilot)
+        field(screen, "digit").value = "3"
+        field(screen, "steps").value = "20"
+        await press(pilot, "ctrl+y")
+        assert app.clipboard == (
+            "mlflow run . -e forget --env-manager local --experiment-name sa-mlops "
+            "-P digit=3 -P from_version=2 -P steps=20 -P dataset=digits"
+        )
+
+
+async def test_every_entry_point_has_its_fields(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app, WIDE) as pilot:
+        await select(pilot, 2)
+        for entry, definition in ENTRY_POINTS.items():
+            app.open_launch(entry, {})
+            await until(lambda: isinstance(app.screen, LaunchScreen), "no form")
+            screen = app.screen
+            assert isinstance(screen, LaunchScreen)
+            wanted = set(definition.config.parameters())
+            await until(lambda s=screen, w=wanted: set(s.values()) == w, f"{entry}: not its fields")
+            await press(pilot, "escape")
+
+
+async def test_what_the_form_hands_back_is_queued(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = application(scene.uri, tmp_path)
+    monkeypatch.setattr(app.launcher, "tick", list)
+    async with opened(app, WIDE) as pilot:
+        screen = await form(pilot)
+        field(screen, "digit").value = "3"
+        await press(pilot, "ctrl+r")
+        await until(lambda: "○ queued" in text(app), "it is not in the list of runs")
+        (seen,) = app.launcher.launches()
+        assert seen.launch.entry == "forget"
+        await press(pilot, "x", "y")
+        await until(lambda: app.launcher.launches()[0].state == "cancelled", "it was not cancelled")
+
+
+async def test_a_past_run_is_cloned_into_the_form(scene: Scene, tmp_path: Path) -> None:
+    app: AmnesiaApp = application(scene.uri, tmp_path, start="runs")
+    async with opened(app, WIDE) as pilot:
+        app.open_run(scene.runs["going"])
+        await until(lambda: "forget 3" in text(app), "the run is not shown")
+        await press(pilot, "a")
+        await until(lambda: isinstance(app.screen, LaunchScreen), "no form")
+        screen = app.screen
+        assert isinstance(screen, LaunchScreen)
+        await until(screen.values, "no fields")
+        assert (screen.values()["digit"], screen.values()["from_version"]) == ("3", "2")

@@ -1,0 +1,294 @@
+"""The registry on the screen: lineage, detail, filter, marks, promotion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from scenes import Scene
+from screen import SIZES, SMALL, WIDE, application, opened, press, registry, select, text, toasts
+from textual.widgets import Input
+from waiting import until
+
+from sa_mlops.registry import names
+from tui.screens.compare import CompareScreen
+from tui.screens.confirm import ConfirmScreen
+from tui.screens.launch import LaunchScreen
+from tui.screens.text import TextScreen
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_lineage_hangs_every_version_under_what_it_was_made_from(
+    scene: Scene, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app, size):
+        depths = {r.version.title: r.depth for r in registry(app).lineage.rows if r.version is not None}
+        shown = text(app)
+    assert depths["v1 base"] == 0
+    assert depths["v2 forget 1"] == depths["v1 Fisher of v1"] == 1
+    assert depths["v3 forget 1,8"] == 2
+    assert "forget (1) (8)" in shown
+    assert "@base" in shown
+
+
+async def test_a_run_stands_where_its_version_will_be(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app):
+        rows = registry(app).lineage.rows
+        at = next(i for i, r in enumerate(rows) if r.run is not None and r.run.run_id == scene.runs["going"])
+        shown = text(app)
+    assert rows[at].depth == 2
+    assert "◐ forget 3  40%" in shown
+    assert "█" in shown
+
+
+async def test_metrics_show_their_change_against_parent_and_base(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        await select(pilot, 3)
+        line = next(line for line in text(app).split("\n") if "forget.prob" in line)
+    assert "0.4000" in line
+    assert "+0.2990 ▼" in line
+    assert "-0.5300 ▲" in line
+
+
+async def test_the_newest_generator_is_selected_first(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app):
+        version = registry(app).version
+    assert version is not None
+    assert version.number == 5
+
+
+async def test_samples_are_drawn(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path, tab="samples")
+    async with opened(app) as pilot:
+        await select(pilot, 2)
+        await until(lambda: "seed 0" in text(app) and "▀" in text(app), "no samples were drawn")
+        assert "(1)" in text(app)
+        await press(pilot, "s")
+        await until(lambda: "seed 1" in text(app), "no samples from other latents")
+        await press(pilot, "b")
+        await until(lambda: "v1 base   seed 1" in text(app), "the base is not beside it")
+        await press(pilot, "plus")
+        await until(lambda: "+0.25" in text(app), "no slider")
+
+
+async def test_a_version_without_files_says_so(scene: Scene, tmp_path: Path, client: MlflowClient) -> None:
+    model = client.create_logged_model(client.get_run(scene.runs["base"]).info.experiment_id, name="gone")
+    client.create_model_version(names.GENERATORS, f"models:/{model.model_id}", run_id=scene.runs["base"])
+    app = application(scene.uri, tmp_path, tab="samples")
+    async with opened(app):
+        await until(lambda: "no samples: models:/sa-cvae/6" in text(app), "nothing is said about the files")
+
+
+async def test_a_foreign_version_is_shown_as_such(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path, tab="about")
+    async with opened(app) as pilot:
+        await select(pilot, 5)
+        await until(lambda: "made by another project" in text(app), "nothing is said about it")
+        assert "somebody" in text(app)
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        ("forget", {2, 3}),
+        ("digit:8", {3}),
+        ("@base", {1}),
+        ("stage:oracle", {4}),
+        ("forget.prob<0.3", {2, 4}),
+        ("p<0.3 r>=0.98", {4}),
+        ("owner:somebody", {5}),
+        ("[bold", set()),
+    ],
+)
+async def test_the_filter_keeps_what_fits(
+    scene: Scene, tmp_path: Path, words: str, numbers: set[int]
+) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        await press(pilot, "slash")
+        registry(app).query_one("#prompt", Input).value = words
+        await pilot.pause()
+        rows = registry(app).lineage.rows
+        found = {
+            r.version.number for r in rows if r.version and not r.dim and r.version.name == names.GENERATORS
+        }
+        assert found == numbers
+        await press(pilot, "enter", "escape")
+        assert len(registry(app).lineage.rows) > len(numbers)
+
+
+async def test_marked_versions_are_compared(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        for number in (2, 3):
+            await select(pilot, number)
+            await press(pilot, "space")
+        assert text(app).count("✓") == 2
+        await press(pilot, "c")
+        assert isinstance(app.screen, CompareScreen)
+        await until(lambda: "sa.forgotten" in text(app), "no tags that differ")
+        assert "0.1010 ◆" in text(app)
+        await press(pilot, "escape")
+        await press(pilot, "escape")
+        assert "✓" not in text(app)
+
+
+async def test_comparing_asks_for_marks(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        await press(pilot, "c")
+        assert "mark two or more versions" in toasts(app)
+
+
+async def test_a_refused_promotion_names_the_gate(scene: Scene, tmp_path: Path, client: MlflowClient) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        await select(pilot, 3)
+        await press(pilot, "p")
+        assert isinstance(app.screen, ConfirmScreen)
+        await press(pilot, "y")
+        await until(lambda: isinstance(app.screen, TextScreen), "no answer")
+        await until(lambda: "forget_prob" in text(app), "the gate is not named")
+        assert "FAIL" in text(app)
+    assert "champion" not in client.get_registered_model(names.GENERATORS).aliases
+
+
+async def test_a_version_that_passes_becomes_the_champion(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        await select(pilot, 2)
+        await press(pilot, "p", "y")
+        await until(lambda: "@champion" in text(app), "no champion is shown")
+        assert "is the champion" in toasts(app)
+
+
+async def test_a_question_is_answered_with_no_by_default(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        await select(pilot, 2)
+        await press(pilot, "p", "enter")
+        assert registry(app)
+        assert not toasts(app)
+
+
+async def test_a_version_in_use_is_not_deleted(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        await select(pilot, 1)
+        await press(pilot, "D")
+        assert "versions were made with it" in toasts(app)
+
+
+async def test_a_version_is_deleted_after_a_question(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        await select(pilot, 3)
+        await press(pilot, "D", "y")
+        await until(lambda: app.update.snapshot.generator(3) is None, "it is still there")
+
+
+async def test_read_only_changes_nothing(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path, read_only=True)
+    async with opened(app) as pilot:
+        await select(pilot, 2)
+        for key in ("l", "p", "D", "d"):
+            await press(pilot, key)
+            assert registry(app)
+        assert toasts(app).count("read-only") == 4
+        assert "read-only" in text(app)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_an_empty_store_says_what_to_press(
+    tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = application(f"sqlite:///{tmp_path}/mlflow.db", tmp_path)
+    async with opened(app, size) as pilot:
+        await until(lambda: "Nothing here yet" in text(app), "nothing is said")
+        assert "launch" in text(app)
+        await press(pilot, "l")
+        assert isinstance(app.screen, LaunchScreen)
+        await press(pilot, "escape", "2")
+        await until(lambda: "No runs yet" in text(app), "nothing is said about runs")
+        await press(pilot, "3")
+        await until(lambda: "No study yet" in text(app), "nothing is said about studies")
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+async def test_one_pane_at_a_time_on_a_small_terminal(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app, SMALL) as pilot:
+        await select(pilot, 2)
+        assert "forget (1)" in text(app)
+        assert "vs parent" not in text(app)
+        await press(pilot, "enter")
+        await until(lambda: "vs parent" in text(app), "the detail did not open")
+        assert "forget (1)" not in text(app)
+        await press(pilot, "escape")
+        assert "vs parent" not in text(app)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_screen_itself_does_not_scroll(scene: Scene, tmp_path: Path, size: tuple[int, int]) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app, size) as pilot:
+        for key in ("1", "2", "3"):
+            await press(pilot, key)
+            assert app.screen.max_scroll_y == 0
+            assert not app.screen.show_vertical_scrollbar
+
+
+async def test_the_uri_is_copied(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        await select(pilot, 2)
+        await press(pilot, "y")
+        assert app.clipboard == "models:/sa-cvae/2"
+
+
+async def test_copying_without_a_clipboard_shows_the_text(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = application(scene.uri, tmp_path)
+
+    def refuse(_text: str) -> None:
+        raise OSError("no clipboard")
+
+    async with opened(app) as pilot:
+        await select(pilot, 2)
+        monkeypatch.setattr(app, "copy_to_clipboard", refuse)
+        await press(pilot, "y")
+        assert "models:/sa-cvae/2" in toasts(app)
+
+
+async def test_samples_are_written_to_a_file(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        await select(pilot, 2)
+        await press(pilot, "w")
+        await until(lambda: "written to" in toasts(app) or "not written" in toasts(app), "nothing was said")
+    assert (tmp_path / "samples-v2-seed0.png").read_bytes().startswith(b"\x89PNG")
+
+
+async def test_help_lists_the_keys_of_the_screen(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app, WIDE) as pilot:
+        await press(pilot, "question_mark")
+        assert isinstance(app.screen, TextScreen)
+        for word in ("promote", "filter", "compare", "palette"):
+            assert word in text(app)
+
+
+async def test_the_layout_is_remembered(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        await press(pilot, "o", "t", "2")
+    from tui.services.layout import Layout
+
+    kept = Layout.read(tmp_path / "state" / "tui.json")
+    assert (kept.order, kept.tab, kept.screen) == ("newest", "about", "runs")
