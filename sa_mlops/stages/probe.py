@@ -102,7 +102,9 @@ def class_to_attack(version: Version, config: ProbeConfig) -> int:
         return version.forgotten[-1]
     if config.target not in version.forgotten:
         gone = names.spell_digits(version.forgotten)
-        raise ParameterError("target", str(config.target), f"a class that {version.uri} has forgotten ({gone})")
+        raise ParameterError(
+            "target", str(config.target), f"a class that {version.uri} has forgotten ({gone})"
+        )
     return config.target
 
 
