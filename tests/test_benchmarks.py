@@ -21,7 +21,7 @@ def benchmarks(*words: str) -> subprocess.CompletedProcess[str]:
         check=False,
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=600,
+        timeout=840,
     )
 
 
