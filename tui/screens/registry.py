@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
+from textual.worker import get_current_worker
 
 from sa_mlops.registry import names
 from tui.messages import Update
@@ -40,6 +41,8 @@ d   open the demo: a small store on scikit-learn's digits (about a minute)
 ?   all keys
 """
 EMPTY_READ_ONLY = "Nothing here yet, and --read-only launches nothing."
+MANY = 500
+"""More versions than that are laid out in a worker thread."""
 LINE = {
     "base": (("nELBO", "base.test_nelbo"), ("r", "retain.accuracy")),
     "forget": (("p", "forget.prob"), ("r", "retain.accuracy")),
@@ -178,8 +181,22 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         now.update(Text("\n").join(lines))
 
     def fill(self, select: str | None = None) -> None:
-        """Lay the rows out anew."""
-        found = rows(self.snapshot, self.order, self.filter, self.folded)
+        """Lay the rows out anew; those of a large registry in a worker thread, for that takes a while."""
+        wanted = (self.snapshot, self.order, self.filter, frozenset(self.folded))
+        if len(self.snapshot.versions) > MANY:
+            self.lay_out(wanted, select)
+        else:
+            self._fill(rows(*wanted), select)
+
+    @work(thread=True, exclusive=True, group="rows")
+    def lay_out(self, wanted: tuple[Snapshot, str, Filter, frozenset[str]], select: str | None) -> None:
+        """Lay the rows out in a worker thread."""
+        worker = get_current_worker()
+        found = rows(*wanted)
+        if not worker.is_cancelled:
+            self.sa.tell(self._fill, found, select)
+
+    def _fill(self, found: list[Row], select: str | None) -> None:
         tree = self.lineage
         wanted = select
         if wanted is None and self._sought is None and not tree.rows and found:

@@ -208,11 +208,11 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         text.append_text(status)
         fold = ("▸ " if item.closed else "▾ ") if item.branches else "  "
         wide = width >= 100
-        text.append(fit("  " * item.depth + fold + run.name, 30 if wide else 22) + " ")
+        text.append(fit("  " * item.depth + fold + run.label, 30 if wide else 22) + " ")
         if wide:
             start = run.start_version
             text.append(fit(run.entry, 11) + fit(f"v{start}" if start else "", 5))
-            text.append(fit(run.params.get("digits") or run.params.get("digit", ""), 8))
+            text.append(fit(run.given.get("digits") or run.given.get("digit", ""), 8))
         text.append_text(self._progress(run))
         text.append(fit(age(run.started), 8) + fit(duration(run.seconds()), 8))
         found = results(run.metrics)
@@ -292,7 +292,7 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
                 for key, points in self.sa.store.history(run.run_id, keys).items():
                     curves = found.setdefault(key, [])
                     if len(curves) < len(LETTERS):
-                        curves.append(Series(run.name, points))
+                        curves.append(Series(run.label, points))
         except Exception as error:  # the store is away: what was drawn stays
             self.sa.tell(self.sa.say, f"curves: {clean(error)}", True)
             return
@@ -358,7 +358,7 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
             found = results(item.run.metrics)
             text.append_text(facts.pairs({k: number(v) for k, v in found.items()}))
             text.append("\nparameters\n", style="bold")
-            text.append_text(facts.pairs(item.run.params))
+            text.append_text(facts.pairs(item.run.given))
             text.append("\ntags\n", style="bold")
             text.append_text(facts.pairs(item.run.tags))
         elif item.seen is not None:
@@ -459,7 +459,7 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         """Open the launch form with the parameters of the selected run."""
         item = self.item
         if item is not None and item.run is not None:
-            self.sa.open_launch(item.run.entry, dict(item.run.params))
+            self.sa.open_launch(item.run.entry, item.run.given)
         elif item is not None and item.seen is not None:
             words = item.seen.launch.command
             given = [w.partition("=") for flag, w in pairwise(words) if flag == "-P"]

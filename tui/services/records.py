@@ -111,6 +111,16 @@ class Run:
         return self.tags.get(ENTRY, "") or self.tags.get(names.STAGE, "")
 
     @property
+    def label(self) -> str:
+        """Name with the entry point, where the name does not tell: `mlflow run` makes names up."""
+        return self.name if self.name.startswith(self.entry) or self.parent else f"{self.entry} {self.name}"
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Parameters as they were given; `mlflow run` writes an empty one as two quotes."""
+        return {k: "" if v == "''" else v for k, v in self.params.items()}
+
+    @property
     def stage(self) -> str:
         """The stage whose work it is; empty while that is open."""
         return self.tags.get(names.STAGE, "")
@@ -134,9 +144,10 @@ class Run:
     def share(self) -> float | None:
         """Share of its own steps that are done, [0, 1]; None if it has told none."""
         steps = self.tags.get(names.STEPS, "")
-        if not (steps.isascii() and steps.isdecimal() and 0 < len(steps) < 10) or int(steps) == 0:
+        done = self.metrics.get(DONE_STEP)
+        if done is None or not (steps.isascii() and steps.isdecimal() and 0 < len(steps) < 10):
             return None
-        return min(1.0, max(0.0, self.metrics.get(DONE_STEP, 0.0) / int(steps)))
+        return min(1.0, max(0.0, done / int(steps))) if int(steps) else None
 
     @property
     def start_version(self) -> int | None:

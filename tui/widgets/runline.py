@@ -38,7 +38,7 @@ def going_on(snapshot: Snapshot, run: Run, ink: Ink) -> Text:
     text = state_text(run.status, ink)
     text = Text(text.plain[:1] + " ", style=text.style)
     text.append(
-        clean(now.name, 40) if now is run else f"{clean(run.name, 30)}: {clean(now.name, 40)}", "bold"
+        clean(run.label, 40) if now is run else f"{clean(run.label, 30)}: {clean(now.name, 40)}", "bold"
     )
     share = now.share
     if share is not None:
