@@ -20,7 +20,7 @@ from waiting import until
 HEAVY = ("torch", "mlflow", "pandas", "numpy", "sklearn", "matplotlib", "optuna")
 VERSIONS, RUNS = 10_000, 2_000
 OPEN_SECONDS, KEY_SECONDS = 2.0, 0.1
-"""CPU time of this process, which a busy machine does not change."""
+"""CPU time of the process, and of the thread that draws: a busy machine does not change them."""
 
 
 def test_the_application_is_imported_without_anything_heavy() -> None:
@@ -129,6 +129,6 @@ async def test_a_large_store_opens_fast_and_keys_answer_at_once(
         assert len(app.update.snapshot.runs) > RUNS
         registry(app).lineage.focus()
         for key in ("down", "pagedown", "end", "home", "o", "o", "2", "down", "end", "1"):
-            before = time.process_time()
+            before = time.thread_time()
             await press(pilot, key)
-            assert time.process_time() - before < KEY_SECONDS, key
+            assert time.thread_time() - before < KEY_SECONDS, key

@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 from stores import ROOT, Store, child_environment
 from waiting import wait_for
 
+from sa_mlops.config import ForgetConfig
 from sa_mlops.registry import names
 
 pytestmark = [
@@ -64,6 +65,10 @@ class Terminal:
             wait_for(there, f"{words} are not on the screen", DEADLINE)
         except pytest.fail.Exception:
             raise AssertionError(f"{words} are not on the screen:\n{last}") from None
+
+    def settles(self) -> None:
+        """Wait until two looks see the same."""
+        wait_for(lambda: self.screen() == self.screen(), "the screen does not come to rest", DEADLINE)
 
     def close(self) -> None:
         """End it."""
@@ -115,15 +120,13 @@ def test_launch_follow_preview(terminal: Terminal, own_store: Store) -> None:
 
 def _type(terminal: Terminal, field: str, value: str) -> None:
     """Walk to a field of the form, and put a value in the place of what stands there."""
+    said = f"{field}  {ForgetConfig.parameters()[field].help[:12]}"
     for _ in range(40):
-        if any(
-            line.strip("│┃ ").startswith(f"{field}  ")
-            for line in terminal.screen().split("\n")
-            if "; default" in line
-        ):
-            terminal.keys("C-a", "C-k", *value)
+        if said in terminal.screen():
+            terminal.keys("End", "C-u", *value)
             return
         terminal.keys("Tab")
+        terminal.settles()
     raise AssertionError(f"there is no field {field}:\n{terminal.screen()}")
 
 
