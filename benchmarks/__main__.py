@@ -13,6 +13,7 @@ import click
 
 from benchmarks.budget import BUDGETS, Mode
 from benchmarks.sections import SECTIONS
+from sa_mlops.errors import CommandError
 
 HERE = Path(__file__).resolve().parent
 ELSEWHERE = HERE.parent / "build" / "benchmarks"
@@ -93,15 +94,12 @@ def _measure(mode: Mode, keys: tuple[str, ...], gpu: bool, folder: Path) -> None
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed, 2 wrong command line, 130 interrupted."""
-    from benchmarks.clock import ChildError
-    from sa_mlops.errors import CommandError
-
     try:
         words = None if arguments is None else list(arguments)
         return int(command.main(args=words, prog_name="python -m benchmarks", standalone_mode=False) or DONE)
     except click.UsageError as error:
         return _fail(" ".join(error.format_message().split()), USAGE)
-    except (ChildError, CommandError) as error:
+    except CommandError as error:
         return _fail(" ".join(str(error).split()), FAILED)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; finished sections are written", INTERRUPTED)

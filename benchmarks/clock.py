@@ -15,11 +15,13 @@ from pathlib import Path
 
 import torch
 
+from sa_mlops.errors import CommandError
+
 ROOT = Path(__file__).resolve().parent.parent
 SET_BY_MLFLOW = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_REGISTRY_URI")
 
 
-class ChildError(RuntimeError):
+class ChildError(CommandError):
     """A child that failed. The message is one line."""
 
 
