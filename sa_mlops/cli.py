@@ -111,9 +111,9 @@ def data(repair: bool, as_json: bool) -> Result:
 @_json
 def lineage(as_json: bool) -> Result:
     """Show the tree of registered versions with their tags and metrics."""
-    from sa_mlops.stages import look
+    from sa_mlops.stages.tree import lineage_report
 
-    return _show(look.lineage_report(), as_json)
+    return _show(lineage_report(), as_json)
 
 
 @group.command()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import hypothesis
 import pytest
 from stores import (
     BASE,
@@ -28,6 +29,10 @@ from stores import (
 
 # Before anything imports MLflow or DVC: neither may phone home from a test.
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "DVC_NO_ANALYTICS": "1", "CI": "1"}
+
+# A loaded machine is no failure: deadlines per example would say nothing about the code.
+hypothesis.settings.register_profile("machines differ", deadline=None)
+hypothesis.settings.load_profile("machines differ")
 
 
 @pytest.fixture(autouse=True)

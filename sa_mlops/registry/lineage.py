@@ -174,21 +174,7 @@ def tree_lines(lineage: Lineage) -> Iterator[str]:
 def line(entry: Entry) -> str:
     """A version in one line: title, aliases, and what matters most of its metrics."""
     v, m = entry.version, entry.metrics
-    shown = {
-        "base": (("nELBO", "base.test_nelbo", "{:.2f}"), ("r", "retain.accuracy", "{:.3f}")),
-        "forget": (
-            ("p", "forget.prob", "{:.3f}"),
-            ("H", "forget.entropy", "{:.3f}"),
-            ("r", "retain.accuracy", "{:.3f}"),
-        ),
-        "oracle": (
-            ("p", "forget.prob", "{:.3f}"),
-            ("H", "forget.entropy", "{:.3f}"),
-            ("r", "retain.accuracy", "{:.3f}"),
-        ),
-        "judge": (("accuracy", "judge.accuracy", "{:.4f}"), ("ECE", "judge.ece", "{:.4f}")),
-        "fim": (("trace", "fisher.trace", "{:.4g}"),),
-    }.get(v.stage, ())
+    shown = SHOWN.get(v.stage, ())
     words = [f"{label} {spell.format(m[key])}" for label, key, spell in shown if key in m]
     badges = "".join(f" @{a}" for a in v.aliases)
     links = [

@@ -1,4 +1,4 @@
-"""The commands that only look: the data, the lineage, samples of a version."""
+"""The commands that look at images: the pinned data, samples of a version."""
 
 from __future__ import annotations
 
@@ -38,16 +38,6 @@ def data_report(repair: bool) -> Result:
         "verified": True,
     }
     return Result(document, text)
-
-
-def lineage_report() -> Result:
-    """The tree of versions."""
-    found = lineage.read(tracking.connect())
-    lines = list(lineage.tree_lines(found))
-    text = (
-        "\n".join(lines) or "Nothing is registered yet. `sa-mlops forget` trains a base and forgets a digit."
-    )
-    return Result({"versions": [e.document() for e in found.entries]}, text)
 
 
 def samples(

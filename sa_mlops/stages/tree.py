@@ -1,0 +1,28 @@
+"""`lineage`: the tree of versions. Neither torch nor matplotlib is needed for it, so neither is imported."""
+
+from __future__ import annotations
+
+from sa_mlops.registry import lineage, names, tracking
+from sa_mlops.registry.gates import alias_history
+from sa_mlops.stages.result import Result
+
+
+def lineage_report() -> Result:
+    """The tree of versions, with the history of aliases that promotions have moved."""
+    client = tracking.connect()
+    found = lineage.read(client)
+    events = alias_history(client, names.GENERATORS)
+    lines = list(lineage.tree_lines(found))
+    lines += [f"@{e.alias}: {_number(e.previous)} -> v{e.number}" for e in events]
+    text = (
+        "\n".join(lines) or "Nothing is registered yet. `sa-mlops forget` trains a base and forgets a digit."
+    )
+    document = {
+        "versions": [e.document() for e in found.entries],
+        "aliases": [{"alias": e.alias, "from": e.previous, "to": e.number, "at": e.at} for e in events],
+    }
+    return Result(document, text)
+
+
+def _number(version: int | None) -> str:
+    return "nothing" if version is None else f"v{version}"
