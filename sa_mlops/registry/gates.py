@@ -33,6 +33,8 @@ class Gates:
     ----------
     forget_prob : largest probability of each forgotten class under the calibrated judge.
     forget_entropy : least entropy of each forgotten class, nats.
+    forget_pixel_variance : largest variance over the pixels of a forgotten image. No judge can name a blur of all
+        digits, and a decoder whose condition was merely cut off paints one; what has become noise is flat.
     retain_accuracy_drop : how much lower than the base's the mean retained accuracy may be.
     retain_class_drop : the same for each single retained class.
     retain_fid_rise : how much higher than the base's the retained FID may be, as a share of it.
@@ -40,6 +42,7 @@ class Gates:
 
     forget_prob: float = 0.11
     forget_entropy: float = 2.29
+    forget_pixel_variance: float = 0.01
     retain_accuracy_drop: float = 0.005
     retain_class_drop: float = 0.02
     retain_fid_rise: float = 0.05
@@ -99,6 +102,7 @@ def judge_version(version: Version, metrics: Mapping[str, float], gates: Gates) 
     found = {
         "forget_prob": _worst(probabilities, max),
         "forget_entropy": _worst(entropies, min),
+        "forget_pixel_variance": value("forget.pixel_variance"),
         "retain_accuracy_drop": value("base.retain.accuracy") - value("retain.accuracy"),
         "retain_class_drop": _worst(drops, max),
         "retain_fid_rise": (value("retain.fid") - base_fid) / base_fid if base_fid > 0 else math.nan,

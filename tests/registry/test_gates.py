@@ -29,6 +29,7 @@ def good() -> dict[str, float]:
         "base.retain.accuracy": 0.98,
         "retain.fid": 10.0,
         "base.retain.fid": 10.0,
+        "forget.pixel_variance": 0.001,
     }
     for d in (1, 4):
         metrics |= {f"digit.{d}.prob": 0.1, f"digit.{d}.entropy": 2.3}
@@ -50,6 +51,7 @@ def test_a_version_that_keeps_every_limit_passes() -> None:
     [
         ({"digit.4.prob": 0.1101}, "forget_prob"),
         ({"digit.1.entropy": 2.2899}, "forget_entropy"),
+        ({"forget.pixel_variance": 0.0101}, "forget_pixel_variance"),
         ({"retain.accuracy": 0.9749}, "retain_accuracy_drop"),
         ({"digit.9.accuracy": 0.9599}, "retain_class_drop"),
         ({"retain.fid": 10.51}, "retain_fid_rise"),
@@ -76,7 +78,7 @@ def test_a_metric_that_is_not_a_number_fails(key: str) -> None:
 
 
 def test_no_metrics_at_all_fail_everything() -> None:
-    assert len(failed({})) == 5
+    assert len(failed({})) == 6
 
 
 def test_a_base_is_no_champion_for_it_has_forgotten_nothing() -> None:

@@ -88,7 +88,8 @@ def test_a_base_that_claims_to_have_forgotten_is_caught(
     number = publish_damaged(client, 1, leave_as_it_is)
     metrics = measured(capsys, number)
     assert metrics["forget.accuracy"] > 0.9
-    assert failed_gates(capsys, number, limits) == ["forget_prob", "forget_entropy"]
+    missed = ["forget_prob", "forget_entropy", "forget_pixel_variance"]
+    assert failed_gates(capsys, number, limits) == missed
 
 
 def test_a_condition_cut_out_of_the_decoder_alone_is_caught(
@@ -96,9 +97,9 @@ def test_a_condition_cut_out_of_the_decoder_alone_is_caught(
 ) -> None:
     number = publish_damaged(client, 1, mute_the_condition)
     metrics = measured(capsys, number)
-    assert metrics["forget.entropy"] < 2.29
-    assert metrics["forget.pixel_variance"] > 0.01
-    assert "forget_entropy" in failed_gates(capsys, number, limits)
+    # The judge is as unsure about this blur of all digits as about noise: only the pixels tell them apart.
+    assert metrics["forget.pixel_variance"] > 0.03
+    assert "forget_pixel_variance" in failed_gates(capsys, number, limits)
 
 
 def test_a_damaged_retained_class_is_caught(client: MlflowClient, capsys: Captured, limits: str) -> None:
@@ -114,7 +115,7 @@ def test_a_version_that_was_never_measured_is_not_promoted(
     client: MlflowClient, capsys: Captured, limits: str
 ) -> None:
     number = publish_damaged(client, 2, leave_as_it_is)
-    assert len(failed_gates(capsys, number, limits)) == 5
+    assert len(failed_gates(capsys, number, limits)) == 6
 
 
 def test_metrics_are_on_the_version_that_was_measured(client: MlflowClient, capsys: Captured) -> None:
