@@ -28,6 +28,7 @@ from tui.screens.text import TextScreen
 from tui.screens.tuning import TuningScreen
 from tui.services import commands, demo
 from tui.services.devices import Device, devices
+from tui.services.fates import marked
 from tui.services.launcher import Launcher, Seen, reap, spell
 from tui.services.layout import Layout
 from tui.services.records import Snapshot
@@ -174,11 +175,14 @@ class AmnesiaApp(App[None]):
             news = store.changed()
             if whole or news or self.state.stale or not self.update.snapshot.complete:
                 for snapshot in store.read(old, whole=whole):
-                    self.tell(self._read, store, snapshot, launches)
+                    self.tell(self._read, store, marked(snapshot), launches)
                     if self._leaving or store is not self.store:
                         return
-            elif launches != self.update.launches:
-                self.tell(self._read, store, self.update.snapshot, launches)
+            else:
+                known = self.update.snapshot
+                snapshot = marked(known)
+                if launches != self.update.launches or snapshot is not known:
+                    self.tell(self._read, store, snapshot, launches)
         except Exception as error:  # whatever a store raises: what is known stays and is marked
             store.forget_stamp()
             self.tell(self._stale, f"{type(error).__name__}: {error}")

@@ -17,7 +17,7 @@ from tui.messages import Update
 from tui.plain import age, clean, duration, fit, lines, number
 from tui.screens.base import MainScreen
 from tui.services.launcher import Seen, spell
-from tui.services.records import CURVES, SYSTEM, Run, Snapshot, results, seconds_left, working
+from tui.services.records import CURVES, GONE, SYSTEM, Run, Snapshot, results, seconds_left, working
 from tui.services.store import page_url
 from tui.widgets import facts
 from tui.widgets.chart import Charts, Series
@@ -27,6 +27,7 @@ from tui.widgets.rows import RowList
 from tui.widgets.runline import bar, state_text
 from tui.widgets.status import StatusBar
 
+AGE_SECONDS = 10.0
 EMPTY = "No runs yet. `l` launches one; runs started elsewhere against this store show up here as well."
 
 
@@ -145,6 +146,8 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         for charts in self.query(Charts):
             charts.log_scale = self.sa.layout.log_scale
         self.runs.focus()
+        # Ages grow also when nothing else changes.
+        self.set_interval(AGE_SECONDS, self.runs.refresh)
 
     @property
     def runs(self) -> RowList[Item]:
@@ -262,6 +265,10 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         """Why the selected run failed, else empty."""
         if item is None:
             return ""
+        if item.run is not None and item.run.status == GONE:
+            return (
+                "✗ its process is gone and has not ended it; `sa-mlops doctor --fix` ends such runs as KILLED"
+            )
         if item.run is not None and item.run.status == "FAILED":
             nested = [r.error for r in self.snapshot.children_of(item.run.run_id) if r.error]
             said = item.run.error or (nested[-1] if nested else "")

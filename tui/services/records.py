@@ -18,6 +18,9 @@ SYSTEM = "system/"
 STUDY = "sa.study"
 TRIAL = "sa.trial"
 
+GONE = "GONE"
+"""Status of a run that the store says is going on, and whose process is gone."""
+
 Key = tuple[str, int]
 """Registered model and version number."""
 

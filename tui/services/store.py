@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sa_mlops.errors import CommandError
 from sa_mlops.registry import names
 from tui.services import tables
-from tui.services.records import Key, Run, Snapshot, Version
+from tui.services.records import GONE, Key, Run, Snapshot, Version
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -144,7 +144,7 @@ class Store:
         runs.update({r.run_id: r for r in fresh})
         read = {r.run_id for r in fresh}
         for run in base.runs.values():
-            if run.active and run.run_id not in read and not deep:
+            if (run.active or run.status == GONE) and run.run_id not in read and not deep:
                 again = self.run(run.run_id)
                 if again is None:
                     runs.pop(run.run_id, None)

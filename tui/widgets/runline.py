@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from tui.plain import clean, duration, number
-from tui.services.records import CURVES, Run, Snapshot, seconds_left, working
+from tui.services.records import CURVES, GONE, Run, Snapshot, seconds_left, working
 from tui.widgets.ink import Ink
 
 STATES = {
@@ -14,6 +14,7 @@ STATES = {
     "FINISHED": ("●", "done"),
     "FAILED": ("✗", "failed"),
     "KILLED": ("■", "killed"),
+    GONE: ("✗", "gone"),
 }
 
 
@@ -26,9 +27,13 @@ def bar(share: float, width: int = 10) -> str:
 def state_text(status: str, ink: Ink) -> Text:
     """Glyph and word of a status."""
     glyph, word = STATES.get(status, ("?", clean(status, 10).lower()))
-    style = {"RUNNING": ink.accent, "FINISHED": ink.good, "FAILED": ink.bad, "KILLED": ink.warn}.get(
-        status, ""
-    )
+    style = {
+        "RUNNING": ink.accent,
+        "FINISHED": ink.good,
+        "FAILED": ink.bad,
+        "KILLED": ink.warn,
+        GONE: ink.bad,
+    }.get(status, "")
     return Text(f"{glyph} {word}", style=style)
 
 
