@@ -6,8 +6,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from tui.widgets.canvas import Graphics
 
 PROGRAM = "sa-tui"
 DEFAULT_STORE = "sqlite:///mlflow.db"
@@ -21,7 +25,14 @@ SWITCH_SECONDS = 0.001
 @click.option(
     "--demo", is_flag=True, help="a small store on scikit-learn's digits, made on first use (a minute)"
 )
-def command(tracking_uri: str | None, read_only: bool, demo: bool) -> int:
+@click.option(
+    "--graphics",
+    type=click.Choice(["half", "auto", "kitty", "sixel"]),
+    default="half",
+    show_default=True,
+    help="how pictures are drawn: half blocks work everywhere; auto asks the terminal",
+)
+def command(tracking_uri: str | None, read_only: bool, demo: bool, graphics: Graphics) -> int:
     """Browse versions and lineage, preview samples, launch and follow runs, promote."""
     if demo and tracking_uri:
         raise click.UsageError("--demo has a store of its own: leave --tracking-uri out")
@@ -35,7 +46,12 @@ def command(tracking_uri: str | None, read_only: bool, demo: bool) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     from tui.app import AmnesiaApp
 
-    AmnesiaApp(uri, read_only=read_only, demo=demo, state=demo_folder() if demo else None).run()
+    if graphics != "half":
+        from tui.widgets.canvas import widget_for
+
+        widget_for(graphics)
+    state = demo_folder() if demo else None
+    AmnesiaApp(uri, read_only=read_only, demo=demo, state=state, graphics=graphics).run()
     return 0
 
 

@@ -34,6 +34,7 @@ from tui.services.layout import Layout
 from tui.services.records import Snapshot
 from tui.services.sampler import Sampler
 from tui.services.store import Store
+from tui.widgets.canvas import Graphics
 from tui.widgets.status import State
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class AmnesiaApp(App[None]):
     read_only : no launch, no cancel, no promotion, no deletion.
     demo : the store is the built-in demo, which `d` fills.
     state : folder for records of runs and the remembered layout; `.sa-mlops` in the project without one.
+    graphics : how pictures are drawn.
     """
 
     TITLE = "sa-mlops"
@@ -88,13 +90,20 @@ class AmnesiaApp(App[None]):
     ]
 
     def __init__(
-        self, uri: str, *, read_only: bool = False, demo: bool = False, state: Path | None = None
+        self,
+        uri: str,
+        *,
+        read_only: bool = False,
+        demo: bool = False,
+        state: Path | None = None,
+        graphics: Graphics = "half",
     ) -> None:
         super().__init__()
         self.project = find_project()
         self.folder = state or self.project / STATE_FOLDER
         self.layout = Layout.read(self.folder / "tui.json")
         self.read_only = read_only
+        self.graphics = graphics
         self.demo = demo
         self.store = Store(uri)
         self.launcher = Launcher(self.folder / "runs", self.project, uri)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual import events, work
@@ -14,7 +14,10 @@ from textual.screen import ModalScreen
 from textual.strip import Strip
 
 from tui.plain import clean
-from tui.widgets.picture import Picture, fitted
+from tui.widgets.canvas import Canvas
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class ImageScreen(ModalScreen[None]):
@@ -35,28 +38,20 @@ class ImageScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """The picture."""
-        picture = Picture(id="image")
-        picture.border_title = Text(clean(self.heading, 120))
-        picture.border_subtitle = "esc closes"
-        yield picture
+        canvas = Canvas(id="image")
+        canvas.border_title = Text(clean(self.heading, 120))
+        canvas.border_subtitle = "esc closes"
+        yield canvas
 
     def on_resize(self, _event: events.Resize) -> None:
         """Draw it for the new size."""
-        picture = self.query_one(Picture)
-        self.draw(max(1, picture.size.width or self.size.width - 4), max(1, self.size.height - 4))
+        self.call_after_refresh(self.draw)
 
     @work(thread=True, exclusive=True)
-    def draw(self, width: int, height: int) -> None:
+    def draw(self) -> None:
         """Read and scale it."""
         try:
-            shown: list[Strip] | Text = fitted(self.fetch(), width, height)
+            shown: list[Strip] | Text | Image = self.query_one(Canvas).read(self.fetch())
         except Exception as error:  # gone, no picture, store away: one line in its place
             shown = Text(f"cannot be shown: {clean(error)}")
-        self.app.call_from_thread(self._drawn, shown)
-
-    def _drawn(self, shown: list[Strip] | Text) -> None:
-        picture = self.query_one(Picture)
-        if isinstance(shown, Text):
-            picture.say(shown)
-        else:
-            picture.show(shown)
+        self.app.call_from_thread(self.query_one(Canvas).show, shown)

@@ -277,7 +277,10 @@ The tree shows what was made from what; struck-out digits in parentheses are for
             case "metrics":
                 parent, root = self.snapshot.parent_of(version), self.snapshot.root_of(version)
                 of = self.snapshot.metrics_of
-                text = facts.metric_lines(of(version), of(parent), of(root), self.ink, version.forgotten)
+                # A base is measured on each class when something is made from it, and that is where it is written.
+                before = {k.removeprefix("base."): v for k, v in of(version).items() if k.startswith("base.")}
+                known = before | dict(of(parent)) if parent is not None and parent == root else of(parent)
+                text = facts.metric_lines(of(version), known, of(root), self.ink, version.forgotten)
                 self.query_one("#metric-text", Static).update(text)
             case "about":
                 url = page_url(self.sa.store.uri, version=version)

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.strip import Strip
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
 from tui.messages import Update
 from tui.plain import age, clean, duration, fit, lines, number
 from tui.screens.base import MainScreen
 from tui.services.launcher import Seen, spell
-from tui.services.records import CURVES, GONE, SYSTEM, Run, Snapshot, results, seconds_left, working
+from tui.services.records import CURVES, GONE, SYSTEM, Run, Snapshot, progress, results, seconds_left
 from tui.services.store import page_url
 from tui.widgets import facts
+from tui.widgets.canvas import Canvas
 from tui.widgets.chart import Charts, Series
 from tui.widgets.ink import LETTERS
-from tui.widgets.picture import Picture, fitted
 from tui.widgets.rows import RowList
 from tui.widgets.runline import bar, state_text
 from tui.widgets.status import StatusBar
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 AGE_SECONDS = 10.0
 EMPTY = "No runs yet. `l` launches one; runs started elsewhere against this store show up here as well."
@@ -133,7 +137,7 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
                 with TabPane("Log", id="log"), VerticalScroll(id="log-scroll"):
                     yield Static(id="log-text", markup=False)
                 with TabPane("Samples", id="grid"):
-                    yield Picture(id="grid-picture")
+                    yield Canvas(id="grid-canvas")
                 with TabPane("System", id="system"):
                     yield Charts(id="system-charts")
                 with TabPane("Results", id="results"), VerticalScroll():
@@ -225,8 +229,8 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         return text
 
     def _progress(self, run: Run) -> Text:
-        now = working(run, self.snapshot.children_of(run.run_id)) if run.active else run
-        share, left = now.share, seconds_left(now)
+        now, share = progress(self.snapshot, run) if run.active else (run, None)
+        left = seconds_left(now, share)
         if not run.active or share is None:
             return Text(fit("" if not run.active else "…", 20))
         return Text(fit(f"{bar(share, 8)} {share:>4.0%} {duration(left) if left is not None else ''}", 20))
@@ -335,27 +339,22 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
     @work(thread=True, exclusive=True, group="grid")
     def read_grid(self, item: Item) -> None:
         """Read the newest sample grid that a run has logged."""
-        picture = self.query_one("#grid-picture", Picture)
-        shown: object = Text("no sample grids yet", style="dim")
+        canvas = self.query_one("#grid-canvas", Canvas)
+        shown: list[Strip] | Text | Image = Text("no sample grids yet", style="dim")
         try:
             for run in self._family(item)[:8]:
                 path = self.sa.store.newest_samples(run)
                 if path is not None:
-                    size = picture.size
-                    shown = fitted(self.sa.store.download(run, path), size.width, size.height)
+                    shown = canvas.read(self.sa.store.download(run, path))
                     if run.active:
                         break
         except Exception as error:  # gone, no picture, store away: one line in its place
             shown = Text(f"cannot be shown: {clean(error)}")
         self.sa.tell(self._grid, item, shown)
 
-    def _grid(self, item: Item, shown: object) -> None:
+    def _grid(self, item: Item, shown: list[Strip] | Text | Image) -> None:
         if self.item is not None and self.item.key == item.key:
-            picture = self.query_one("#grid-picture", Picture)
-            if isinstance(shown, list):
-                picture.show(shown)
-            elif isinstance(shown, Text):
-                picture.say(shown)
+            self.query_one("#grid-canvas", Canvas).show(shown)
 
     def _results(self, item: Item) -> None:
         text = Text()

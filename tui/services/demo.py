@@ -6,13 +6,22 @@ import os
 from pathlib import Path
 
 _SMALL = ("--dataset", "digits", "--device", "cpu")
-_FORGET = ("forget", *_SMALL, "--steps", "60", "--fisher-samples", "2000")
 COMMANDS = (
     ("base", *_SMALL, "--steps", "200"),
-    (*_FORGET, "--from-version", "1", "--digit", "1"),
-    (*_FORGET, "--from-version", "2", "--digit", "8"),
+    (
+        "sequential",
+        *_SMALL,
+        "--from-version",
+        "1",
+        "--digits",
+        "1,8",
+        "--steps",
+        "60",
+        "--fisher-samples",
+        "2000",
+    ),
 )
-"""Judges and a base, a step, and a step from there; each shows up as soon as it is there."""
+"""Judges and a base, then two steps of forgetting; each shows up as soon as it is there."""
 
 
 def demo_folder() -> Path:

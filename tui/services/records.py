@@ -238,9 +238,19 @@ def working(run: Run, children: Iterable[Run]) -> Run:
     return max(active, key=lambda r: r.started) if active else run
 
 
-def seconds_left(run: Run) -> float | None:
-    """Estimate from what is done since the run began; None if nothing is known."""
-    share = run.share
+def progress(snapshot: Snapshot, run: Run) -> tuple[Run, float | None]:
+    """The run whose steps are being done, and the share of them that is; a study's steps are its finished trials."""
+    children = snapshot.children_of(run.run_id)
+    steps = run.tags.get(names.STEPS, "")
+    if run.stage == "tune" and steps.isascii() and steps.isdecimal() and 0 < len(steps) < 10 and int(steps):
+        done = sum(child.stage == "trial" and child.status == "FINISHED" for child in children)
+        return run, min(1.0, done / int(steps))
+    now = working(run, children)
+    return now, now.share
+
+
+def seconds_left(run: Run, share: float | None) -> float | None:
+    """Estimate from the share that is done since the run began; None if nothing is known."""
     if not run.active or not share:
         return None
     return run.seconds() / share * (1 - share)

@@ -166,13 +166,8 @@ def _line(text: Text) -> Strip:
     return Strip([s for s in text.render(console) if s.text != "\n"])
 
 
-def save_samples(panels: Sequence[Panel], digits: Sequence[int], out: Path) -> None:
-    """Write samples at twice their size as a PNG: a latent a row, one generator below the other.
-
-    Raises
-    ------
-    OSError : if the file cannot be written.
-    """
+def mosaic(panels: Sequence[Panel], digits: Sequence[int]) -> Image:
+    """Samples at twice their size: a latent a row, one generator below the other."""
     from PIL import Image
 
     cell = SIDE + 2
@@ -186,7 +181,7 @@ def save_samples(panels: Sequence[Panel], digits: Sequence[int], out: Path) -> N
                     Image.frombytes("L", (SIDE, SIDE), panel.images.image(row, digit)), (i * cell + 1, y + 1)
                 )
             y += cell
-    canvas.resize((canvas.width * 2, canvas.height * 2), Image.Resampling.NEAREST).save(out, "PNG")
+    return canvas.resize((canvas.width * 2, canvas.height * 2), Image.Resampling.NEAREST)
 
 
 ALL_DIGITS = tuple(range(CLASSES))

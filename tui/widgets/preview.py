@@ -19,9 +19,12 @@ from textual.worker import get_current_worker
 
 from tui.plain import clean
 from tui.services.sampler import Images, Latents
-from tui.widgets.picture import ALL_DIGITS, Panel, Picture, draw_samples, one_digit, save_samples
+from tui.widgets.canvas import Canvas
+from tui.widgets.picture import ALL_DIGITS, Panel, draw_samples, mosaic, one_digit
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from tui.app import AmnesiaApp
     from tui.services.records import Version
 
@@ -93,7 +96,7 @@ class Preview(Vertical):
 
     def compose(self) -> ComposeResult:
         """A picture and the slider."""
-        yield Picture(id="samples-picture")
+        yield Canvas(id="samples-canvas")
         yield Slider(id="slider")
 
     def show(self, versions: list[Version], excuse: str = "") -> None:
@@ -146,17 +149,17 @@ class Preview(Vertical):
         self._timer = self.set_timer(PAUSE, self._draw)
 
     def _draw(self) -> None:
-        size = self.query_one(Picture).size
+        size = self.query_one(Canvas).size
         if not self.is_on_screen or size.width < 8 or size.height < 3:
             return
         asked = (tuple(v.uri for v in self.versions), self.excuse, self.view, size, self.app.theme)
         if asked != self._drawn_for:
             self._drawn_for = asked
             if not self.versions:
-                self.query_one(Picture).say(Text(self.excuse))
+                self.query_one(Canvas).show(Text(self.excuse))
                 return
             if not cast("AmnesiaApp", self.app).sampler.started:
-                self.query_one(Picture).say(Text("drawing… (PyTorch starts in a process of its own)", "dim"))
+                self.query_one(Canvas).show(Text("drawing… (PyTorch starts in a process of its own)", "dim"))
             self.decode(list(self.versions), self.view, size.width, size.height)
 
     def redraw(self) -> None:
@@ -172,7 +175,11 @@ class Preview(Vertical):
             panels = self.panels(versions, view)
             if worker.is_cancelled:
                 return
-            shown: list[Strip] | Text = draw_samples(panels, width, height, ALL_DIGITS)
+            shown: list[Strip] | Text | Image
+            if cast("AmnesiaApp", self.app).graphics == "half":
+                shown = draw_samples(panels, width, height, ALL_DIGITS)
+            else:
+                shown = mosaic(panels, ALL_DIGITS)
             z_dim = panels[0].images.z_dim
         except (
             Exception
@@ -197,13 +204,9 @@ class Preview(Vertical):
             panels.append(panel if view.digit is None else one_digit(panel, view.digit))
         return panels
 
-    def _show(self, shown: list[Strip] | Text, z_dim: int) -> None:
+    def _show(self, shown: list[Strip] | Text | Image, z_dim: int) -> None:
         self.z_dim = z_dim
-        picture = self.query_one(Picture)
-        if isinstance(shown, Text):
-            picture.say(shown)
-        else:
-            picture.show(shown)
+        self.query_one(Canvas).show(shown)
 
     @work(thread=True, group="save")
     def save(self, out: Path) -> None:
@@ -211,7 +214,7 @@ class Preview(Vertical):
         sa = cast("AmnesiaApp", self.app)
         try:
             panels = self.panels(list(self.versions), self.view)
-            save_samples(panels, ALL_DIGITS, out)
+            mosaic(panels, ALL_DIGITS).save(out, "PNG")
         except Exception as error:  # no samples, or nowhere to write
             sa.tell(sa.say, f"not written: {clean(error)}", True)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from tui.plain import clean, duration, number
-from tui.services.records import CURVES, GONE, Run, Snapshot, seconds_left, working
+from tui.services.records import CURVES, GONE, Run, Snapshot, progress, seconds_left
 from tui.widgets.ink import Ink
 
 STATES = {
@@ -39,16 +39,15 @@ def state_text(status: str, ink: Ink) -> Text:
 
 def going_on(snapshot: Snapshot, run: Run, ink: Ink) -> Text:
     """What an active run is doing: stage, progress, time left, terms of its loss."""
-    now = working(run, snapshot.children_of(run.run_id))
+    now, share = progress(snapshot, run)
     text = state_text(run.status, ink)
     text = Text(text.plain[:1] + " ", style=text.style)
     text.append(
         clean(run.label, 40) if now is run else f"{clean(run.label, 30)}: {clean(now.name, 40)}", "bold"
     )
-    share = now.share
     if share is not None:
         text.append(f"  {bar(share)} {share:.0%}")
-    left = seconds_left(now)
+    left = seconds_left(now, share)
     text.append(f"  {duration(left)} left" if left is not None else f"  since {duration(run.seconds())}")
     terms = {k.removeprefix(CURVES): v for k, v in now.metrics.items() if k.startswith(CURVES)}
     text.append("  " + " · ".join(f"{clean(k, 16)} {number(v)}" for k, v in sorted(terms.items())[:4]), "dim")
