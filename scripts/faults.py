@@ -351,7 +351,6 @@ def _readonly(bench: Bench, weight: str, _after: float, _rng: random.Random) -> 
 def _full(bench: Bench, weight: str, _after: float, rng: random.Random) -> Iterator[int]:
     """The artifacts' folder on a small tmpfs with room for some of what a run writes, if that can be mounted."""
     room = rng.randint(4_000, 900_000)
-    experiment = next(p for p in (bench.folder / "mlruns").iterdir() if (p / "models").is_dir())
     # Older versions stay where they are; what is new goes to the small disk.
     small = bench.folder / "small"
     small.mkdir(exist_ok=True)
@@ -360,19 +359,21 @@ def _full(bench: Bench, weight: str, _after: float, rng: random.Random) -> Itera
     if libc.mount(b"tmpfs", str(small).encode(), b"tmpfs", 0, options):
         yield SKIPPED
         return
-    number = experiment.name
     uri = (bench.folder / "mlflow.db").as_posix()
+    with contextlib.closing(sqlite3.connect(uri, timeout=60)) as database:
+        newest = "SELECT experiment_id, artifact_location FROM experiments ORDER BY experiment_id DESC"
+        number, usual = database.execute(newest).fetchone()
 
-    def locate(place: Path) -> None:
+    def locate(place: str) -> None:
         with contextlib.closing(sqlite3.connect(uri, timeout=60)) as database, database:
             sql = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
-            database.execute(sql, (str(place), number))
+            database.execute(sql, (place, number))
 
     try:
-        locate(small)
+        locate(str(small))
         yield bench.forget(weight).wait()
     finally:
-        locate(experiment)
+        locate(usual)
         libc.umount2(str(small).encode(), 2)
 
 

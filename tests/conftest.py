@@ -38,6 +38,9 @@ hypothesis.settings.load_profile("machines differ")
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     isolate(monkeypatch, tmp_path)
+    # A stage flushes denormals for its whole process, and hypothesis draws them.
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

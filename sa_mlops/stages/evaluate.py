@@ -16,7 +16,7 @@ from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, versions
 from sa_mlops.registry.tracking import Recorder, run_metrics, stoppable
 from sa_mlops.registry.versions import Version
-from sa_mlops.settings import CLASSES
+from sa_mlops.settings import CLASSES, fingerprint
 from sa_mlops.stages import judge
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.progress import say
@@ -88,7 +88,10 @@ def ensure(ctx: Context, version: Version) -> dict[str, float]:
 
 
 def root_of(ctx: Context, version: Version) -> Version | None:
-    """The base that a generator descends from, itself if it is one; for an oracle the newest of its seed and data."""
+    """The base that a generator descends from, itself if it is one.
+
+    An oracle has no parent: its base is the one of its recipe, seed and data, else the newest of its seed and data.
+    """
     seen = set()
     here = version
     while here.parent is not None and here.number not in seen:
@@ -96,8 +99,19 @@ def root_of(ctx: Context, version: Version) -> Version | None:
         here = versions.get(ctx.client, names.GENERATORS, here.parent)
     if here.stage == "oracle":
         keys = {k: here.tags.get(k, "") for k in (names.DATASET, names.DATA_MD5, names.SEED)}
-        return versions.find(ctx.client, names.GENERATORS, {names.STAGE: "base", **keys})
+        keys[names.STAGE] = "base"
+        twin = versions.find(ctx.client, names.GENERATORS, {**keys, names.CONFIG: _config_of_base(here)})
+        return twin or versions.find(ctx.client, names.GENERATORS, keys)
     return here if here.stage == "base" else None
+
+
+def _config_of_base(oracle: Version) -> str:
+    """The tag `sa.config` of the base that has an oracle's settings, but all classes; empty if they cannot be read."""
+    try:
+        settings = json.loads(oracle.tags.get(names.SETTINGS, ""))
+        return fingerprint("base", settings | {"labels": list(range(CLASSES))})
+    except (ValueError, TypeError):
+        return ""
 
 
 ROWS = (
