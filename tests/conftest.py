@@ -103,8 +103,7 @@ def mnist_runs(
         return
     folder = tmp_path_factory.mktemp("mnist")
     commands = " && ".join(f"mlflow run {shlex.quote(str(ROOT))} {words}" for words in MNIST_RUNS)
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = child_environment(MLFLOW_TRACKING_URI=Store(folder).uri, OMP_NUM_THREADS="1", PATH=path)
+    environment = child_environment(MLFLOW_TRACKING_URI=Store(folder).uri, OMP_NUM_THREADS="1")
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             ["sh", "-c", commands],

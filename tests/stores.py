@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,5 +65,6 @@ def isolate(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def child_environment(**changes: str) -> dict[str, str]:
-    """The environment of a process that runs this checkout."""
-    return os.environ | {"PYTHONPATH": str(ROOT)} | changes
+    """The environment of a process that runs this checkout and finds the commands of the tests' own interpreter."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return os.environ | {"PYTHONPATH": str(ROOT), "PATH": path} | changes

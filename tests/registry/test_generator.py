@@ -147,5 +147,7 @@ def wait_for(address: str, server: subprocess.Popen[str], seconds: float = 240) 
                 server.wait(timeout=0.3)
             except subprocess.TimeoutExpired:
                 continue
-            pytest.fail(f"the server ended with status {server.returncode}")
+            pytest.fail(
+                f"the server ended with status {server.returncode}: {server.stderr and server.stderr.read()}"
+            )
     pytest.fail(f"no answer from {address} in {seconds} s")
