@@ -232,8 +232,8 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         now, share = progress(self.snapshot, run) if run.active else (run, None)
         left = seconds_left(now, share)
         if not run.active or share is None:
-            return Text(fit("" if not run.active else "…", 20))
-        return Text(fit(f"{bar(share, 8)} {share:>4.0%} {duration(left) if left is not None else ''}", 20))
+            return Text(fit("" if not run.active else "…", 21))
+        return Text(fit(f"{bar(share, 8)} {share:>4.0%} {duration(left) if left is not None else ''}", 21))
 
     def on_row_list_moved(self, _event: RowList.Moved) -> None:
         """Follow the run under the cursor."""
@@ -493,4 +493,4 @@ def _header(width: int) -> Text:
     words = fit("  state", 13) + fit("  run", 31 if wide else 23)
     if wide:
         words += fit("entry", 11) + fit("from", 5) + fit("digits", 8)
-    return Text(words + fit("progress", 20) + fit("begun", 8) + fit("took", 8) + "results", no_wrap=True)
+    return Text(words + fit("progress", 21) + fit("begun", 8) + fit("took", 8) + "results", no_wrap=True)

@@ -11,6 +11,7 @@ from sa_mlops.registry import names
 RUN_NAME = "mlflow.runName"
 PARENT_RUN = "mlflow.parentRunId"
 ENTRY = "sa.entry"
+PROJECT_ENTRY = "mlflow.project.entryPoint"
 ERROR = "sa.error"
 DONE_STEP = "progress.step"
 CURVES = "train."
@@ -111,7 +112,7 @@ class Run:
     @property
     def entry(self) -> str:
         """The entry point, or for a nested run the stage."""
-        return self.tags.get(ENTRY, "") or self.tags.get(names.STAGE, "")
+        return self.tags.get(ENTRY, "") or self.tags.get(PROJECT_ENTRY, "") or self.tags.get(names.STAGE, "")
 
     @property
     def label(self) -> str:
