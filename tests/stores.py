@@ -57,6 +57,9 @@ MNIST_RUNS = (
 def isolate(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let MLflow find nothing but an empty store in `folder`, where artifacts go as well."""
     patch.chdir(folder)
+    if "mlflow" in sys.modules:
+        # What a test has set for its whole process would win over the environment.
+        sys.modules["mlflow"].set_tracking_uri(None)
     patch.setenv("MLFLOW_TRACKING_URI", Store(folder).uri)
     for name in SET_BY_MLFLOW:
         # Set first, so that undoing also removes what MLflow sets meanwhile.

@@ -199,7 +199,7 @@ async def test_read_only_changes_nothing(scene: Scene, tmp_path: Path) -> None:
         for key in ("l", "p", "D", "d"):
             await press(pilot, key)
             assert registry(app)
-        assert toasts(app).count("read-only") == 4
+        assert toasts(app).count("read-only:") == 4
         assert "read-only" in text(app)
 
 

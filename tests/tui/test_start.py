@@ -6,16 +6,12 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-import scenes
-from mlflow.tracking import MlflowClient
 from scenes import Scene
-from screen import WIDE, application, opened, press, registry, select, text
+from screen import application, opened, select, text
 from stores import child_environment
-from waiting import until
 
 HEAVY = ("torch", "mlflow", "pandas", "numpy", "sklearn", "matplotlib", "optuna")
 VERSIONS, RUNS = 10_000, 2_000
@@ -116,31 +112,3 @@ async def test_without_colour_nothing_is_lost(
         hues = [c.triplet for c in styles if c is not None and c.triplet is not None]
         assert all(max(t) - min(t) <= 2 for t in hues)
         assert re.search(r"\+0\.2990 ▼", text(app))
-
-
-async def test_a_large_store_opens_fast_and_keys_answer_at_once(
-    scene: Scene, tmp_path: Path, client: MlflowClient
-) -> None:
-    scenes.many(client, VERSIONS, RUNS, tmp_path)
-    app = application(scene.uri, tmp_path)
-    before = time.process_time()
-    async with opened(app, WIDE) as pilot:
-        await until(lambda: len(app.update.snapshot.versions) > VERSIONS, "not all are there")
-        assert time.process_time() - before < OPEN_SECONDS
-        assert len(app.update.snapshot.runs) > RUNS
-        # A screen is built when it is shown for the first time, and what interrupts a try is no key's fault.
-        await press(pilot, "2", "1")
-        registry(app).lineage.focus()
-        best: dict[str, float] = {}
-        for _ in range(3):
-            for i, key in enumerate(KEYS):
-                before = time.thread_time()
-                await press(pilot, key)
-                name = f"{i} {key}"
-                best[name] = min(best.get(name, 1.0), time.thread_time() - before)
-    slow = {
-        name: took
-        for name, took in best.items()
-        if took > (SHOW_SECONDS if name[2:] in "123" else KEY_SECONDS)
-    }
-    assert not slow
