@@ -320,9 +320,9 @@ def _claims(
         ),
         Claim(
             "outcast",
+            f"distances grown {grown:.2f}-fold, those among the others {m['latent.distance_ratio_retained']:.2f}-fold; "
             f"{m['latent.outcast']:.2f} times as far from the others as they from each other "
-            f"({m['latent.before.outcast']:.2f} before); distances grew {grown:.2f}-fold, "
-            f"those among the others {m['latent.distance_ratio_retained']:.2f}-fold",
+            f"({m['latent.before.outcast']:.2f} before)",
             grown, OUTCAST,
         ),
     ]  # fmt: skip
@@ -333,7 +333,7 @@ def _heading(claim: Claim, pair: Pair) -> str:
     """A figure's title: whether the claim holds, then its numbers."""
     subject = pair.named[0].upper() + pair.named[1:]
     verb = "are" if len(pair.gone) > 1 else "is"
-    what = {"quarantine": "a cluster of its own", "outcast": "an outcast"}[claim.name.split(",")[0]]
+    what = {"quarantine": "a cluster of its own", "outcast": "twice as far out"}[claim.name.split(",")[0]]
     return f"{subject} {verb} {what if claim.holds else f'not {what}'}: {claim.says.split(';')[0]}"
 
 
