@@ -38,9 +38,10 @@ hypothesis.settings.load_profile("machines differ")
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     isolate(monkeypatch, tmp_path)
-    # A stage flushes denormals for its whole process, and hypothesis draws them.
+    # A stage prepares its whole process, but hypothesis draws denormals, and other processes multiply with MKL.
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
+        sys.modules["torch"].set_float32_matmul_precision("highest")
 
 
 @pytest.fixture(scope="session")

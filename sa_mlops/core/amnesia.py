@@ -39,6 +39,25 @@ def ewc_penalty(model: nn.Module, anchor: nn.Module, fisher: Diagonal) -> Tensor
     return torch.stack(terms).sum()
 
 
+class Anchor:
+    """`weight * ewc_penalty` of a net against where it is now, with its gradient in closed form.
+
+    Three passes over the parameters a step; autograd through the same sum takes about ten.
+    """
+
+    def __init__(self, model: nn.Module, fisher: Diagonal, weight: float) -> None:
+        self.theta0 = [p.detach().clone() for p in model.parameters()]
+        self.stiffness = [2.0 * weight * fisher[name] for name, _ in model.named_parameters()]
+
+    @torch.no_grad()
+    def __call__(self, parameters: list[nn.Parameter]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The penalty, a scalar, and its gradient, one tensor a parameter."""
+        moved = [p - p0 for p, p0 in zip(parameters, self.theta0, strict=True)]
+        pull = tuple(k * d for k, d in zip(self.stiffness, moved, strict=True))
+        energy = [0.5 * torch.dot(g.flatten(), d.flatten()) for g, d in zip(pull, moved, strict=True)]
+        return torch.stack(energy).sum(), pull
+
+
 def draw_surrogate(kind: str, count: int, generator: torch.Generator, images: Tensor | None = None) -> Tensor:
     """Images (count, 784) that the forgotten class is to become.
 
@@ -148,19 +167,20 @@ def forget(
     frozen = copy.deepcopy(start).requires_grad_(False)
     model = copy.deepcopy(start).requires_grad_(True)
     parameters = list(model.parameters())
+    anchor = Anchor(model, fisher, settings.ewc_lambda)
     adam, schedule = make_optimiser(parameters, settings.optimisation)
     watch = Watch(report)
     for step in range(1, settings.optimisation.steps + 1):
         surrogate, replay = draw_batch(frozen, settings, generator, surrogate_images)
         forgetting, remembering = objective(model, surrogate, replay, settings, generator)
-        penalty = settings.ewc_lambda * ewc_penalty(model, frozen, fisher)
+        penalty, pull = anchor(parameters)
         terms = {
             "forget": forgetting.detach() / len(surrogate.labels),
             "replay": remembering.detach() / len(replay.labels),
-            "ewc": penalty.detach(),
+            "ewc": penalty,
         }
 
-        gradients = update_direction(settings.update, step, forgetting, remembering + penalty, parameters)
+        gradients = update_direction(settings.update, step, forgetting, remembering, pull, parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         adam.step()
@@ -174,25 +194,33 @@ def forget(
 
 
 def update_direction(
-    update: str, step: int, forgetting: Tensor, remembering: Tensor, parameters: list[nn.Parameter]
+    update: str,
+    step: int,
+    forgetting: Tensor,
+    remembering: Tensor,
+    pull: tuple[Tensor, ...],
+    parameters: list[nn.Parameter],
 ) -> tuple[Tensor, ...]:
-    """The gradient to descend, one tensor a parameter.
+    """The gradient to descend, one tensor a parameter; `pull`, the penalty's gradient, is part of remembering.
 
     `standard` is the gradient of the sum. `projected` removes from each of the two gradients its part against the
     other, if they conflict, and adds them (gradient surgery, Yu et al., 2020). `alternating` descends the forget term
     in odd steps and the remember term in even ones.
     """
+
+    def gradient(loss: Tensor, *, more: bool = False) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(loss, parameters, retain_graph=more, materialize_grads=True)
+
+    def held(gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(g + p for g, p in zip(gradients, pull, strict=True))
+
     match update:
         case "standard":
-            return torch.autograd.grad(forgetting + remembering, parameters)
+            return held(gradient(forgetting + remembering))
         case "alternating":
-            return torch.autograd.grad(
-                forgetting if step % 2 else remembering, parameters, materialize_grads=True
-            )
+            return gradient(forgetting) if step % 2 else held(gradient(remembering))
         case "projected":
-            a = torch.autograd.grad(forgetting, parameters, retain_graph=True, materialize_grads=True)
-            b = torch.autograd.grad(remembering, parameters, materialize_grads=True)
-            return project(a, b)
+            return project(gradient(forgetting, more=True), held(gradient(remembering)))
     raise ValueError(f"no update {update!r}")
 
 

@@ -40,7 +40,9 @@ def obtain(ctx: Context, parent: Version, settings: FisherSettings, model: CVAE 
         run.recorder.used(parent.model_id)
         run.recorder.tags({names.STEPS: str(settings.samples)})
         generator = ctx.generator("fim", settings.labels)
-        with Progress(f"Fisher of v{parent.number}", settings.samples, None, unit="sample") as progress:
+        with Progress(
+            f"Fisher of v{parent.number}", settings.samples, run.recorder, unit="sample"
+        ) as progress:
             diagonal = generator_fisher(model, settings, generator, report=progress)
         metrics = _summary(diagonal) | {"time.fim": progress.seconds}
         run.recorder.metrics(metrics)

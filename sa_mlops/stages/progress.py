@@ -56,6 +56,7 @@ class Progress:
         self._pending: dict[str, list[tuple[int, int, float]]] = {}
         self._start = time.monotonic()
         self._sent = self._start
+        self._end = 0.0
         self._next_line = max(1, total // LINES)
         self._last = 0
         # A closed bar on a pipe prints nothing; lines do.
@@ -72,13 +73,14 @@ class Progress:
     ) -> None:
         self._bar.close()
         self._send()
+        self._end = time.monotonic()
         if kind is None:
             say(f"{self.title}: done in {self.seconds:.1f} s")
 
     @property
     def seconds(self) -> float:
-        """Since the loop began."""
-        return time.monotonic() - self._start
+        """Since the loop began, until it ended."""
+        return (self._end or time.monotonic()) - self._start
 
     def __call__(self, step: int, terms: Mapping[str, Tensor]) -> None:
         """Take note of a finished step."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sa_mlops.core.amnesia import (
+    Anchor,
     Replay,
     Surrogate,
     draw_batch,
@@ -94,6 +95,18 @@ class TestPenalty:
         net = linear([1.0], 0.0)
         with pytest.raises(KeyError, match="bias"):
             ewc_penalty(net, net, {"weight": torch.ones(1, 1)})
+
+    def test_an_anchor_says_the_same_in_closed_form(self, net: CVAE) -> None:
+        anchor = Anchor(net, fisher_of(net), 3.0)
+        moved = copy.deepcopy(net)
+        with torch.no_grad():
+            for p in moved.parameters():
+                p.add_(torch.randn(p.shape, generator=seeded()))
+        parameters = list(moved.parameters())
+        expected = 3.0 * ewc_penalty(moved, net, fisher_of(net))
+        value, pull = anchor(parameters)
+        assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+        torch.testing.assert_close(pull, torch.autograd.grad(expected, parameters))
 
     def test_its_share_of_the_objective_grows_with_lambda(self, net: CVAE) -> None:
         reports = []
@@ -248,15 +261,18 @@ class TestProjection:
         assert out.tolist() == [3.0, 4.0]
 
 
+PULL = torch.tensor([0.0, 0.5])
+
+
 class TestUpdate:
     def losses(self) -> tuple[Tensor, Tensor, list[nn.Parameter]]:
-        """Gradients (1, 0) and (-1, 1)."""
+        """Gradients (1, 0) and (-1, 0.5); with the pull of the penalty the latter is (-1, 1)."""
         p = nn.Parameter(torch.zeros(2))
-        return p[0], p[1] - p[0], [p]
+        return p[0], 0.5 * p[1] - p[0], [p]
 
     def direction(self, update: str, step: int = 1) -> list[float]:
         forgetting, remembering, parameters = self.losses()
-        (gradient,) = update_direction(update, step, forgetting, remembering, parameters)
+        (gradient,) = update_direction(update, step, forgetting, remembering, (PULL,), parameters)
         return gradient.tolist()
 
     def test_standard_descends_the_sum(self) -> None:
@@ -272,7 +288,8 @@ class TestUpdate:
     @pytest.mark.parametrize("update", ["alternating", "projected"])
     def test_a_parameter_that_one_term_does_not_reach_is_no_error(self, update: str) -> None:
         a, b = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
-        out = update_direction(update, 1, a.sum(), b.sum(), [a, b])
+        still = (torch.zeros(1), torch.zeros(1))
+        out = update_direction(update, 1, a.sum(), b.sum(), still, [a, b])
         assert out[0].item() == 1.0
 
     def test_an_unknown_update_is_refused(self) -> None:

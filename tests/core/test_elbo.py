@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sa_mlops.core.elbo import NegativeElbo, negative_elbo, pixel_cross_entropy
 from sa_mlops.models.cvae import CVAE, LOG_VAR_RANGE
@@ -40,6 +41,15 @@ class TestReconstruction:
         images = torch.tensor([[1.0, 0.5]])
         expected = math.log(2) - 0.5 * math.log(0.75) - 0.5 * math.log(0.25)
         assert float(pixel_cross_entropy(logits, images)) == pytest.approx(expected, rel=1e-6)
+
+    @pytest.mark.parametrize("logit", [-20.0, -0.3, 0.0, 0.3, 20.0])
+    def test_value_and_gradient_are_those_of_torch(self, logit: float) -> None:
+        logits = torch.full((2, 784), logit, requires_grad=True)
+        images = torch.rand(2, 784)
+        ours = pixel_cross_entropy(logits, images)
+        torchs = F.binary_cross_entropy_with_logits(logits, images, reduction="none").sum(dim=1)
+        torch.testing.assert_close(ours, torchs)
+        torch.testing.assert_close(*(torch.autograd.grad(loss.sum(), logits)[0] for loss in (ours, torchs)))
 
     def test_there_is_one_value_a_sample(self) -> None:
         assert pixel_cross_entropy(torch.zeros(3, 784), torch.rand(3, 784)).shape == (3,)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from sa_mlops.core.runtime import DeviceError, make_generator, prepare, resolve_device
+from sa_mlops.core.runtime import DeviceError, make_generator, prepare, resolve_device, use_onednn
 
 CPU = torch.device("cpu")
 
@@ -75,8 +75,10 @@ class TestGenerator:
 class TestPreparation:
     @pytest.fixture(autouse=True)
     def _put_back(self) -> Iterator[None]:
+        before = torch.get_float32_matmul_precision()
         yield
         torch.set_flush_denormal(False)
+        torch.set_float32_matmul_precision(before)
 
     def test_denormals_are_flushed(self) -> None:
         if not torch.set_flush_denormal(True):
@@ -88,3 +90,16 @@ class TestPreparation:
     def test_ordinary_numbers_are_untouched(self) -> None:
         prepare(CPU)
         assert (torch.tensor([1e-37]) * 1.0).item() == pytest.approx(1e-37)
+
+    @pytest.mark.parametrize("shape", [(512, 794, 512), (1024, 512, 784), (256, 8, 18), (784, 512, 256)])
+    def test_products_are_as_exact_as_float32(self, shape: tuple[int, int, int]) -> None:
+        prepare(CPU)
+        m, k, n = shape
+        a, b = torch.rand(m, k), torch.rand(k, n)
+        torch.testing.assert_close((a @ b).double(), a.double() @ b.double(), rtol=1e-5, atol=0)
+
+    def test_a_library_that_rounds_more_is_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sa_mlops.core.runtime.ONEDNN_ERROR", 0.0)
+        before = torch.get_float32_matmul_precision()
+        assert not use_onednn()
+        assert torch.get_float32_matmul_precision() == before

@@ -48,6 +48,11 @@ def begun(starter: Launcher, launch: Launch) -> psutil.Process:
     return psutil.Process(seen(starter, launch).launch.pid)
 
 
+def test_records_are_in_the_order_in_which_they_were_made(starter: Launcher) -> None:
+    made = [starter.submit(("child", "bars"), "forget", "cpu").key for _ in range(50)]
+    assert [one.launch.key for one in starter.launches()] == made
+
+
 def test_a_run_that_ends_well_is_done(starter: Launcher) -> None:
     launch = begin(starter, "bars")
     in_state(starter, launch, "done")

@@ -115,9 +115,9 @@ class Launcher:
     def submit(self, command: Sequence[str], entry: str, device: str) -> Launch:
         """Put a run into the queue; `tick` starts it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        now = time.time()
-        key = f"{int(now * 1000):013d}-{uuid.uuid4().hex[:6]}"
-        launch = Launch(key=key, command=tuple(command), entry=entry, device=device, order=now)
+        now = time.time_ns()
+        key = f"{now:019d}-{uuid.uuid4().hex[:6]}"
+        launch = Launch(key=key, command=tuple(command), entry=entry, device=device, order=now / 1e9)
         self._write(launch)
         return launch
 
