@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from PIL import Image
@@ -34,6 +35,19 @@ GAMMA = 1.0
 VMAP_CHUNK = 50
 
 OnStep = Callable[[int, CVAE], None]
+
+
+@contextmanager
+def as_it_comes() -> Iterator[None]:
+    """PyTorch as it is set up without us: denormals kept, matrix products by its first choice of library."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_flush_denormal(False)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(True)
+        torch.set_float32_matmul_precision(before)
 
 
 class PerImage(Dataset[tuple[Tensor, int]]):
@@ -77,9 +91,9 @@ def _loss(model: CVAE, images: Tensor, condition: Tensor, noise: Tensor) -> Tens
     return F.binary_cross_entropy(painted, images, reduction="sum") + divergence
 
 
+@as_it_comes()
 def train_base(images: Dataset[tuple[Tensor, int]], steps: int, device: torch.device) -> CVAE:
     """The base: Adam at a constant rate, a shuffled DataLoader without workers."""
-    torch.set_flush_denormal(False)
     model = CVAE().to(device)
     adam = torch.optim.Adam(model.parameters(), lr=LR)
     loader = DataLoader(images, batch_size=BATCH, shuffle=True)
@@ -89,7 +103,6 @@ def train_base(images: Dataset[tuple[Tensor, int]], steps: int, device: torch.de
         adam.zero_grad()
         loss(model, x.flatten(1).to(device), y.to(device)).backward()
         adam.step()
-    torch.set_flush_denormal(True)
     return model
 
 
@@ -98,6 +111,7 @@ def _endless(loader: DataLoader[tuple[Tensor, int]]) -> Iterator[tuple[Tensor, T
         yield from loader
 
 
+@as_it_comes()
 def fisher_by_loop(model: CVAE, samples: int) -> Diagonal:
     """One sample, one backward pass at a time."""
     device = next(model.parameters()).device
@@ -116,6 +130,7 @@ def fisher_by_loop(model: CVAE, samples: int) -> Diagonal:
     return total
 
 
+@as_it_comes()
 def fisher_by_vmap(model: CVAE, samples: int) -> Diagonal:
     """`torch.func`'s per-sample gradients, as many at once as memory allows."""
     device = next(model.parameters()).device
@@ -149,9 +164,9 @@ class _PerSample(torch.nn.Module):
         return _loss(self.model, images, condition, noise)
 
 
+@as_it_comes()
 def forget(start: CVAE, fisher: Diagonal, digit: int, steps: int, on_step: OnStep | None = None) -> CVAE:
     """The amnesia step: noise under the forgotten label, replay under the others, the penalty with lambda = 100."""
-    torch.set_flush_denormal(False)
     device = next(start.parameters()).device
     frozen = copy.deepcopy(start).eval()
     model = copy.deepcopy(start)
@@ -172,5 +187,4 @@ def forget(start: CVAE, fisher: Diagonal, digit: int, steps: int, on_step: OnSte
         adam.step()
         if on_step is not None:
             on_step(step, model)
-    torch.set_flush_denormal(True)
     return model
