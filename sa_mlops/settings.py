@@ -68,6 +68,7 @@ class HardenSettings:
     threshold : the trainer's probability above which the decoder's output is pulled to grey; above 0.1, its answer
         to grey.
     spread : attacks start from N(0, s^2 I) with s uniform in [1, spread].
+    unbounded : share of the attacks whose condition is free, no softmax of logits.
     """
 
     optimisation: Optimisation
@@ -80,6 +81,7 @@ class HardenSettings:
     renewed: float
     threshold: float
     spread: float
+    unbounded: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +179,7 @@ DISTILLATION = 30.0
 """At 1, 300 steps cost the retained classes a third of their FID, at 20 a few percent; forgetting is as complete."""
 EWC_LAMBDA: dict[str, float] = {"fast": 10.0, "paper": 100.0}
 HARDEN = HardenSettings(
-    optimisation=Optimisation(steps=1_000, lr=7e-3, batch_size=512, schedule="one_cycle"),
+    optimisation=Optimisation(steps=1_600, lr=7e-3, batch_size=512, schedule="one_cycle"),
     retain_weight=200.0,
     replay_spread=1.3,
     admissible=0.3,
@@ -187,6 +189,7 @@ HARDEN = HardenSettings(
     renewed=0.04,
     threshold=0.12,
     spread=2.0,
+    unbounded=0.25,
 )
 
 

@@ -1,13 +1,14 @@
-"""(g) Start-up of the command and the terminal UI, and `lineage` on stores of many versions."""
+"""(g) Start-up of the command and the terminal UI, its keys, and `lineage`, on stores of many versions."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from benchmarks.bench import Bench, say, store_here
+from benchmarks.bench import Bench, say, store_here, store_uri
 from benchmarks.clock import Child, ChildError, Contender, Times, alternate, child
 from benchmarks.results import Row, Section, at_most, timed
 from benchmarks.stores import populate
+from benchmarks.terminal import Terminal
 
 STARTS = {
     "`python -c pass`": ("-c", "pass"),
@@ -17,9 +18,17 @@ STARTS = {
 }
 NOTE = (
     "Wall time of processes that had been started once before. The stores hold one version written by MLflow and "
-    "copies of its rows, each with a run and its metrics."
+    "copies of its rows, each with a run and its metrics. The terminal UI runs in a pseudo-terminal: painted is when "
+    "its first panel is there, read when the number of versions is; a key is timed to the first paint after it."
 )
 TARGETS = {"`sa-mlops --help`": at_most(0.3)}
+KEYS = {
+    "an arrow key": ("\x1b[B",) * 12,
+    "another tab": ("t",) * 4,
+    "another screen": ("2", "1") * 3,
+    "page and end": ("\x1b[6~", "\x1b[F", "\x1b[H"),
+}
+"""What is pressed, as a terminal sends it."""
 
 
 def run(bench: Bench) -> Section:
@@ -49,8 +58,12 @@ def run(bench: Bench) -> Section:
     ] + rows
     for count in bench.budget.versions:
         say(f"lineage of {count:,} versions")
-        done = lineage(count)
-        rows.append(Row(f"`sa-mlops lineage`, {count:,} versions", done.seconds, "s"))
+        with store_here() as folder:
+            populate(folder, count)
+            done = child(("-m", "sa_mlops", "lineage"), folder)
+            rows.append(Row(f"`sa-mlops lineage`, {count:,} versions", done.seconds, "s"))
+            say(f"terminal UI on {count:,} versions")
+            rows += terminal(store_uri(folder), count, bench.budget.repeats)
     return Section("g", "Start-up", rows, [NOTE])
 
 
@@ -59,3 +72,27 @@ def lineage(count: int) -> Child:
     with store_here() as folder:
         populate(folder, count)
         return child(("-m", "sa_mlops", "lineage"), folder)
+
+
+def terminal(uri: str, count: int, starts: int) -> list[Row]:
+    """Start the terminal UI on a store several times, and press keys."""
+    painted, read = [], []
+    pressed: dict[str, list[float]] = {name: [] for name in KEYS}
+    for start in range(-1, starts):
+        with Terminal(uri) as ui:
+            first, whole = ui.until("Lineage"), ui.until(f"{count} version")
+            if start < 0:
+                continue
+            painted.append(first)
+            read.append(whole)
+            for name, keys in KEYS.items():
+                pressed[name] += [ui.press(key) for key in keys]
+    where = f"`sa-tui`, {count:,} versions"
+    return [
+        timed(f"{where}: painted", Times(tuple(painted)), "s", at_most(1.0)),
+        timed(f"{where}: store read", Times(tuple(read)), "s", at_most(2.0)),
+        *(
+            timed(f"{where}: {name}", Times(tuple(seconds)), "s", at_most(0.1))
+            for name, seconds in pressed.items()
+        ),
+    ]

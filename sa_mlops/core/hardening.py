@@ -4,7 +4,8 @@ A pool of attacks, each a latent and a condition, is moved towards the class bef
 training classifier's probability of the class, half pull the decoded image towards a class image of the generator
 that still knew it. Wherever the classifier then sees the class, the decoder's target is grey. That is adversarial
 training (Madry et al., 2018) in latent and condition space, with attacks kept alive between steps (as in Shafahi et
-al., 2019).
+al., 2019). A share of the attacks moves the condition itself, not logits that a softmax makes one of: a decoder that
+has met only mixtures of labels is open to conditions that are none.
 
 What is retained is held by distillation: at latents around the prior and retained labels, the decoder's means stay
 those of the generator that amnesia started from. Squared error on means does it, not another ELBO on replayed images,
@@ -32,6 +33,9 @@ from sa_mlops.settings import CLASSES, HardenSettings
 CONDITION_SPREAD = 6.0
 """Attacks start from conditions softmax(N(0, s^2)), s uniform up to this: from even mixtures to a label."""
 
+FREE_RATE = 0.25
+"""Step of a free condition relative to that of logits, whose softmax moves less than they do."""
+
 BANK = 65_536
 """Latents that replay is drawn from."""
 
@@ -41,7 +45,8 @@ class AttackPool:
 
     Attributes
     ----------
-    z, logits : (pool, z_dim), (pool, 10), where the attacks are; the condition is the logits' softmax.
+    z, logits : (pool, z_dim), (pool, 10), where the attacks are; the condition is the logits' softmax, or they
+        themselves where `free`, (pool, 1) bool.
     targets : (pool,) int64, the class that each is after.
     found : (pool,) bool, whether the trainer has seen the class at an attack since it was drawn.
     wanted : (pool / 2, 784), images of the class that the second half tries to reproduce.
@@ -72,6 +77,8 @@ class AttackPool:
         self.start, self.trainer, self.settings = start, trainer, settings
         self.classes, self.generator = classes, generator
         self.climbers = settings.pool - settings.pool // 2
+        place = torch.arange(settings.pool + 1, device=generator.device) * settings.unbounded
+        self.free = place.floor().diff().bool()[:, None]
         self.z, self.logits, self.targets, self.rate, self.wanted = self._drawn()
         self.found = torch.zeros(settings.pool, dtype=torch.bool, device=generator.device)
 
@@ -84,7 +91,7 @@ class AttackPool:
         self._renew()
         for _ in range(self.settings.inner_steps):
             self._advance(model)
-        pixels = model.decode(self.z, self.logits.softmax(dim=1))
+        pixels = model.decode(self.z, self._condition(self.logits))
         with torch.no_grad():
             seen = log_prob(self.trainer, torch.sigmoid(pixels), self.targets).exp() > self.settings.threshold
         self.found = self.found | seen
@@ -93,7 +100,7 @@ class AttackPool:
     def _advance(self, model: CVAE) -> None:
         """One signed gradient step of every attack, at its own rate."""
         z, logits = self.z.requires_grad_(True), self.logits.requires_grad_(True)
-        images = torch.sigmoid(model.decode(z, logits.softmax(dim=1)))
+        images = torch.sigmoid(model.decode(z, self._condition(logits)))
         climbing, matching = images.split([self.climbers, len(images) - self.climbers])
         loss = (matching - self.wanted).square().sum() - log_prob(
             self.trainer, climbing, self.targets[: self.climbers]
@@ -101,7 +108,12 @@ class AttackPool:
         slopes = torch.autograd.grad(loss, [z, logits])
         with torch.no_grad():
             self.z = z.detach() - self.rate * slopes[0].sign()
-            self.logits = logits.detach() - self.rate * slopes[1].sign()
+            rate = torch.where(self.free, FREE_RATE * self.rate, self.rate)
+            self.logits = logits.detach() - rate * slopes[1].sign()
+
+    def _condition(self, logits: Tensor) -> Tensor:
+        """What the decoder is given, (pool, 10)."""
+        return torch.where(self.free, logits, logits.softmax(dim=1))
 
     def _renew(self) -> None:
         """Replace a random share of the attacks by new ones."""
@@ -121,6 +133,7 @@ class AttackPool:
         z = spread * torch.randn(s.pool, self.start.z_dim, generator=generator, device=device)
         sharp = CONDITION_SPREAD * torch.rand((s.pool, 1), generator=generator, device=device)
         logits = sharp * torch.randn(s.pool, CLASSES, generator=generator, device=device)
+        logits = torch.where(self.free, logits.softmax(dim=1), logits)
         targets = draw(self.classes, s.pool, generator)
         # From a tenth of the rate on: coarse steps explore, fine ones settle.
         rate = s.attack_lr * 10 ** -torch.rand((s.pool, 1), generator=generator, device=device)

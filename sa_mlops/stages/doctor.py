@@ -28,7 +28,7 @@ DISTRIBUTION = "sa-mlops"
 FREE_BYTES = 500_000_000
 LINKS = {
     names.PARENT: names.GENERATORS, names.BASE: names.GENERATORS, names.FIM: names.FISHERS,
-    names.JUDGE: names.JUDGES, "sa.judge_plain": names.JUDGES,
+    names.JUDGE: names.JUDGES, names.JUDGE_PLAIN: names.JUDGES,
 }  # fmt: skip
 """Tag -> registered model that its value must name a version of."""
 

@@ -41,7 +41,7 @@ class Judges:
         text = json.dumps([sizes, self.calibrated.uri, self.plain.uri])
         return {
             names.JUDGE: self.calibrated.uri,
-            "sa.judge_plain": self.plain.uri,
+            names.JUDGE_PLAIN: self.plain.uri,
             names.EVALUATION: hashlib.sha256(text.encode()).hexdigest()[:12],
         }
 

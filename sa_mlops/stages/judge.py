@@ -25,15 +25,23 @@ MEASURING = ("calibrated", "plain")
 """The roles that measure; the other judges are attackers."""
 
 
-def obtain(ctx: Context, role: str) -> Version:
-    """The judge of a role for this data and seed: from the registry, or trained now."""
-    settings = JUDGES[role]
-    tags = {
+def known(ctx: Context, role: str) -> Version | None:
+    """The judge of a role for this data and seed that is in the registry."""
+    return ctx.reusable(names.JUDGES, _tags(role))
+
+
+def _tags(role: str) -> dict[str, str]:
+    return {
         names.STAGE: "judge",
         names.ROLE: role,
-        names.CONFIG: fingerprint("judge", settings),
+        names.CONFIG: fingerprint("judge", JUDGES[role]),
     }
-    found = ctx.reusable(names.JUDGES, tags)
+
+
+def obtain(ctx: Context, role: str) -> Version:
+    """The judge of a role for this data and seed: from the registry, or trained now."""
+    settings, tags = JUDGES[role], _tags(role)
+    found = known(ctx, role)
     if found is not None:
         ctx.note_reuse("judge", found)
         return found
@@ -87,15 +95,20 @@ def panel(ctx: Context) -> Panel:
     if isinstance(known, Panel):
         return known
     calibrated, plain = (obtain(ctx, role) for role in MEASURING)
+    made = seated(ctx, calibrated, plain)
+    ctx.memo["panel"] = made
+    return made
+
+
+def seated(ctx: Context, calibrated: Version, plain: Version) -> Panel:
+    """Two registered judges as a panel. Raises JudgeError if the calibrated one fails its check."""
     data = ctx.dataset
     evaluator = Evaluator(
         load(ctx, calibrated), load(ctx, plain),
         data.train_images, data.train_labels, data.test_images, data.test_labels, ctx.seed,
     )  # fmt: skip
     evaluator.controls()
-    made = Panel(calibrated, plain, evaluator)
-    ctx.memo["panel"] = made
-    return made
+    return Panel(calibrated, plain, evaluator)
 
 
 def run(config: JudgeConfig) -> Result:

@@ -266,7 +266,7 @@ def _by_class(version: Version, metrics: Mapping[str, float]) -> tuple[tuple[str
 
 def _controls(client: MlflowClient, version: Version) -> tuple[tuple[str, ...], ...]:
     rows: list[tuple[str, ...]] = [("judge", *(f"{c}: entropy / largest p" for c in evaluate.CONTROLS))]
-    for role, key in (("calibrated", names.JUDGE), ("plain", "sa.judge_plain")):
+    for role, key in (("calibrated", names.JUDGE), ("plain", names.JUDGE_PLAIN)):
         target = names.parse_uri(version.tags.get(key, ""))
         if target is None:
             continue

@@ -1,4 +1,4 @@
-"""`reproduce`: a version rebuilt from what its tags record, and compared tensor by tensor. Nothing is registered."""
+"""`reproduce`: a version rebuilt from what its tags record, compared by tensors and metrics. Nothing is registered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from torch import Tensor
 
 from sa_mlops.config import RunConfig
-from sa_mlops.core import amnesia
+from sa_mlops.core import amnesia, hardening
 from sa_mlops.core.fisher import generator_fisher
 from sa_mlops.core.runtime import machine
 from sa_mlops.core.training import train_generator
@@ -18,10 +18,10 @@ from sa_mlops.errors import CommandError
 from sa_mlops.models.cvae import CVAE
 from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names, recorded, tracking, versions
-from sa_mlops.registry.tracking import stoppable
+from sa_mlops.registry.tracking import run_metrics, stoppable
 from sa_mlops.registry.versions import Version, VersionError
 from sa_mlops.settings import CLASSES, BaseSettings, FisherSettings, ForgetSettings, fingerprint
-from sa_mlops.stages import fim
+from sa_mlops.stages import fim, judge
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.progress import Progress
 from sa_mlops.stages.result import Result
@@ -90,8 +90,9 @@ def reproduce(word: str, device: str) -> Result:
     rebuild, expected, same_code = plan(ctx, version, text)
     with stoppable():
         built = rebuild()
-    differences = compare(expected, built)
-    return _result(version, differences, made_on, here, same_code)
+        differences = compare(expected, built)
+        changes = measured(ctx, version, built)
+    return _result(version, differences, changes, made_on, here, same_code)
 
 
 def find(client: MlflowClient, word: str) -> Version:
@@ -172,10 +173,37 @@ def _fim(ctx: Context, model: CVAE, settings: FisherSettings) -> Tensors:
 
 def _forget(ctx: Context, before: CVAE, diagonal: Tensors, settings: ForgetSettings) -> Tensors:
     with Progress("rebuilding", settings.optimisation.steps) as progress:
-        return amnesia.forget(
+        after = amnesia.forget(
             before, dict(diagonal), settings, ctx.generator("forget", settings.forget, settings.earlier),
             report=progress,
+        )  # fmt: skip
+    if settings.harden is None:
+        return after.state_dict()
+    trainer = judge.known(ctx, "trainer")
+    if trainer is None:
+        raise ReproduceError("the judge that hardening trained against is not in this registry")
+    gone = tuple(sorted(settings.earlier + settings.forget))
+    with Progress("hardening again", settings.harden.optimisation.steps) as progress:
+        return hardening.harden(
+            after, before, judge.load(ctx, trainer), settings.harden, gone, ctx.generator("harden", gone),
+            report=progress,
         ).state_dict()  # fmt: skip
+
+
+def measured(ctx: Context, version: Version, built: Tensors) -> dict[str, tuple[float, float]]:
+    """Metric -> as recorded, as the rebuilt generator has it under the same judges; empty without those.
+
+    A Fisher diagonal is its tensors, and has no judge.
+    """
+    targets = [names.parse_uri(version.tags.get(key, "")) for key in (names.JUDGE, names.JUDGE_PLAIN)]
+    pair = [versions.get(ctx.client, *target) for target in targets if target is not None]
+    if version.name != names.GENERATORS or len(pair) < len(targets):
+        return {}
+    model = ctx.load(version)
+    model.load_state_dict(dict(built))
+    now = judge.seated(ctx, *pair).evaluator.evaluate(model, version.forgotten).metrics()
+    then = run_metrics(ctx.client, version.run_id)
+    return {name: (then[name], value) for name, value in sorted(now.items()) if name in then}
 
 
 def compare(expected: Tensors, built: Tensors) -> list[Difference]:
@@ -192,7 +220,12 @@ def compare(expected: Tensors, built: Tensors) -> list[Difference]:
 
 
 def _result(
-    version: Version, differences: list[Difference], made_on: str, here: str, same_code: bool
+    version: Version,
+    differences: list[Difference],
+    changes: Mapping[str, tuple[float, float]],
+    made_on: str,
+    here: str,
+    same_code: bool,
 ) -> Result:
     exact = made_on == here
     worst = max(differences, key=lambda d: d.share)
@@ -210,6 +243,7 @@ def _result(
     lines = [
         f"{version.uri}: {version.title}",
         f"{len(differences)} tensors, largest absolute difference {largest:.3g}: {verdict}",
+        *([_spell_changes(changes)] if changes else []),
         f"made on {made_on or 'a machine that is not recorded'}",
         f"here:   {here}",
     ]
@@ -225,5 +259,13 @@ def _result(
         "here": here,
         "same_settings_hash": same_code,
         "tensors": {d.tensor: d.difference for d in differences},
+        "metrics": {name: {"recorded": then, "rebuilt": now} for name, (then, now) in changes.items()},
     }
     return Result(document, "\n".join(lines), passed)
+
+
+def _spell_changes(changes: Mapping[str, tuple[float, float]]) -> str:
+    name, (then, now) = max(changes.items(), key=lambda item: abs(item[1][0] - item[1][1]))
+    if then == now:
+        return f"{len(changes)} metrics, all as recorded"
+    return f"{len(changes)} metrics, the largest change in {name}: recorded {then:.6g}, rebuilt {now:.6g}"

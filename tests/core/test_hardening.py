@@ -101,6 +101,22 @@ def test_attacks_are_after_every_forgotten_class(start: CVAE, trainer: Judge) ->
     assert set(pool.targets.tolist()) == {2, 5}
 
 
+def test_the_share_of_free_conditions_is_spread_over_both_halves(start: CVAE, trainer: Judge) -> None:
+    pool = AttackPool(start, trainer, replace(SMALL, unbounded=0.25), (4,), generator())
+    climbing, matching = pool.free.split([pool.climbers, len(pool.free) - pool.climbers])
+    assert climbing.float().mean().item() == matching.float().mean().item() == 0.25
+
+
+def test_free_conditions_leave_the_simplex_and_no_others_do(start: CVAE, trainer: Judge) -> None:
+    pool = AttackPool(start, trainer, replace(SMALL, unbounded=0.5, renewed=0.0), (4,), generator())
+    for _ in range(20):
+        pool.find(start)
+    conditions = pool._condition(pool.logits)
+    outside = (conditions < 0).any(dim=1)
+    assert not outside[~pool.free[:, 0]].any()
+    assert outside[pool.free[:, 0]].float().mean() > 0.5
+
+
 def test_images_of_the_class_are_not_admissible(digits: tuple[Tensor, Tensor], trainer: Judge) -> None:
     images, labels = digits
     assert admissible(trainer, images[labels == 4], (4,), 0.3).float().mean() < 0.1

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
-from stores import Run, Store
+from stores import FORGET, Run, Store
 
+from sa_mlops import settings
+from sa_mlops.cli import main
 from sa_mlops.errors import CommandError
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names
@@ -30,6 +33,30 @@ def test_a_version_is_rebuilt_equal_and_nothing_is_registered(shared_store: Stor
     assert result.passed, result.text
     assert result.document["max_abs_difference"] == 0
     assert counts() == before
+
+
+def test_a_generator_measures_as_recorded(shared_store: Store) -> None:
+    result = reproduce("2", "cpu")
+    metrics = result.document["metrics"]
+    assert {"forget.prob", "forget.entropy", "retain.accuracy", "retain.fid"} <= metrics.keys()
+    assert all(m["recorded"] == pytest.approx(m["rebuilt"], rel=1e-6) for m in metrics.values())
+
+
+def test_a_hardened_version_is_rebuilt_equal(own_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    brief = replace(settings.HARDEN.optimisation, steps=5)
+    monkeypatch.setattr(settings, "HARDEN", replace(settings.HARDEN, optimisation=brief, pool=32))
+    assert main([*FORGET, "--steps", "20", "--harden"]) == 0
+    before = counts()
+    result = reproduce("4", "cpu")
+    assert result.document["max_abs_difference"] == 0, result.text
+    assert counts() == before
+
+
+def test_a_generator_whose_judge_is_gone_is_compared_by_tensors_alone(own_store: Store) -> None:
+    MlflowClient().delete_model_version_tag(names.GENERATORS, "2", names.JUDGE)
+    result = reproduce("2", "cpu")
+    assert result.passed
+    assert result.document["metrics"] == {}
 
 
 def test_another_seed_gives_another_version(own_store: Store) -> None:
