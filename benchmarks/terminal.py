@@ -76,6 +76,11 @@ class Terminal:
         while self._read(QUIET):
             pass
 
+    def send(self, key: str) -> None:
+        """Press a key once the screen stands still, whatever comes of it."""
+        self.settle()
+        os.write(self._master, key.encode())
+
     def press(self, key: str) -> float:
         """Seconds from a key to the first paint after it; the screen stood still before."""
         self.settle()

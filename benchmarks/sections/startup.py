@@ -22,13 +22,14 @@ NOTE = (
     "its first panel is there, read when the number of versions is; a key is timed to the first paint after it."
 )
 TARGETS = {"`sa-mlops --help`": at_most(0.3)}
+UP, DOWN, HOME, END = "\x1b[A", "\x1b[B", "\x1b[H", "\x1b[F"
 KEYS = {
-    "an arrow key": ("\x1b[B",) * 12,
+    "an arrow key": (DOWN, UP) * 6,
     "another tab": ("t",) * 4,
     "another screen": ("2", "1") * 3,
-    "page and end": ("\x1b[6~", "\x1b[F", "\x1b[H"),
+    "first and last row": (END, HOME) * 2,
 }
-"""What is pressed, as a terminal sends it."""
+"""What is pressed, as a terminal sends it, with the cursor on the first row; each changes the screen."""
 
 
 def run(bench: Bench) -> Section:
@@ -85,6 +86,7 @@ def terminal(uri: str, count: int, starts: int) -> list[Row]:
                 continue
             painted.append(first)
             read.append(whole)
+            ui.send(HOME)
             for name, keys in KEYS.items():
                 pressed[name] += [ui.press(key) for key in keys]
     where = f"`sa-tui`, {count:,} versions"
