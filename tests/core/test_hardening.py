@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sa_mlops.core.hardening import AttackPool, ReplayBank, admissible, excess, harden
+from sa_mlops.core.metrics.intervals import wilson_interval
 from sa_mlops.core.probes.base import Budget, Classifier, Scene, run
 from sa_mlops.core.probes.gradient import Gradient
 from sa_mlops.core.training import train_generator, train_judge
@@ -151,7 +152,7 @@ def test_hardened_generator_resists_an_attacker_that_it_was_not_trained_against(
 ) -> None:
     attacker = Classifier(net=judge(digits, "perceptron", 2), architecture="perceptron", seed=2)
     third = Classifier(net=judge(digits, "reference", 3), architecture="reference", seed=3)
-    rates = []
+    found = []
     for model in (start, hardened):
         scene = Scene(
             model=model,
@@ -161,10 +162,12 @@ def test_hardened_generator_resists_an_attacker_that_it_was_not_trained_against(
             labels=digits[1],
             attackers={"calibrated": attacker},
         )
-        rates.append(
-            run(Gradient(), scene, third, generator(), budget=Budget(attempts=50, steps=80, lr=0.1)).rate
-        )
-    assert rates[1] < 0.1 < 0.5 < rates[0]
+        result = run(Gradient(), scene, third, generator(), budget=Budget(attempts=100, steps=300, lr=0.1))
+        found.append(int(result.success.sum()))
+    before, after = found
+    # The attack works at all: on the start it succeeds beyond what chance could make of the hardened one's rate.
+    assert wilson_interval(before, 100).low > 3 * wilson_interval(after, 100).high
+    assert after < 10
 
 
 def test_own_label_of_the_forgotten_class_becomes_grey(hardened: CVAE) -> None:
