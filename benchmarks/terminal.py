@@ -12,7 +12,6 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -30,10 +29,9 @@ class Terminal:
     Parameters
     ----------
     uri : the store.
-    words : further options.
     """
 
-    def __init__(self, uri: str, words: Sequence[str] = ()) -> None:
+    def __init__(self, uri: str) -> None:
         self._home = tempfile.TemporaryDirectory()
         self.seen = bytearray()
         self.started = time.perf_counter()
@@ -41,7 +39,7 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         home = {"HOME": self._home.name, "XDG_STATE_HOME": self._home.name, "TERM": "xterm-256color"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tui", "--tracking-uri", uri, *words],
+            [sys.executable, "-m", "tui", "--tracking-uri", uri],
             stdin=slave, stdout=slave, stderr=slave, close_fds=True, cwd=self._home.name,
             env=os.environ | home | {"PYTHONPATH": str(ROOT)},
         )  # fmt: skip

@@ -34,7 +34,7 @@ def prepare(device: torch.device) -> None:
     torch.set_flush_denormal(True)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-    else:
+    elif device.type == "cpu":
         use_onednn()
 
 

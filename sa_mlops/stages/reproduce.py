@@ -196,7 +196,10 @@ def measured(ctx: Context, version: Version, built: Tensors) -> dict[str, tuple[
     A Fisher diagonal is its tensors, and has no judge.
     """
     targets = [names.parse_uri(version.tags.get(key, "")) for key in (names.JUDGE, names.JUDGE_PLAIN)]
-    pair = [versions.get(ctx.client, *target) for target in targets if target is not None]
+    try:
+        pair = [versions.get(ctx.client, *target) for target in targets if target is not None]
+    except VersionError:
+        return {}
     if version.name != names.GENERATORS or len(pair) < len(targets):
         return {}
     model = ctx.load(version)

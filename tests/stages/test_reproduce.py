@@ -52,8 +52,12 @@ def test_a_hardened_version_is_rebuilt_equal(own_store: Store, monkeypatch: pyte
     assert counts() == before
 
 
-def test_a_generator_whose_judge_is_gone_is_compared_by_tensors_alone(own_store: Store) -> None:
-    MlflowClient().delete_model_version_tag(names.GENERATORS, "2", names.JUDGE)
+@pytest.mark.parametrize("how", ["not named", "deleted"])
+def test_a_generator_whose_judge_is_gone_is_compared_by_tensors_alone(own_store: Store, how: str) -> None:
+    if how == "deleted":
+        MlflowClient().delete_model_version(names.JUDGES, "1")
+    else:
+        MlflowClient().delete_model_version_tag(names.GENERATORS, "2", names.JUDGE)
     result = reproduce("2", "cpu")
     assert result.passed
     assert result.document["metrics"] == {}
