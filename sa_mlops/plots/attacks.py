@@ -1,10 +1,11 @@
-"""Attacks that try to bring a class back: strips, what a judge saw, success against budget, relearning."""
+"""Attacks that try to bring a class back: strips, what a judge saw, success and loss over budget, relearning."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sa_mlops.plots.curves import Curve, draw
@@ -87,14 +88,30 @@ def relearning(
     return _shares(curves, title, "fine-tuning steps on real images", measure, "symlog", theme)
 
 
+def loss_along_paths(curves: Sequence[Curve], *, title: str, theme: Theme = LIGHT) -> Figure:
+    """An attack's own loss, nats, over its steps, one curve a model.
+
+    Where gradients were only masked, the curve would stay flat, and attacks that need no gradient would get through.
+    """
+    figure, axes = _over(curves, title, "attack steps", "attacker's cross-entropy, nats", theme)
+    axes.set_ylim(bottom=0)
+    legend(axes, theme)
+    return figure
+
+
 def _shares(curves: Sequence[Curve], title: str, x: str, y: str, scale: str, theme: Theme) -> Figure:
+    figure, axes = _over(curves, title, x, y, theme)
+    axes.set_xscale(scale)
+    axes.set_ylim(-0.02, 1.02)
+    legend(axes, theme)
+    return figure
+
+
+def _over(curves: Sequence[Curve], title: str, x: str, y: str, theme: Theme) -> tuple[Figure, Axes]:
     figure = new_figure(WIDTH, 3.0, title, theme)
     axes = figure.add_subplot()
     draw(axes, curves)
-    axes.set_xscale(scale)
-    axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     dress(axes, theme)
-    legend(axes, theme)
-    return figure
+    return figure, axes

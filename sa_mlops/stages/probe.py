@@ -19,7 +19,13 @@ from sa_mlops.core.probes.relearning import RelearnBudget, Relearning, relearn
 from sa_mlops.errors import CommandError
 from sa_mlops.models.cvae import CVAE
 from sa_mlops.parameters import ParameterError
-from sa_mlops.plots.attacks import attack_strips, prediction_histogram, relearning, success_against_budget
+from sa_mlops.plots.attacks import (
+    attack_strips,
+    loss_along_paths,
+    prediction_histogram,
+    relearning,
+    success_against_budget,
+)
 from sa_mlops.plots.curves import Curve
 from sa_mlops.plots.grids import Answers
 from sa_mlops.registry import names, versions
@@ -264,6 +270,14 @@ def _draw(entry: StageRun, attacked: Sequence[Attacked], digit: int, chosen: Seq
             curves = [_budget_curve(label, r) for label, r in zip(labels, results, strict=True)]
             title = f"{name}: attempts that the independent judge accepts as a {digit}"
             entry.figure(success_against_budget(curves, title=title), f"figures/budget_{name}.png")
+        if len(results[0].loss) and results[0].pixel_error is None:
+            losses = [_array(r.loss) for r in results]
+            curves = [
+                Curve(label, np.arange(len(loss), dtype=np.float32), loss)
+                for label, loss in zip(labels, losses, strict=True)
+            ]
+            title = f"{name}: what the attacker has left to climb, mean of the attempts"
+            entry.figure(loss_along_paths(curves, title=title), f"figures/loss_{name}.png")
     for images in attacked[0].relearned:
         curves = [
             Curve(

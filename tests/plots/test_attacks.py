@@ -9,7 +9,13 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from sa_mlops.plots.attacks import attack_strips, prediction_histogram, relearning, success_against_budget
+from sa_mlops.plots.attacks import (
+    attack_strips,
+    loss_along_paths,
+    prediction_histogram,
+    relearning,
+    success_against_budget,
+)
 from sa_mlops.plots.curves import Curve
 from sa_mlops.plots.grids import Answers
 from sa_mlops.plots.style import LIGHT, SERIES_COLOURS, Floats, Theme
@@ -90,3 +96,10 @@ def test_relearning_starts_at_step_zero(render: Callable[[Figure], Floats]) -> N
     figure = relearning([curve], title="")
     render(figure)
     assert figure.axes[0].get_xlim()[0] <= 0
+
+
+def test_losses_are_drawn_from_zero_up_with_a_name_a_model(theme: Theme) -> None:
+    figure = loss_along_paths(CURVES, title="joint", theme=theme)
+    (axes,) = figure.axes
+    assert axes.get_ylim()[0] == 0
+    assert [line.get_label() for line in axes.lines] == [c.name for c in CURVES]
