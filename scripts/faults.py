@@ -17,12 +17,14 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -30,9 +32,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = {"SIGINT": 5, "SIGTERM": 5, "SIGKILL": 6, "nan": 1, "locked": 1, "held": 1, "readonly": 1, "full": 1}
-"""Kind -> how often. `locked`: for two seconds, which a run must get over; `held`: until the run has given up."""
+KINDS = {
+    "SIGINT": 5, "SIGTERM": 5, "SIGKILL": 6, "nan": 1, "locked": 1, "held": 1, "readonly": 1, "full": 1, "restart": 1,
+    "clock": 1,
+}  # fmt: skip
+"""Kind -> how often. `locked`: for two seconds, which a run must get over; `held`: until the run has given up.
+`restart`: of the tracking server in the middle of a run; `clock`: it jumps there, by up to a year."""
 SIGNALS = ("SIGINT", "SIGTERM", "SIGKILL")
+SPEECHLESS = ("SIGKILL", "held", "restart")
+"""Kinds that may leave a run RUNNING until `doctor --fix`: nobody could say how it ended, or the server's answer that
+it had been opened got lost."""
 NOBODY = 65_534
 DEADLINE = 300
 DIGITS = ("--dataset", "digits", "--device", "cpu")
@@ -247,7 +256,7 @@ def one(bench: Bench, number: int, kind: str, rng: random.Random, before: dict[s
         return outcome
     left, fixed = found["left"], found["fixed"]
     outcome.running_before_fix = len(left["running"])
-    if left["running"] and kind not in ("SIGKILL", "held"):
+    if left["running"] and kind not in SPEECHLESS:
         wrong.append(f"{len(left['running'])} runs stay RUNNING with exit status {status}: {log[-300:]}")
     if found["wrong"]:
         wrong.append(f"doctor: {found['wrong']}")
@@ -377,6 +386,66 @@ def _full(bench: Bench, weight: str, _after: float, rng: random.Random) -> Itera
         libc.umount2(str(small).encode(), 2)
 
 
+@contextlib.contextmanager
+def _restart(bench: Bench, weight: str, after: float, rng: random.Random) -> Iterator[int]:
+    """The store behind MLflow's server, which is killed and comes back up to two seconds later."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    server = _serve(bench, port)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        child = bench.forget(weight, before=lambda: os.environ.update(MLFLOW_TRACKING_URI=url))
+        time.sleep(after)
+        _stop(server)
+        time.sleep(rng.uniform(0, 2))
+        server = _serve(bench, port)
+        yield child.wait()
+    finally:
+        _stop(server)
+
+
+def _serve(bench: Bench, port: int) -> subprocess.Popen[bytes]:
+    """MLflow's server on the store, once it answers."""
+    store = ("--backend-store-uri", os.environ["MLFLOW_TRACKING_URI"], "--workers", "1")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *store],
+        cwd=bench.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end and server.poll() is None:
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5),
+        ):
+            return server
+        time.sleep(0.05)
+    _stop(server)
+    raise SystemExit("MLflow's server does not start")
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+@contextlib.contextmanager
+def _clock(bench: Bench, weight: str, after: float, rng: random.Random) -> Iterator[int]:
+    """The wall clock of the run jumps; the monotonic one does not, as the kernel promises."""
+    jump = rng.choice((-1, 1)) * rng.choice((60, 3_600, 86_400, 31_536_000))
+
+    def shift() -> None:
+        wall, wall_ns, end = time.time, time.time_ns, time.monotonic() + after
+        time.time = lambda: wall() + jump * (time.monotonic() > end)
+        time.time_ns = lambda: wall_ns() + jump * 10**9 * (time.monotonic() > end)
+
+    yield bench.forget(weight, before=shift).wait()
+
+
 SKIPPED = 77
 Injection = Callable[[Bench, str, float, random.Random], contextlib.AbstractContextManager[int]]
 INJECT: dict[str, Injection] = {
@@ -386,10 +455,12 @@ INJECT: dict[str, Injection] = {
     "held": lambda b, w, a, _r: _locked(b, w, a, DEADLINE),
     "readonly": _readonly,
     "full": _full,
+    "restart": _restart,
+    "clock": _clock,
 }
 EXPECTED = {
     "SIGINT": (0, 130), "SIGTERM": (0, 130, -15), "SIGKILL": (0, -9), "nan": (1,), "locked": (0,), "held": (0, 1),
-    "readonly": (1,), "full": (0, 1, SKIPPED),
+    "readonly": (1,), "full": (0, 1, SKIPPED), "restart": (0,), "clock": (0,),
 }  # fmt: skip
 """Kind -> exit statuses that tell the truth; 0 where the fault came after the end."""
 

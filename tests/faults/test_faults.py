@@ -13,7 +13,7 @@ from stores import ROOT, Store, child_environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1_500)]
 
-KINDS = ("SIGINT", "SIGTERM", "SIGKILL", "nan", "locked", "held", "readonly", "full")
+KINDS = ("SIGINT", "SIGTERM", "SIGKILL", "nan", "locked", "held", "readonly", "full", "restart", "clock")
 
 
 @pytest.fixture(scope="module")
