@@ -1,0 +1,65 @@
+"""What must hold of a store whatever happens to the processes that write it. For the campaigns beside this file.
+
+Each function opens the store that `MLFLOW_TRACKING_URI` names, and answers with JSON's types alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+REQUIRED = ("sa.stage", "sa.config", "sa.settings", "sa.dataset", "sa.data_md5", "sa.seed", "sa.parent")
+
+
+def state() -> dict[str, Any]:
+    """Versions, aliases and statuses of the store, and which versions are not whole."""
+    from mlflow.tracking import MlflowClient
+
+    from sa_mlops.models.cvae import CVAE
+    from sa_mlops.registry import gates, names, tracking, versions, weights
+
+    client: MlflowClient = tracking.connect()
+    broken = []
+    found = {}
+    for name in names.MODELS:
+        for version in versions.all_versions(client, name):
+            status = client.get_run(version.run_id).info.status
+            found[version.uri] = status
+            try:
+                folder = versions.files(version)
+                if name == names.GENERATORS:
+                    weights.load_cvae(folder / "artifacts")
+                elif name == names.FISHERS:
+                    weights.load_fisher(folder, CVAE(8))
+                else:
+                    weights.load_judge(folder)
+            except Exception as error:
+                broken.append(f"{version.uri}: {error}")
+            required = [t for t in REQUIRED if t != "sa.parent" or version.stage in ("forget", "fim")]
+            if missing := [t for t in required if t not in version.tags]:
+                broken.append(f"{version.uri} lacks {missing}")
+            metrics = tracking.run_metrics(client, version.run_id)
+            metric = {"fim": "fisher.trace", "judge": "judge.accuracy"}.get(version.stage, "retain.accuracy")
+            if metric not in metrics:
+                broken.append(f"{version.uri} has no {metric}")
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    running = [r.info.run_id for r in client.search_runs(experiments, "attributes.status = 'RUNNING'")]
+    aliases = {}
+    for model in client.search_registered_models():
+        aliases[model.name] = dict(model.aliases)
+    events = [asdict(e) for e in gates.alias_history(client, names.GENERATORS)]
+    return {"versions": found, "broken": broken, "running": running, "aliases": aliases, "events": events}
+
+
+def heal() -> dict[str, Any]:
+    """What `doctor --fix` says, and then `doctor`."""
+    from sa_mlops.stages import doctor
+
+    doctor.examine(fix=True)
+    return {"wrong": [f for f in doctor.examine().document["findings"] if f["level"] == "wrong"]}
+
+
+def aftermath() -> dict[str, Any]:
+    """The store as a fault leaves it, and after `doctor --fix`."""
+    left = state()
+    return {"left": left, **heal(), "fixed": state()}
