@@ -22,7 +22,7 @@ DEV := $(VENV)/.installed-dev
 forget tune tui: export MLFLOW_TRACKING_URI := $(STORE)
 
 .DEFAULT_GOAL := help
-.PHONY: help forget test lint tui ui server tune bench clean
+.PHONY: help forget test lint audit tui ui server tune bench clean
 
 help: ## list the targets
 	@echo "make TARGET [ARGS=\"...\"]"
@@ -44,6 +44,12 @@ lint: $(DEV) ## check style, types, import contracts and pinned versions
 	python scripts/pins.py --check
 	python scripts/mlproject.py --check
 
+# In an environment of its own, which shares nothing with what it audits. What cannot be looked up is a failure.
+audit: ## look every pinned package up in PyPI's list of known vulnerabilities; needs the network
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/pip install -qq --progress-bar off pip-audit
+	$(VENV)-audit/bin/pip-audit --strict --disable-pip --no-deps -r requirements.txt $(ARGS)
+
 tui: $(RUNTIME) ## browse, launch and compare versions in the terminal
 	@sa-tui $(ARGS)
 
@@ -60,7 +66,7 @@ bench: $(RUNTIME) ## time it side by side against the reference recipe
 	python -m benchmarks $(ARGS)
 
 clean: ## delete caches and build leftovers; keeps .venv, data and all runs
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis snapshot_report.html
+	rm -rf $(VENV)-audit build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis snapshot_report.html
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:

@@ -90,8 +90,16 @@ def load_fisher(folder: Path, like: nn.Module, device: torch.device | str = "cpu
     return {name: tensors[name].to(device) for name in expected}
 
 
+def _own(folder: Path, name: str) -> Path:
+    """A file of the folder itself: a link is refused, since it could lead to anything that this process may read."""
+    path = folder / name
+    if path.is_symlink():
+        raise WeightsError(f"{name} is a link; it is not followed")
+    return path
+
+
 def _config(folder: Path, kind: str) -> dict[str, Any]:
-    path = folder / CONFIG
+    path = _own(folder, CONFIG)
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise WeightsError(f"{CONFIG} is larger than {MAX_CONFIG_BYTES} bytes")
@@ -116,7 +124,7 @@ def _fill(model: nn.Module, folder: Path) -> None:
 
 
 def _tensors(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    path = folder / WEIGHTS
+    path = _own(folder, WEIGHTS)
     try:
         # The library checks offsets against the file's size, so a lying header allocates nothing.
         tensors = load_file(path)

@@ -143,6 +143,17 @@ def test_a_truncated_file_is_refused(saved: Path) -> None:
     assert refusal(saved).startswith(f"{WEIGHTS} cannot be read")
 
 
+@pytest.mark.parametrize("name", [weights.CONFIG, weights.WEIGHTS])
+def test_a_link_out_of_the_folder_is_not_followed(
+    saved: Path, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / name
+    (saved / name).rename(elsewhere)
+    (saved / name).symlink_to(elsewhere)
+    with pytest.raises(WeightsError, match=f"{name} is a link"):
+        weights.load_cvae(saved)
+
+
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG])
 def test_a_missing_file_is_refused(saved: Path, name: str) -> None:
     (saved / name).unlink()
