@@ -69,6 +69,7 @@ class HardenSettings:
         to grey.
     spread : attacks start from N(0, s^2 I) with s uniform in [1, spread].
     unbounded : share of the attacks whose condition is free, no softmax of logits.
+    remembered : places of earlier attacks that each outer step rehearses.
     """
 
     optimisation: Optimisation
@@ -82,6 +83,7 @@ class HardenSettings:
     threshold: float
     spread: float
     unbounded: float
+    remembered: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +181,8 @@ DISTILLATION = 30.0
 """At 1, 300 steps cost the retained classes a third of their FID, at 20 a few percent; forgetting is as complete."""
 EWC_LAMBDA: dict[str, float] = {"fast": 10.0, "paper": 100.0}
 HARDEN = HardenSettings(
-    optimisation=Optimisation(steps=1_600, lr=7e-3, batch_size=512, schedule="one_cycle"),
-    retain_weight=200.0,
+    optimisation=Optimisation(steps=2_600, lr=7e-3, batch_size=512, schedule="one_cycle"),
+    retain_weight=400.0,
     replay_spread=1.3,
     admissible=0.3,
     pool=256,
@@ -190,6 +192,7 @@ HARDEN = HardenSettings(
     threshold=0.12,
     spread=2.0,
     unbounded=0.25,
+    remembered=192,
 )
 
 

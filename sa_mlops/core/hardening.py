@@ -5,7 +5,8 @@ training classifier's probability of the class, half pull the decoded image towa
 that still knew it. Wherever the classifier then sees the class, the decoder's target is grey. That is adversarial
 training (Madry et al., 2018) in latent and condition space, with attacks kept alive between steps (as in Shafahi et
 al., 2019). A share of the attacks moves the condition itself, not logits that a softmax makes one of: a decoder that
-has met only mixtures of labels is open to conditions that are none.
+has met only mixtures of labels is open to conditions that are none. Where an attack has once shown the class is kept
+in a memory that every later step rehearses: distillation would teach it back as soon as no attack stands there.
 
 What is retained is held by distillation: at latents around the prior and retained labels, the decoder's means stay
 those of the generator that amnesia started from. Squared error on means does it, not another ELBO on replayed images,
@@ -33,11 +34,42 @@ from sa_mlops.settings import CLASSES, HardenSettings
 CONDITION_SPREAD = 6.0
 """Attacks start from conditions softmax(N(0, s^2)), s uniform up to this: from even mixtures to a label."""
 
-FREE_RATE = 0.25
+FREE_RATE = 0.5
 """Step of a free condition relative to that of logits, whose softmax moves less than they do."""
+
+MEMORY = 8_192
+"""Places that are remembered; the oldest make room."""
 
 BANK = 65_536
 """Latents that replay is drawn from."""
+
+
+class Memory:
+    """Places where attacks have shown the class, the newest `MEMORY` of them.
+
+    Attributes
+    ----------
+    written : places stored so far.
+    """
+
+    def __init__(self, z_dim: int, generator: torch.Generator) -> None:
+        self.generator = generator
+        self.z = torch.zeros(MEMORY, z_dim, device=generator.device)
+        self.condition = torch.zeros(MEMORY, CLASSES, device=generator.device)
+        self.written = 0
+
+    def store(self, z: Tensor, condition: Tensor) -> None:
+        """Keep places (m, z_dim) with their conditions (m, 10); m is at most `MEMORY`."""
+        rows = (self.written + torch.arange(len(z), device=z.device)) % MEMORY
+        self.z[rows], self.condition[rows] = z, condition
+        self.written += len(z)
+
+    def recall(self, count: int) -> tuple[Tensor, Tensor]:
+        """`count` places with replacement, (count, z_dim), (count, 10); none while nothing is known."""
+        known = min(self.written, MEMORY)
+        size = (count if known else 0,)
+        rows = torch.randint(max(known, 1), size, generator=self.generator, device=self.generator.device)
+        return self.z[rows], self.condition[rows]
 
 
 class AttackPool:
@@ -50,6 +82,7 @@ class AttackPool:
     targets : (pool,) int64, the class that each is after.
     found : (pool,) bool, whether the trainer has seen the class at an attack since it was drawn.
     wanted : (pool / 2, 784), images of the class that the second half tries to reproduce.
+    memory : where attacks that are gone were found.
 
     Parameters
     ----------
@@ -81,9 +114,13 @@ class AttackPool:
         self.free = place.floor().diff().bool()[:, None]
         self.z, self.logits, self.targets, self.rate, self.wanted = self._drawn()
         self.found = torch.zeros(settings.pool, dtype=torch.bool, device=generator.device)
+        self.memory = Memory(start.z_dim, generator)
 
     def find(self, model: CVAE) -> tuple[Tensor, Tensor]:
-        """Move every attack and look at it: pixel logits (pool, 784), with a graph, and `found`.
+        """Move every attack and look at it, then at places of the memory.
+
+        Pixel logits (n, 784), with a graph, and (n,) bool, whether the class has been found there; the first `pool`
+        of n are the attacks.
 
         An attack once found stays so: pulled to grey only until the trainer lets go of it, an image would still be
         the class to a better classifier.
@@ -91,11 +128,13 @@ class AttackPool:
         self._renew()
         for _ in range(self.settings.inner_steps):
             self._advance(model)
-        pixels = model.decode(self.z, self._condition(self.logits))
+        z, condition = self.memory.recall(self.settings.remembered)
+        pixels = model.decode(torch.cat([self.z, z]), torch.cat([self._condition(self.logits), condition]))
         with torch.no_grad():
-            seen = log_prob(self.trainer, torch.sigmoid(pixels), self.targets).exp() > self.settings.threshold
+            images = torch.sigmoid(pixels[: len(self.z)])
+            seen = log_prob(self.trainer, images, self.targets).exp() > self.settings.threshold
         self.found = self.found | seen
-        return pixels, self.found
+        return pixels, torch.cat([self.found, self.found.new_ones(len(z))])
 
     def _advance(self, model: CVAE) -> None:
         """One signed gradient step of every attack, at its own rate."""
@@ -119,6 +158,8 @@ class AttackPool:
         """Replace a random share of the attacks by new ones."""
         n, device = self.settings.pool, self.z.device
         gone = torch.rand((n, 1), generator=self.generator, device=device) < self.settings.renewed
+        known = gone[:, 0] & self.found
+        self.memory.store(self.z[known], self._condition(self.logits)[known])
         z, logits, targets, rate, wanted = self._drawn()
         self.z = torch.where(gone, z, self.z)
         self.logits = torch.where(gone, logits, self.logits)
@@ -208,7 +249,7 @@ def harden(
     Each step minimises, summed over samples,
 
         retain_weight |decoder - start's decoder|^2 (admissible replay)
-        + BCE(decoder(z, forgotten label), grey) + BCE(decoder at attacks that have shown the class, grey)
+        + BCE(decoder(z, forgotten label), grey) + BCE(decoder at attacks and places that have shown the class, grey)
 
     Parameters
     ----------
@@ -254,7 +295,7 @@ def harden(
             "retain": apart.detach().mean(),
             "grey": own_grey.detach().mean(),
             "attack": attack_grey.detach().mean(),
-            "found": found.float().mean(),
+            "found": pool.found.float().mean(),
         }
         report(step, terms)
         if on_step is not None:

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from sa_mlops.core.hardening import AttackPool, ReplayBank, admissible, excess, harden
+from sa_mlops.core.hardening import MEMORY, AttackPool, Memory, ReplayBank, admissible, excess, harden
 from sa_mlops.core.metrics.intervals import wilson_interval
 from sa_mlops.core.probes.base import Budget, Classifier, Scene, run
 from sa_mlops.core.probes.gradient import Gradient
@@ -116,6 +116,35 @@ def test_free_conditions_leave_the_simplex_and_no_others_do(start: CVAE, trainer
     outside = (conditions < 0).any(dim=1)
     assert not outside[~pool.free[:, 0]].any()
     assert outside[pool.free[:, 0]].float().mean() > 0.5
+
+
+def test_nothing_is_recalled_before_something_is_known() -> None:
+    z, condition = Memory(4, generator()).recall(7)
+    assert z.shape == (0, 4)
+    assert condition.shape == (0, 10)
+
+
+def test_the_oldest_places_make_room() -> None:
+    memory = Memory(1, generator())
+    for value in (1.0, 2.0):
+        memory.store(torch.full((MEMORY - 8, 1), value), torch.full((MEMORY - 8, 10), value))
+    z, condition = memory.recall(50_000)
+    assert torch.equal(condition, z.expand(-1, 10))
+    assert (memory.z == 1).sum() == 8
+    assert 0 < (z == 1).sum() < 200
+
+
+def test_attacks_that_were_found_are_looked_at_again_when_they_are_gone(start: CVAE, trainer: Judge) -> None:
+    pool = AttackPool(start, trainer, replace(SMALL, renewed=1.0, remembered=32), (4,), generator())
+    while not pool.found.any():
+        pool.find(start)
+    z, condition = pool.z[pool.found].detach(), pool.logits[pool.found].detach()
+    expected = start.decode(z, torch.where(pool.free[pool.found], condition, condition.softmax(dim=1)))
+    pixels, found = pool.find(start)
+    assert len(pixels) == SMALL.pool + 32
+    assert found[SMALL.pool :].all()
+    apart = (pixels[SMALL.pool :, None] - expected).abs().amax(dim=2).amin(dim=1)
+    assert apart.max() < 1e-3
 
 
 def test_images_of_the_class_are_not_admissible(digits: tuple[Tensor, Tensor], trainer: Judge) -> None:
