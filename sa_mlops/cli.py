@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sa_mlops import __version__
-from sa_mlops.config import ENTRY_POINTS, EntryPoint
+from sa_mlops.config import ENTRY_POINTS, EntryPoint, SubmitConfig
 from sa_mlops.errors import CommandError, Stopped
 from sa_mlops.parameters import Parameter, ParameterError
 
 if TYPE_CHECKING:
+    from sa_mlops.cluster.jobs import Outcome
     from sa_mlops.stages.result import Result
 
 PROGRAM = "sa-mlops"
@@ -91,6 +92,39 @@ def group() -> None:
 
 for _entry in ENTRY_POINTS.values():
     group.add_command(entry_command(_entry))
+
+
+@group.group("submit")
+def submission() -> None:
+    """Run an entry point as a job of SLURM, alone, as a sweep or with tuning workers."""
+
+
+def submit_command(entry: EntryPoint) -> click.Command:
+    """The subcommand of `submit` for an entry point: its options, and the scheduler's."""
+    own, others = entry.config.parameters(), SubmitConfig.parameters()
+    # `probe` has a target of its own; such an option gets the entry point's name before it.
+    words = {name: f"{entry.name}_{name}" if name in others else name for name in own}
+
+    def callback(as_json: bool, **texts: str) -> int:
+        values = {name: own[name].parse(name, texts[word]) for name, word in words.items()}
+        ordered: dict[str, Any] = {name: p.parse(name, texts[name]) for name, p in others.items()}
+        order = SubmitConfig(**ordered)
+        from sa_mlops.cluster import jobs
+
+        return _ended(jobs.submit(entry, values, order), as_json)
+
+    parameters: list[click.Parameter] = [option(name, p) for name, p in others.items()]
+    parameters += [option(words[name], p) for name, p in own.items()]
+    return click.Command(entry.name, params=[*parameters, _json_option()], callback=callback, help=entry.help)
+
+
+for _entry in ENTRY_POINTS.values():
+    submission.add_command(submit_command(_entry))
+
+
+def _ended(outcome: Outcome, as_json: bool) -> int:
+    _show(outcome.result, as_json)
+    return outcome.status
 
 
 def _json(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -191,6 +225,25 @@ def reproduce(version: str, device: str, as_json: bool) -> Result:
     from sa_mlops.stages.reproduce import reproduce as rebuild
 
     return _show(rebuild(version, device), as_json)
+
+
+@group.command("jobs")
+@click.argument("job", required=False)
+@click.option("--follow", is_flag=True, help="show what its tasks say until the last one is over")
+@click.option("--cancel", is_flag=True, help="cancel what is not over")
+@_json
+def submitted(job: str | None, follow: bool, cancel: bool, as_json: bool) -> int:
+    """List what was submitted from this folder, or JOB alone (its name, SLURM's number, or latest)."""
+    if (follow or cancel) and job is None:
+        raise click.UsageError("--follow and --cancel need the JOB")
+    if follow and cancel:
+        raise click.UsageError("give --follow or --cancel, not both")
+    from sa_mlops.cluster import jobs
+
+    if job is None:
+        return _ended(jobs.listed(), as_json)
+    act = jobs.follow if follow else jobs.cancel if cancel else jobs.shown
+    return _ended(act(job), as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -684,3 +684,69 @@ ENTRY_POINTS: dict[str, EntryPoint] = {
         ),
     )
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitConfig(Parameters):
+    """`submit`: where an entry point runs, and what each task of it gets there."""
+
+    target: str = param(
+        Parameter(
+            help="slurm, or local: processes of this machine",
+            kind="choice",
+            choices=("slurm", "local"),
+            default="slurm",
+            group="where",
+        )
+    )
+    sweep: str = param(
+        Parameter(
+            help="NAME=VALUE,VALUE,...: a task for each value of that option, as an array",
+            kind="text",
+            default="",
+            group="where",
+        )
+    )
+    partition: str | None = param(
+        Parameter(help="SLURM's partition; auto is its default", kind="text", default=None, group="where")
+    )
+    cpus: int = param(
+        Parameter(help="CPU cores of a task", kind="int", low=1, high=4096, default=2, group="where")
+    )
+    memory: int = param(
+        Parameter(help="memory of a task in GB", kind="int", low=1, high=65_536, default=4, group="where")
+    )
+    gpus: int = param(Parameter(help="GPUs of a task", kind="int", low=0, high=64, default=0, group="where"))
+    minutes: int = param(
+        Parameter(
+            help="time limit of a task; one that meets it is queued again, at most three times",
+            kind="int",
+            low=1,
+            high=100_000,
+            default=60,
+            group="where",
+        )
+    )
+    parallel: int | None = param(
+        Parameter(
+            help="most tasks of an array at once; auto is all of them on SLURM, one on this machine",
+            kind="int",
+            low=1,
+            high=10_000,
+            default=None,
+            group="where",
+        )
+    )
+    follow: bool = param(
+        Parameter(
+            help="stay, show what the tasks say, and end with the worst of their statuses",
+            kind="bool",
+            default=False,
+            group="where",
+        )
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.partition is not None and not re.fullmatch(r"[A-Za-z0-9_.,-]{1,200}", self.partition):
+            raise ParameterError("partition", self.partition, "the name of a partition")

@@ -25,6 +25,8 @@ from sa_mlops.registry import processes
 
 EXPERIMENT = "sa-mlops"
 LOCK_SECONDS = 120
+ONE_REQUEST = 1.0
+"""Seconds within which several signals mean the same request to stop."""
 BATCH = 900
 """Metrics a `log_batch` call may carry is 1,000."""
 
@@ -80,15 +82,22 @@ def _line(error: BaseException, width: int = 200) -> str:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into `Stopped` inside; a second signal ends the process at once."""
+    """Turn SIGINT and SIGTERM into `Stopped` inside; another signal, a second later, ends the process at once.
+
+    Schedulers send theirs several times over, within milliseconds: that is one request.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    first: list[float] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        for s in previous:
-            signal.signal(s, signal.SIG_DFL)
-        raise Stopped(signal.Signals(number).name)
+        if not first:
+            first.append(time.monotonic())
+            raise Stopped(signal.Signals(number).name)
+        if time.monotonic() - first[0] > ONE_REQUEST:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     previous = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

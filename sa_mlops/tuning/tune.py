@@ -180,12 +180,14 @@ class Session:
         return self._conclude()
 
     def _sign(self) -> None:
+        """Give a sign of life, unless another command leads; of several that began at once the last to sign does."""
+        lead = studies.lead_of(self.study)
+        if lead is not None and lead.run != self.entry.run_id and lead.alive:
+            self.helping = lead
+            return
         if self.helping is not None:
-            lead = studies.lead_of(self.study)
-            if lead is not None and lead.alive:
-                return
             say("the leading command is gone; this one leads now")
-            self.helping = None
+            self.helping, self.signed = None, 0.0
         if time.monotonic() - self.signed > SIGN or not self.signed:
             studies.take_lead(self.study, self.entry.run_id)
             self.signed = time.monotonic()

@@ -1,0 +1,1 @@
+"""Entry points as jobs of a scheduler, through submitit. Nothing here is imported before it is asked for."""

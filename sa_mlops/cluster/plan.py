@@ -1,0 +1,133 @@
+"""From an entry point and its options to the commands of a job: one, or one a value, or one a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sa_mlops.config import (
+    ENTRY_POINTS,
+    EntryPoint,
+    FisherConfig,
+    FromVersionConfig,
+    RecipeConfig,
+    RunConfig,
+    SubmitConfig,
+    TuneConfig,
+)
+from sa_mlops.parameters import ParameterError, Parameters, Value
+
+UPSTREAM: Mapping[str, str] = {
+    "base": "judge",
+    "fim": "base",
+    "forget": "base",
+    "oracle": "judge",
+    "sequential": "base",
+    "tune": "fim",
+}
+"""What the tasks of an array have in common. It is made once, before them: tasks that start together on an empty
+store would each make it for themselves."""
+SHARED: Sequence[type[Parameters]] = (RecipeConfig, FisherConfig, FromVersionConfig)
+"""Whose parameters mean the same for an entry point and for what it needs upstream."""
+TASKS = 1000
+"""Most tasks of a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command of a job: its name in lists, and the words after `sa-mlops`."""
+
+    name: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job runs.
+
+    Attributes
+    ----------
+    upstream : runs before all others; None if there is nothing to share.
+    steps : run in any order, also at once.
+    """
+
+    entry: str
+    upstream: Step | None
+    steps: tuple[Step, ...]
+
+    @property
+    def ordered(self) -> tuple[Step, ...]:
+        """All commands, the upstream one first."""
+        return (self.upstream, *self.steps) if self.upstream else self.steps
+
+
+def plan(entry: EntryPoint, values: Mapping[str, Value], order: SubmitConfig) -> Plan:
+    """The commands for an entry point with these values, all of them checked as the commands themselves would.
+
+    Raises
+    ------
+    ParameterError : for a value that the entry point does not take, or a sweep that is none.
+    """
+    config = entry.config(**values)  # type: ignore[arg-type]
+    if order.sweep:
+        name, swept = sweep(entry, order.sweep)
+        variants = [dict(values) | {name: value} for value in swept]
+        for variant in variants:
+            entry.config(**variant)  # type: ignore[arg-type]
+        spell = entry.config.parameters()[name].spell
+        steps = [Step(f"{name}={spell(v[name])}", command(entry, v)) for v in variants]
+    elif isinstance(config, TuneConfig) and config.workers > 1:
+        name = "workers"
+        if config.fresh:
+            raise ParameterError("fresh", "true", "false: workers of one study share what is upstream")
+        words = command(entry, dict(values) | {"workers": 1})
+        steps = [Step(f"worker={i}", words) for i in range(1, config.workers + 1)]
+    else:
+        return Plan(entry.name, None, (Step(entry.name, command(entry, values)),))
+    return Plan(entry.name, _upstream(entry, config, name), tuple(steps))
+
+
+def sweep(entry: EntryPoint, text: str) -> tuple[str, list[Value]]:
+    """Name and values of a sweep such as `digit=0,1,2`.
+
+    Raises
+    ------
+    ParameterError : if it is none.
+    """
+    single = {k: p for k, p in entry.config.parameters().items() if p.kind not in ("digits", "numbers")}
+    word, _, values = text.partition("=")
+    name = word.strip().removeprefix("--").replace("-", "_")
+    if name not in single or not values:
+        raise ParameterError("sweep", text, f"NAME=VALUE,VALUE,... with a name of {', '.join(single)}")
+    found = [single[name].parse(name, value) for value in values.split(",")]
+    if len(set(found)) < len(found) or len(found) > TASKS:
+        raise ParameterError("sweep", text, f"different values, at most {TASKS}")
+    return name, found
+
+
+def command(entry: EntryPoint, values: Mapping[str, Value]) -> tuple[str, ...]:
+    """The words after `sa-mlops`: what differs from its default."""
+    definitions = entry.config.parameters()
+    return (
+        entry.name,
+        *(
+            f"--{name.replace('_', '-')}={definitions[name].spell(value)}"
+            for name, value in values.items()
+            if value != definitions[name].default
+        ),
+    )
+
+
+def _upstream(entry: EntryPoint, config: RunConfig, varied: str) -> Step | None:
+    """The command that makes what the tasks share; None if they share nothing that is not there."""
+    name = UPSTREAM.get(entry.name)
+    if name is None or config.fresh:
+        return None
+    first = ENTRY_POINTS[name]
+    if getattr(config, "from_version", "auto") != "auto" and "from_version" not in first.config.parameters():
+        return None
+    shared = {key for owner in SHARED for key in owner.parameters()} & first.config.parameters().keys()
+    if varied in shared:
+        return None
+    given = {key: getattr(config, key) for key in sorted(shared) if hasattr(config, key)}
+    return Step("upstream", command(first, given))
