@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sa_mlops import __version__
+from sa_mlops.cluster.plan import option_words
 from sa_mlops.config import ENTRY_POINTS, EntryPoint, SubmitConfig
 from sa_mlops.errors import CommandError, Stopped
 from sa_mlops.parameters import Parameter, ParameterError
@@ -102,8 +103,7 @@ def submission() -> None:
 def submit_command(entry: EntryPoint) -> click.Command:
     """The subcommand of `submit` for an entry point: its options, and the scheduler's."""
     own, others = entry.config.parameters(), SubmitConfig.parameters()
-    # `probe` has a target of its own; such an option gets the entry point's name before it.
-    words = {name: f"{entry.name}_{name}" if name in others else name for name in own}
+    words = option_words(entry)
 
     def callback(as_json: bool, **texts: str) -> int:
         values = {name: own[name].parse(name, texts[word]) for name, word in words.items()}

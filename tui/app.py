@@ -27,9 +27,9 @@ from tui.screens.runs import RunsScreen
 from tui.screens.text import TextScreen
 from tui.screens.tuning import TuningScreen
 from tui.services import commands, demo
-from tui.services.devices import Device, devices
+from tui.services.devices import Device, devices, slurm
 from tui.services.fates import marked
-from tui.services.launcher import Launcher, Seen, reap, spell
+from tui.services.launcher import SLURM, Launcher, Seen, reap, spell
 from tui.services.layout import Layout
 from tui.services.records import Snapshot
 from tui.services.sampler import Sampler
@@ -104,6 +104,7 @@ class AmnesiaApp(App[None]):
         self.layout = Layout.read(self.folder / "tui.json")
         self.read_only = read_only
         self.graphics = graphics
+        self.slurm = slurm()
         self.demo = demo
         self.store = Store(uri)
         self.launcher = Launcher(self.folder / "runs", self.project, uri)
@@ -221,7 +222,10 @@ class AmnesiaApp(App[None]):
         queued = sum(s.state == "queued" for s in launches)
         top = [r for r in snapshot.runs.values() if r.active and r.parent not in snapshot.runs]
         known = {r.run_id for r in top}
-        starting = sum(s.state == "running" and s.run_id not in known for s in launches)
+        # A job of the cluster may still wait there, and its runs are counted by themselves.
+        starting = sum(
+            s.state == "running" and s.launch.slot != SLURM and s.run_id not in known for s in launches
+        )
         self._tell_state(stale="", loading=not snapshot.complete, running=len(top) + starting, queued=queued)
         self.changed.publish(self.update)
 

@@ -1,1 +1,1 @@
-"""Entry points as jobs of a scheduler, through submitit. Nothing here is imported before it is asked for."""
+"""Entry points as jobs of a scheduler, through submitit. submitit is imported only to submit."""

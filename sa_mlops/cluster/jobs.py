@@ -66,15 +66,16 @@ def submit(entry: EntryPoint, values: Mapping[str, Value], order: SubmitConfig) 
         for index, task in enumerate(job.tasks)
     ]  # fmt: skip
     try:
-        ids = schedulers.submit(commands, order, f"sa-{entry.name}", first=found.upstream is not None)
-    except BaseException:
-        records.remove(job)
-        raise
-    job = replace(job, tasks=tuple(replace(t, job=i) for t, i in zip(job.tasks, ids, strict=True)))
-    records.write(job)
-    if not order.follow:
-        return Outcome(_shown([(job, _look(job))]))
-    try:
+        with _uninterrupted():
+            try:
+                ids = schedulers.submit(commands, order, f"sa-{entry.name}", first=found.upstream is not None)
+            except BaseException:
+                records.remove(job)
+                raise
+            job = replace(job, tasks=tuple(replace(t, job=i) for t, i in zip(job.tasks, ids, strict=True)))
+            records.write(job)
+        if not order.follow:
+            return Outcome(_shown([(job, _look(job))]))
         with _terminated():
             return _followed(job)
     except (KeyboardInterrupt, Stopped):
@@ -120,6 +121,16 @@ def say(text: str) -> None:
 
 
 @contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the block is done: what was handed over has to be on record."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
 def _terminated() -> Iterator[None]:
     """SIGTERM raises Stopped inside."""
 
@@ -153,10 +164,9 @@ def _followed(job: Job) -> Outcome:
             continue
         trouble = ""
         for index, one in enumerate(seen):
-            if one.state != before[index] or one.attempts > 1:
-                state = one.state + (f" again, attempt {one.attempts}" if one.attempts > 1 else "")
-                if state != before[index]:
-                    say(f"{one.task.name}: {state}")
+            state = _state(one)
+            if state != before[index]:
+                say(f"{one.task.name}: {state}")
                 before[index] = state
             tails[index].show(last=not one.live)
         if not any(one.live for one in seen):

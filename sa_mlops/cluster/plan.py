@@ -105,6 +105,15 @@ def sweep(entry: EntryPoint, text: str) -> tuple[str, list[Value]]:
     return name, found
 
 
+def option_words(entry: EntryPoint) -> dict[str, str]:
+    """Parameter of an entry point -> how `submit` calls it.
+
+    `probe` has a `target` of its own; a name that is also the scheduler's gets the entry point's before it.
+    """
+    others = SubmitConfig.parameters()
+    return {name: f"{entry.name}_{name}" if name in others else name for name in entry.config.parameters()}
+
+
 def command(entry: EntryPoint, values: Mapping[str, Value]) -> tuple[str, ...]:
     """The words after `sa-mlops`: what differs from its default."""
     definitions = entry.config.parameters()

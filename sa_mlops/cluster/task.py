@@ -66,12 +66,16 @@ class Command:
         before = records.noted(self.folder, self.index)
         self.attempt = 1 + (before.attempt if before else 0)
         self._note("waiting")
-        with self._turn():
-            if self.stopped or records.cancelled(self.folder):
-                status = records.INTERRUPTED
-            else:
-                self._note("running")
-                status = self._run()
+        try:
+            with self._turn():
+                if self.stopped or records.cancelled(self.folder):
+                    status = records.INTERRUPTED
+                else:
+                    self._note("running")
+                    status = self._run()
+        except Exception:  # also submitit's, from its signal handler, where it does not queue the task again
+            self._note("ended", 1)
+            raise
         self._note("ended", status)
         if status:
             sys.exit(status)

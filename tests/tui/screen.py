@@ -20,13 +20,26 @@ SIZES = (SMALL, WIDE)
 
 
 def application(
-    uri: str, folder: Path, *, tab: str = "metrics", start: str = "registry", read_only: bool = False
+    uri: str,
+    folder: Path,
+    *,
+    tab: str = "metrics",
+    start: str = "registry",
+    read_only: bool = False,
+    slurm: bool = False,
 ) -> AmnesiaApp:
-    """An application with its state in `folder`. Samples are drawn only by those who ask for that tab."""
+    """An application with its state in `folder`. Samples are drawn only by those who ask for that tab.
+
+    Parameters
+    ----------
+    slurm : whether it finds SLURM, whatever this machine has.
+    """
     state = folder / "state"
     state.mkdir(exist_ok=True)
     (state / "tui.json").write_text(json.dumps({"tab": tab, "screen": start}))
-    return AmnesiaApp(uri, read_only=read_only, state=state)
+    app = AmnesiaApp(uri, read_only=read_only, state=state)
+    app.slurm = slurm
+    return app
 
 
 @asynccontextmanager

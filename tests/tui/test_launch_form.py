@@ -14,6 +14,7 @@ from waiting import until
 from sa_mlops.config import ENTRY_POINTS
 from tui.app import AmnesiaApp
 from tui.screens.launch import LaunchScreen
+from tui.widgets.choice import Choice
 
 
 async def form(pilot: Pilot[None]) -> LaunchScreen:
@@ -130,3 +131,79 @@ async def test_a_past_run_is_cloned_into_the_form(scene: Scene, tmp_path: Path) 
         assert isinstance(screen, LaunchScreen)
         await until(screen.values, "no fields")
         assert (screen.values()["digit"], screen.values()["from_version"]) == ("3", "2")
+
+
+def choice(screen: LaunchScreen, name: str) -> Choice:
+    return next(one for one in screen.query(Choice) if one.name == name)
+
+
+async def on_slurm(pilot: Pilot[None]) -> LaunchScreen:
+    """The form, with SLURM chosen."""
+    screen = await form(pilot)
+    choice(screen, "run_on").focus()
+    await press(pilot, "right")
+    await until(lambda: "partition" in screen.order(), "no fields of the scheduler")
+    return screen
+
+
+async def test_without_slurm_there_is_nothing_to_choose(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app, WIDE) as pilot:
+        screen = await form(pilot)
+        assert "run_on" not in {one.name for one in screen.query(Choice)}
+        assert screen.order() == {}
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_run_on_slurm_is_the_command_that_submits_and_follows_it(
+    scene: Scene, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    app = application(scene.uri, tmp_path, slurm=True)
+    async with opened(app, size) as pilot:
+        screen = await on_slurm(pilot)
+        field(screen, "digit").value = "3"
+        field(screen, "partition").value = "long"
+        field(screen, "sweep").value = "digit=3,4"
+        await press(pilot, "ctrl+y")
+        assert app.clipboard == (
+            "sa-mlops submit forget --digit=3 --from-version=2 --dataset=digits --sweep=digit=3,4 "
+            "--partition=long --target=slurm --follow=true"
+        )
+        choice(screen, "run_on").focus()
+        await press(pilot, "left")
+        await until(lambda: not screen.order(), "the scheduler's fields stay")
+        assert screen.command()[:2] == ("mlflow", "run")
+        assert screen.values()["digit"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("minutes", "0", "--minutes"), ("sweep", "digit=1,12", "--digit"), ("sweep", "digits=1", "--sweep")],
+)
+async def test_a_mistake_in_what_the_scheduler_is_told_is_told_while_typing(
+    scene: Scene, tmp_path: Path, name: str, value: str, said: str
+) -> None:
+    app = application(scene.uri, tmp_path, slurm=True)
+    async with opened(app, WIDE) as pilot:
+        screen = await on_slurm(pilot)
+        field(screen, "digit").value = "3"
+        await pilot.pause()
+        assert problem(screen) == "ready"
+        field(screen, name).value = value
+        await pilot.pause()
+        assert said in problem(screen)
+        assert screen.query_one("#run", Button).disabled
+
+
+async def test_a_run_on_slurm_is_queued_as_one(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = application(scene.uri, tmp_path, slurm=True)
+    monkeypatch.setattr(app.launcher, "tick", list)
+    async with opened(app, WIDE) as pilot:
+        screen = await on_slurm(pilot)
+        field(screen, "digit").value = "3"
+        await press(pilot, "ctrl+r")
+        await until(lambda: "○ queued" in text(app), "it is not in the list of runs")
+        (seen,) = app.launcher.launches()
+        assert (seen.launch.device, seen.launch.command[:3]) == ("slurm", ("sa-mlops", "submit", "forget"))

@@ -59,6 +59,12 @@ def test_a_run_that_ends_well_is_done(starter: Launcher) -> None:
     assert seen(starter, launch).status == 0
 
 
+def test_what_runs_on_slurm_takes_no_device(starter: Launcher) -> None:
+    first, second = (begin(starter, "stay", "slurm") for _ in range(2))
+    here = begin(starter, "stay", "cpu")
+    assert [state(starter, one) for one in (first, second, here)] == ["running"] * 3
+
+
 def test_a_run_that_ends_badly_has_failed_with_its_status(starter: Launcher) -> None:
     launch = begin(starter, "fail")
     in_state(starter, launch, "failed")

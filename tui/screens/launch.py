@@ -15,9 +15,10 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Button, Footer, Input, Label, Static
 
-from sa_mlops.config import ENTRY_POINTS
+from sa_mlops.cluster.plan import plan
+from sa_mlops.config import ENTRY_POINTS, SubmitConfig
 from sa_mlops.parameters import Parameter, ParameterError
-from tui.services.launcher import AUTO, command_for, spell
+from tui.services.launcher import AUTO, SLURM, command_for, spell, submit_command_for
 from tui.widgets.choice import Choice
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 TITLES = {"what": "What", "how": "How", "where": "Where"}
 GENERATOR_FIELDS = ("from_version", "version")
+RUN_ON, HERE = "run_on", "here"
+PLACES = ((HERE, "this machine"), (SLURM, "SLURM: a job of the cluster, followed from here"))
+ORDER = {name: p for name, p in SubmitConfig.parameters().items() if name not in ("target", "follow")}
+"""What the scheduler is told of a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         super().__init__()
         self.entry = entry if entry in ENTRY_POINTS else "forget"
         self.given = dict(given or {})
+        self.place = HERE
 
     @property
     def sa(self) -> AmnesiaApp:
@@ -98,10 +104,15 @@ class LaunchScreen(ModalScreen[Order | None]):
 
     async def on_choice_changed(self, event: Choice.Changed) -> None:
         """Show the fields of another entry point, or check a choice."""
-        if event.sender.id != "entry":
+        if event.sender.name == RUN_ON:
+            self.given |= self._standing()
+            self.place = event.value
+            await self.fill()
+            next(field for field in self.query(".field") if field.name == RUN_ON).focus()
+        elif event.sender.id != "entry":
             self.check()
         elif event.value != self.entry:
-            self.given |= self.values()
+            self.given |= self._standing()
             self.entry = event.value
             await self.fill()
 
@@ -116,6 +127,12 @@ class LaunchScreen(ModalScreen[Order | None]):
                 widgets.append(Label(TITLES[group], classes="group"))
             widgets.append(Label(name, markup=False))
             widgets.append(self._field(name, parameter))
+        if self.sa.slurm:
+            widgets += [Label("Run on", classes="group"), Label("run on")]
+            widgets.append(Choice(PLACES, self.place, name=RUN_ON, classes="field"))
+        if self.place == SLURM:
+            for name, parameter in ORDER.items():
+                widgets += [Label(name, markup=False), self._field(name, parameter)]
         with self.app.batch_update():
             await fields.remove_children()
             await fields.mount(*widgets)
@@ -130,7 +147,8 @@ class LaunchScreen(ModalScreen[Order | None]):
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Explain the field."""
-        parameter = self.parameters.get(event.widget.name or "")
+        name = event.widget.name or ""
+        parameter = self.parameters.get(name) or (ORDER.get(name) if self.place == SLURM else None)
         text = Text()
         if parameter is not None:
             default = parameter.spell(parameter.default) or "none"
@@ -155,14 +173,23 @@ class LaunchScreen(ModalScreen[Order | None]):
     # ------------------------------------------------------------------ checking
 
     def values(self) -> dict[str, str]:
-        """What stands in the fields."""
+        """What stands in the entry point's fields."""
+        found = self._standing()
+        return {name: found[name] for name in self.parameters if name in found}
+
+    def order(self) -> dict[str, str]:
+        """What stands in the scheduler's fields; empty unless it is asked for."""
+        found = self._standing() if self.place == SLURM else {}
+        return {name: found[name] for name in ORDER if name in found}
+
+    def _standing(self) -> dict[str, str]:
         found = {}
         for field in self.query(".field"):
             if isinstance(field, Input):
                 found[str(field.name)] = field.value.strip()
             elif isinstance(field, Choice):
                 found[str(field.name)] = field.value
-        return {name: found[name] for name in self.parameters if name in found}
+        return found
 
     def problem(self) -> tuple[str, str]:
         """Name of the first field with a mistake, and the mistake in one line; both empty without one."""
@@ -170,6 +197,9 @@ class LaunchScreen(ModalScreen[Order | None]):
         try:
             parsed = {name: definitions[name].parse(name, text) for name, text in self.values().items()}
             ENTRY_POINTS[self.entry].config(**parsed)  # type: ignore[arg-type]
+            if self.place == SLURM:
+                order = {name: ORDER[name].parse(name, text) for name, text in self.order().items()}
+                plan(ENTRY_POINTS[self.entry], parsed, SubmitConfig(**order))  # type: ignore[arg-type]
             self._known_generator()
         except ParameterError as error:
             return error.name, str(error)
@@ -198,6 +228,8 @@ class LaunchScreen(ModalScreen[Order | None]):
     def command(self) -> tuple[str, ...]:
         """The command that the fields spell."""
         defaults = {name: p.spell(p.default) for name, p in self.parameters.items()}
+        if self.place == SLURM:
+            return submit_command_for(self.entry, self.values(), defaults, self.order())
         return command_for(self.entry, self.values(), defaults)
 
     def on_input_changed(self, _event: Input.Changed) -> None:
@@ -239,7 +271,8 @@ class LaunchScreen(ModalScreen[Order | None]):
         if wrong:
             self.query(".field.-wrong").first().focus()
         else:
-            self.dismiss(Order(self.command(), self.entry, self.values().get("device", AUTO)))
+            device = SLURM if self.place == SLURM else self.values().get("device", AUTO)
+            self.dismiss(Order(self.command(), self.entry, device))
 
     def action_copy(self) -> None:
         """Copy the command."""

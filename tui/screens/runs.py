@@ -17,7 +17,7 @@ from textual.widgets import Footer, Static, TabbedContent, TabPane
 from tui.messages import Update
 from tui.plain import age, clean, duration, fit, lines, number
 from tui.screens.base import MainScreen
-from tui.services.launcher import Seen, spell
+from tui.services.launcher import SLURM, Seen, spell
 from tui.services.records import CURVES, GONE, SYSTEM, Run, Snapshot, progress, results, seconds_left
 from tui.services.store import page_url
 from tui.widgets import facts
@@ -202,9 +202,8 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         if item.run is None:
             assert item.seen is not None
             launch = item.seen.launch
-            word = {"queued": "○ queued", "running": "◌ starting"}.get(
-                item.seen.state, f"✗ {item.seen.state}"
-            )
+            begun = "◌ as a job" if launch.slot == SLURM else "◌ starting"
+            word = {"queued": "○ queued", "running": begun}.get(item.seen.state, f"✗ {item.seen.state}")
             text.append(fit(word, 11), style=ink.bad if word.startswith("✗") else ink.accent)
             text.append(fit(launch.entry, 12) + fit(launch.slot or launch.device, 8))
             text.append(fit(spell(launch.command), max(10, width - text.cell_len)), style="dim")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from dataclasses import dataclass
 
 GIB = 2**30
@@ -38,6 +39,11 @@ def devices() -> list[Device]:
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         found.append(Device("mps", "Apple GPU"))
     return [*found, _cpu()]
+
+
+def slurm() -> bool:
+    """Whether runs can be sent to SLURM from here."""
+    return shutil.which("sbatch") is not None
 
 
 def _cpu() -> Device:

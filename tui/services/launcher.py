@@ -24,12 +24,17 @@ from typing import Literal
 import psutil
 from filelock import FileLock
 
+from sa_mlops.cluster.plan import option_words
+from sa_mlops.config import ENTRY_POINTS, SubmitConfig
 from tui.services.commands import python_path
 from tui.services.store import PATIENCE
 
 EXPERIMENT = "sa-mlops"
 AUTO = "auto"
-STAGE_PROGRAM = "sa_mlops"
+SLURM = "slurm"
+"""In a record, the device of what runs as a job of the cluster: it takes none of this machine's."""
+STAGE_PROGRAM, STAGE_COMMAND = "sa_mlops", "sa-mlops"
+"""The same as a module and as it is typed."""
 RUN_ID = re.compile(rb"in run with ID '([0-9a-f]{32})'")
 HEAD = 64_000
 TAIL = 64_000
@@ -86,6 +91,22 @@ def command_for(entry: str, values: Mapping[str, str], defaults: Mapping[str, st
     options = [word for k, v in values.items() if v != defaults.get(k) for word in ("-P", f"{k}={v}")]
     fixed = ("--env-manager", "local", "--experiment-name", EXPERIMENT)
     return ("mlflow", "run", ".", "-e", entry, *fixed, *options)
+
+
+def submit_command_for(
+    entry: str, values: Mapping[str, str], defaults: Mapping[str, str], order: Mapping[str, str]
+) -> tuple[str, ...]:
+    """The command that submits an entry point to SLURM and follows it; only what differs from its default.
+
+    Parameters
+    ----------
+    order : what the scheduler is told.
+    """
+    words = option_words(ENTRY_POINTS[entry])
+    usual = {name: p.spell(p.default) for name, p in SubmitConfig.parameters().items()}
+    options = [f"--{words[k].replace('_', '-')}={v}" for k, v in values.items() if v != defaults.get(k)]
+    options += [f"--{k}={v}" for k, v in order.items() if v != usual[k]]
+    return (STAGE_COMMAND, "submit", entry, *options, "--target=slurm", "--follow=true")
 
 
 def spell(command: Sequence[str]) -> str:
@@ -193,7 +214,7 @@ class Launcher:
             waiting = (s.launch for s in seen if s.state == "queued")
             for launch in sorted(waiting, key=lambda one: one.order):
                 slot = self.slot(launch.device, taken)
-                if slot not in taken:
+                if slot == SLURM or slot not in taken:
                     taken.add(slot)
                     started.append(self._start(launch, slot))
         return started
@@ -225,7 +246,8 @@ class Launcher:
         if launch.device == AUTO and slot.startswith("cuda:"):
             environment["CUDA_VISIBLE_DEVICES"] = slot.removeprefix("cuda:")
         environment["PYTHONPATH"] = python_path()
-        words = [sys.executable, "-m", *launch.command]
+        program = STAGE_PROGRAM if launch.command[0] == STAGE_COMMAND else launch.command[0]
+        words = [sys.executable, "-m", program, *launch.command[1:]]
         ending = self.folder / f"{launch.key}.exit"
         # The shell stays to write down how it ended: nobody may be there to ask when that happens.
         script = '"$@"; status=$?; echo $status > "$0.part"; mv "$0.part" "$0"'
