@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -99,12 +100,24 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
+    def missed(swallowed: sys.UnraisableHookArgs) -> None:
+        """Ask again what came while the garbage collector was at work, which lets no exception out."""
+        if not isinstance(swallowed.exc_value, Stopped):
+            usual(swallowed)
+            return
+        first.clear()
+        again = threading.Timer(0.05, os.kill, (os.getpid(), signal.Signals[str(swallowed.exc_value)]))
+        again.daemon = True
+        again.start()
+
+    usual, sys.unraisablehook = sys.unraisablehook, missed
     previous = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for s, handler in previous.items():
             signal.signal(s, handler)
+        sys.unraisablehook = usual
 
 
 def git_commit(root: Path) -> str:
