@@ -76,7 +76,7 @@ def submit(entry: EntryPoint, values: Mapping[str, Value], order: SubmitConfig) 
             records.write(job)
         if not order.follow:
             return Outcome(_shown([(job, _look(job))]))
-        with _terminated():
+        with _stoppable():
             return _followed(job)
     except (KeyboardInterrupt, Stopped):
         say(f"interrupted: cancelling {job.key}")
@@ -101,8 +101,9 @@ def follow(word: str) -> Outcome:
     """Show what the tasks of a job say until the last one is over; interrupted, the job goes on."""
     job = records.named(word)
     try:
-        return _followed(job)
-    except KeyboardInterrupt:
+        with _stoppable():
+            return _followed(job)
+    except Stopped:
         say(f"no longer followed; {job.key} goes on")
         return Outcome(_shown([(job, _look(job))]), records.INTERRUPTED)
 
@@ -131,17 +132,18 @@ def _uninterrupted() -> Iterator[None]:
 
 
 @contextmanager
-def _terminated() -> Iterator[None]:
-    """SIGTERM raises Stopped inside."""
+def _stoppable() -> Iterator[None]:
+    """SIGINT and SIGTERM raise Stopped inside; the first also where it would be ignored, as behind a shell's `&`."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise Stopped("SIGTERM")
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Stopped(signal.Signals(number).name)
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    previous = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for s, handler in previous.items():
+            signal.signal(s, handler)
 
 
 def _look(job: Job) -> list[Seen]:

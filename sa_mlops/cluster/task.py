@@ -144,6 +144,9 @@ class Command:
         self._wait()
         self.child = 0
         status = process.wait()
+        if status and self.stopped:
+            # Also where the signal came before the stage could listen.
+            return records.INTERRUPTED
         return status if status >= 0 else 128 - status
 
     def _wait(self, seconds: float | None = None) -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,20 @@ from stores import ROOT, Run, Start, Store, child_environment
 from waiting import wait_for
 
 from sa_mlops import cli
-from sa_mlops.cluster import records
+from sa_mlops.cluster import records, schedulers
 
 FIM = ("--dataset", "digits", "--from-version", "1", "--fisher-samples")
 LONG = "3000000"
 """Samples that keep a stage busy for minutes."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on() -> Iterator[None]:
+    """Whatever a test has left running ends with it."""
+    yield
+    for job in records.every():
+        schedulers.cancel(job)
+    wait_for(lambda: not any(s.live for j in records.every() for s in records.look(j, {})), "tasks go on")
 
 
 def submit(*words: str) -> tuple[str, ...]:
@@ -157,7 +168,7 @@ def test_without_slurm_the_way_out_is_told(
 def test_without_submitit_the_way_out_is_told(tmp_path: Path) -> None:
     (tmp_path / "submitit.py").write_text("raise ImportError\n")
     done = subprocess.run(
-        [*_python(), "-m", "sa_mlops", "submit", "forget", "--target", "local"],
+        [sys.executable, "-m", "sa_mlops", "submit", "forget", "--target", "local"],
         capture_output=True, text=True, check=False, timeout=60,
         env=child_environment(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}"),
     )  # fmt: skip
@@ -180,13 +191,7 @@ def test_submitit_is_imported_only_to_submit(words: list[str]) -> None:
         f"finally: print(sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)"
     )
     done = subprocess.run(
-        [*_python(), "-c", code], capture_output=True, text=True, check=True, timeout=60,
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
         env=child_environment(),
     )  # fmt: skip
     assert done.stderr.splitlines()[-1] == "[]"
-
-
-def _python() -> list[str]:
-    import sys
-
-    return [sys.executable]

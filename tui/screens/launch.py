@@ -128,7 +128,7 @@ class LaunchScreen(ModalScreen[Order | None]):
             widgets.append(Label(name, markup=False))
             widgets.append(self._field(name, parameter))
         if self.sa.slurm:
-            widgets += [Label("Run on", classes="group"), Label("run on")]
+            widgets += [Label("Place", classes="group"), Label("run on")]
             widgets.append(Choice(PLACES, self.place, name=RUN_ON, classes="field"))
         if self.place == SLURM:
             for name, parameter in ORDER.items():
