@@ -46,7 +46,7 @@ def state() -> dict[str, Any]:
     running = [r.info.run_id for r in client.search_runs(experiments, "attributes.status = 'RUNNING'")]
     aliases = {}
     for model in client.search_registered_models():
-        aliases[model.name] = dict(model.aliases)
+        aliases[model.name] = {alias: int(number) for alias, number in model.aliases.items()}
     events = [asdict(e) for e in gates.alias_history(client, names.GENERATORS)]
     return {"versions": found, "broken": broken, "running": running, "aliases": aliases, "events": events}
 

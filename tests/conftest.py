@@ -25,7 +25,10 @@ from stores import (
     Store,
     child_environment,
     isolate,
+    migrate,
 )
+
+from scripts import serving
 
 # Before anything imports MLflow or DVC: neither may phone home from a test.
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "DVC_NO_ANALYTICS": "1", "CI": "1"}
@@ -127,6 +130,26 @@ def mnist_store(mnist_runs: tuple[subprocess.Popen[bytes], Path]) -> Store:
     status = process.wait()
     assert status == 0, (folder / "log.txt").read_text()[-3000:]
     return Store(folder)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[serving.Server]:
+    """MLflow's server on PostgreSQL as `make server` brings it up; one for all tests."""
+    if reason := serving.missing():
+        pytest.skip(reason)
+    with serving.serve() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stocked(digits_store: Store) -> Iterator[serving.Server]:
+    """Another server, with the shared lineage."""
+    if reason := serving.missing():
+        pytest.skip(reason)
+    with serving.serve() as server:
+        done = migrate(digits_store, server)
+        assert done.returncode == 0, done.stderr
+        yield server
 
 
 @pytest.fixture

@@ -6,11 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from scripts.serving import Server
+
+PATIENCE = 280
+"""Seconds that something may take on a slow machine."""
 
 ROOT = Path(__file__).resolve().parent.parent
 SET_BY_MLFLOW = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_REGISTRY_URI")
@@ -71,3 +78,30 @@ def child_environment(**changes: str) -> dict[str, str]:
     """The environment of a process that runs this checkout and finds the commands of the tests' own interpreter."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return os.environ | {"PYTHONPATH": str(ROOT), "PATH": path} | changes
+
+
+def wait_for(what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
+    """What `what` finds at last, while the process goes on."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        found = what()
+        if found:
+            return found
+        assert process.poll() is None, process.communicate()[1][-2000:]
+        time.sleep(0.1)
+    raise AssertionError("waited in vain")
+
+
+def migrate(store: Store, server: Server) -> subprocess.CompletedProcess[str]:
+    """Copy a store into the empty one of a server, as the documentation says."""
+    return subprocess.run(
+        [
+            *(sys.executable, str(ROOT / "scripts" / "migrate.py"), "--from", store.uri),
+            *("--to", server.database("mlflow"), "--artifacts", str(server.folder / "artifacts")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        env=child_environment(**server.environment),
+    )

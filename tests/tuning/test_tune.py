@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import optuna
 import pytest
 from mlflow.tracking import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
-from stores import Store, child_environment
+from stores import PATIENCE, Store, child_environment, wait_for
 
 from sa_mlops.tuning import study as studies
 
@@ -28,7 +26,6 @@ TUNE = (
     *("tune", "--dataset", "digits", "--from-version", "1", "--fisher-samples", "2000", "--digits", "1"),
     *("--steps", "40,60", "--samples", "100", "--final-seeds", "1", "--study", "s", "--json"),
 )
-PATIENCE = 280
 
 
 @dataclass(frozen=True)
@@ -70,17 +67,6 @@ class Study:
     def registered(self) -> set[str]:
         found = self.client.search_model_versions("name = 'sa-cvae' AND tags.`sa.study` = 's'")
         return {v.tags["sa.trial"] for v in found}
-
-
-def wait_for(what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        found = what()
-        if found:
-            return found
-        assert process.poll() is None, process.communicate()[1][-2000:]
-        time.sleep(0.05)
-    raise AssertionError("waited in vain")
 
 
 def copied(digits_store: Store, folder: Path) -> Study:
