@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import optuna
 import psutil
+import sqlalchemy
+from filelock import FileLock
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -46,8 +49,14 @@ HEARTBEAT, GRACE = 15, 60
 LEAD_GRACE = 120.0
 """Seconds without a sign of life after which another machine's leading command counts as gone."""
 
-WORKER, RUN, LEAD, SEARCH = "worker", "run", "lead", "search"
-"""Keys of user attributes: of a trial who runs it and its MLflow run; of a study who leads it and what it searches."""
+WORKER, RUN, AGAIN = "worker", "run", "again"
+"""Keys of a trial's user attributes: who runs it, its MLflow run, and the number of the lost trial that it repeats."""
+LEAD, SEARCH, COMMANDS = "lead", "search", "commands"
+"""Keys of a study's user attributes: who leads it, what it searches, and how many commands have worked on it."""
+CREW = 10_000
+"""Workers that a command may hire before their numbers are those of the next command's."""
+ALONE = int.from_bytes(b"sa-tune", "big")
+"""The advisory lock in PostgreSQL that `alone` holds."""
 
 
 class StudyError(CommandError):
@@ -79,17 +88,75 @@ def open_storage(place: str) -> BaseStorage:
             heartbeat_stale_trial_callback=again,
         )
     except Exception as error:  # drivers, SQLAlchemy and the file system all raise their own kinds here
-        raise StudyError(f"study storage {place}: {' '.join(str(error).split())[:200]}") from error
+        raise _unusable(place, error) from error
+
+
+@contextmanager
+def alone(place: str) -> Iterator[None]:
+    """Inside is one command at a time, of all that use this storage: to look at something and change it in one go.
+
+    Raises
+    ------
+    StudyError : if the storage cannot be reached.
+    """
+    with ExitStack() as held:
+        try:
+            if place.endswith(".journal"):
+                Path(place).parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(f"{place}.alone"))
+            else:
+                # The lock is the connection's: whatever happens to this process, it ends with it.
+                engine = sqlalchemy.create_engine(place, poolclass=sqlalchemy.NullPool)
+                connection = held.enter_context(engine.connect())
+                connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": ALONE})
+        except Exception as error:  # drivers, SQLAlchemy and the file system all raise their own kinds here
+            raise _unusable(place, error) from error
+        yield
+
+
+def _unusable(place: str, error: Exception) -> StudyError:
+    return StudyError(f"study storage {place}: {' '.join(str(error).split())[:200]}")
 
 
 def again(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queue the parameters of a trial that died with its worker."""
-    if trial.params:
-        study.enqueue_trial(trial.params, skip_if_exists=False)
+    """Queue the values of a trial that died with its worker, also those that it had not asked for yet."""
+    values = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    if values:
+        study.enqueue_trial(values, user_attrs={AGAIN: trial.number}, skip_if_exists=False)
+
+
+def give_up(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Queue the values of a trial again and fail it; False if it was over already.
+
+    In this order, or another worker could find the trial's place empty and fill it with values of its own. What was
+    queued in vain is not `needed`.
+    """
+    again(study, trial)
+    try:
+        study.tell(trial.number, state=TrialState.FAIL)
+    except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+        return False
+    return True
+
+
+def needed(study: optuna.Study, number: int, wanted: int) -> bool:
+    """Whether a trial that begins is one of those that are wanted, and does not repeat what another repeats already.
+
+    All trials with smaller numbers are known when one begins.
+    """
+    trials = study.get_trials(deepcopy=False)
+    earlier = trials[:number]
+    lost = trials[number].user_attrs.get(AGAIN)
+    if lost is not None and (
+        trials[lost].state == TrialState.COMPLETE or any(t.user_attrs.get(AGAIN) == lost for t in earlier)
+    ):
+        return False
+    live = (TrialState.COMPLETE, TrialState.RUNNING)
+    return sum(t.state in live and t.number != lost for t in earlier) < wanted
 
 
 def make_sampler(config: TuneConfig, worker: int) -> optuna.samplers.BaseSampler:
-    """The sampler that the config names; workers must not draw the same numbers."""
+    """The sampler that the config names; workers must not draw the same numbers, whichever command hired them."""
     seed = (config.sampler_seed * 1_000_003 + worker) % 2**32
     match config.sampler:
         case "nsga2":
@@ -156,25 +223,26 @@ def open_study(place: str, name: str, config: TuneConfig, search: str, worker: i
     ------
     StudyError : if it cannot be opened, or searches something else.
     """
-    storage = open_storage(place)
     try:
-        study = optuna.create_study(
-            storage=storage,
-            sampler=make_sampler(config, worker),
-            study_name=name,
-            directions=directions(config),
-            load_if_exists=True,
-        )
-        known = study.user_attrs.get(SEARCH)
-        if known is None:
-            study.set_user_attr(SEARCH, search)
-        elif known != search:
-            raise StudyError(
-                f"study {name} searches something else; give --study another name, or its parameters: {known}"
+        # Tables, study and queue are made once, however many commands begin at the same moment.
+        with alone(place) if worker == 0 else nullcontext():
+            study = optuna.create_study(
+                storage=open_storage(place),
+                sampler=make_sampler(config, worker),
+                study_name=name,
+                directions=directions(config),
+                load_if_exists=True,
             )
-        if worker == 0:
-            for values in (default_values(config), paper_values(config)):
-                study.enqueue_trial(values, skip_if_exists=True)
+            known = study.user_attrs.get(SEARCH)
+            if known is None:
+                study.set_user_attr(SEARCH, search)
+            elif known != search:
+                raise StudyError(
+                    f"study {name} searches something else; give --study another name, or its parameters: {known}"
+                )
+            if worker == 0:
+                for values in (default_values(config), paper_values(config)):
+                    study.enqueue_trial(values, skip_if_exists=True)
     except StudyError:
         raise
     except Exception as error:
@@ -248,12 +316,8 @@ def bury(study: optuna.Study) -> list[FrozenTrial]:
             worker = Process(*spelled)
             if not worker.local or worker.alive:
                 continue
-        try:
-            study.tell(trial.number, state=TrialState.FAIL)
-        except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
-            continue
-        again(study, trial)
-        gone.append(trial)
+        if give_up(study, trial):
+            gone.append(trial)
     return gone
 
 
@@ -279,9 +343,27 @@ def lead_of(study: optuna.Study) -> Lead | None:
     return None if found is None else Lead(found["run"], Process(*found["process"]), found["seen"])
 
 
-def take_lead(study: optuna.Study, run: str) -> None:
-    """Lead, or go on leading."""
+def sign_lead(study: optuna.Study, run: str) -> None:
+    """Give a sign of life as the one that leads."""
     study.set_user_attr(LEAD, {"run": run, "process": Process.this().spelled(), "seen": time.time()})
+
+
+def take_lead(study: optuna.Study, place: str, run: str) -> Lead | None:
+    """Lead, unless another command does: who, or None if it is this one now."""
+    with alone(place):
+        found = lead_of(study)
+        if found is not None and found.alive and found.run != run:
+            return found
+        sign_lead(study, run)
+    return None
+
+
+def enlist(study: optuna.Study, place: str) -> int:
+    """The number after which a command counts its workers: others' have other numbers, and draw other values."""
+    with alone(place):
+        commands = int(study.user_attrs.get(COMMANDS, 0))
+        study.set_user_attr(COMMANDS, commands + 1)
+    return commands * CREW
 
 
 @dataclass(frozen=True, slots=True)

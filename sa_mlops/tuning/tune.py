@@ -18,7 +18,7 @@ import mlflow
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from sa_mlops.config import BaseConfig, TuneConfig
 from sa_mlops.core.metrics.objectives import forgetting_gap, retention
@@ -35,7 +35,7 @@ from sa_mlops.stages.result import Result, table
 from sa_mlops.tuning import choice, register
 from sa_mlops.tuning import study as studies
 from sa_mlops.tuning.front import hypervolume, knee
-from sa_mlops.tuning.objective import STUDY, Bench
+from sa_mlops.tuning.objective import STUDY, TRIAL, Bench
 from sa_mlops.tuning.study import Outcome
 from sa_mlops.tuning.workers import Crew, Job, quiet_stages
 
@@ -60,9 +60,12 @@ def run(config: TuneConfig) -> Result:
         recipe = BaseConfig(
             dataset=config.dataset, seed=config.seed, recipe=config.recipe, z_dim=config.z_dim
         )
-        start = starts[0] or base.obtain(ctx, recipe.settings())
-        labels = fim.retained_labels(start)
-        fisher = fim.obtain(ctx, start, FisherSettings(samples=config.fisher_samples, labels=labels))
+        # Commands that begin at the same moment on one study must start from the same versions.
+        with studies.alone(config.storage or journal_beside_store(config.study or "tune")):
+            start = starts[0] or base.obtain(ctx, recipe.settings())
+            labels = fim.retained_labels(start)
+            fisher = fim.obtain(ctx, start, FisherSettings(samples=config.fisher_samples, labels=labels))
+            judge.panel(ctx)
         bench = Bench(ctx, config, start, fisher)
         search = searched(ctx, config, start, fisher)
         name = config.study or "tune-" + hashlib.sha256(search.encode()).hexdigest()[:8]
@@ -128,15 +131,15 @@ class Session:
         search: str,
     ) -> None:
         self.ctx, self.config, self.entry, self.bench, self.study = ctx, config, entry, bench, study
-        lead = studies.lead_of(study)
-        self.helping = lead if lead is not None and lead.alive else None
+        self.helping = studies.take_lead(study, place, entry.run_id)
         experiment = ctx.client.get_run(entry.run_id).info.experiment_id
         self.job = Job(
             config, place, study.study_name, search, experiment,
             parent=self.helping.run if self.helping else entry.run_id,
-            base=bench.base.number, fisher=bench.fisher.number,
+            base=bench.base.number, fisher=bench.fisher.number, after=studies.enlist(study, place),
         )  # fmt: skip
-        self.signed = 0.0
+        self.signed = time.monotonic()
+        self.ended = 0
         self.progress = Progress(study, config, self.reference)
 
     @property
@@ -165,31 +168,36 @@ class Session:
             with crew.at_work():
                 while studies.counts(self.study)[0] < self.config.trials:
                     crew.tend()
+                    self._end_lost()
                     self._look()
                     self._register(register.SETTLED, most=1)
                     time.sleep(POLL)
         except (Stopped, KeyboardInterrupt) as signal:
+            self._end_lost()
             self._look()
             complete = studies.counts(self.study)[0]
             say(f"stopped ({signal}): {complete} finished trials are kept; the same command goes on")
             self._record(studies.outcome(self.study))
             raise
+        self._end_lost()
         self._look()
-        if self.helping is not None and self.helping.alive:
+        if self.helping is not None:
             return self._helped()
         return self._conclude()
 
     def _sign(self) -> None:
-        """Give a sign of life, unless another command leads; of several that began at once the last to sign does."""
+        """Give a sign of life, unless another command leads."""
         lead = studies.lead_of(self.study)
         if lead is not None and lead.run != self.entry.run_id and lead.alive:
             self.helping = lead
             return
         if self.helping is not None:
+            self.helping = studies.take_lead(self.study, self.job.place, self.entry.run_id)
+            if self.helping is not None:
+                return
             say("the leading command is gone; this one leads now")
-            self.helping, self.signed = None, 0.0
-        if time.monotonic() - self.signed > SIGN or not self.signed:
-            studies.take_lead(self.study, self.entry.run_id)
+        if time.monotonic() - self.signed > SIGN:
+            studies.sign_lead(self.study, self.entry.run_id)
             self.signed = time.monotonic()
 
     def _look(self) -> None:
@@ -228,14 +236,22 @@ class Session:
 
     def _lost(self, trial: FrozenTrial) -> None:
         say(f"trial {trial.number} died with its worker; its values are queued again")
-        run_id = trial.user_attrs.get(studies.RUN)
-        if run_id is None:
+
+    def _end_lost(self) -> None:
+        """Let the runs of failed trials end as KILLED, whose worker had no chance to say so, wherever it ran."""
+        failed = {str(t.number) for t in self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))}
+        if len(failed) == self.ended:
             return
+        self.ended = len(failed)
         client = self.ctx.client
-        text = f"tags.`mlflow.parentRunId` = '{run_id}' AND attributes.status = 'RUNNING'"
-        for child in client.search_runs([self.job.experiment], text):
-            client.set_terminated(child.info.run_id, "KILLED")
-        client.set_terminated(run_id, "KILLED")
+        text = f"tags.`{STUDY}` = '{self.study.study_name}' AND attributes.status = 'RUNNING'"
+        for run in client.search_runs([self.job.experiment], text):
+            if run.data.tags.get(TRIAL) not in failed:
+                continue
+            text = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' AND attributes.status = 'RUNNING'"
+            for child in client.search_runs([self.job.experiment], text):
+                client.set_terminated(child.info.run_id, "KILLED")
+            client.set_terminated(run.info.run_id, "KILLED")
 
     def _passed(self, trial: FrozenTrial) -> bool:
         made = register.published(self.study, trial)

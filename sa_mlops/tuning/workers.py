@@ -15,7 +15,7 @@ from pathlib import Path
 import mlflow
 import optuna
 import torch
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from sa_mlops.config import TuneConfig
 from sa_mlops.errors import CommandError, Stopped
@@ -40,6 +40,7 @@ class Job:
     place, study, search : see `study.open_study`.
     experiment, parent : MLflow's ids of the experiment and of the run that the trials' runs are nested under.
     base, fisher : numbers of the versions that every trial starts from.
+    after : see `study.enlist`.
     """
 
     config: TuneConfig
@@ -50,10 +51,11 @@ class Job:
     parent: str
     base: int
     fisher: int
+    after: int
 
 
 class EnoughError(Exception):
-    """Others are already at the last trials that are wanted."""
+    """A trial that is not needed: others are already at the last ones, or at its values."""
 
 
 def work(job: Job, number: int) -> None:
@@ -71,24 +73,21 @@ def work(job: Job, number: int) -> None:
     objective = Objective(bench, study, job.parent)
 
     def guarded(trial: optuna.Trial) -> tuple[float, ...]:
-        if _before(study, trial.number) >= job.config.trials:
+        if not studies.needed(study, trial.number, job.config.trials):
             raise EnoughError
         try:
             return objective(trial)
         except Stopped:
-            study.tell(trial.number, state=TrialState.FAIL)
-            studies.again(study, study.trials[trial.number])
+            studies.give_up(study, study.trials[trial.number])
             raise
 
     parent = multiprocessing.parent_process()
     while sum(studies.counts(study)) < job.config.trials and (parent is None or parent.is_alive()):
-        study.optimize(guarded, n_trials=1, catch=(EnoughError,))
-
-
-def _before(study: optuna.Study, number: int) -> int:
-    """Trials with a smaller number that are finished or run; all of them are known when a trial begins."""
-    live = (TrialState.COMPLETE, TrialState.RUNNING)
-    return sum(t.number < number for t in study.get_trials(deepcopy=False, states=live))
+        try:
+            study.optimize(guarded, n_trials=1, catch=(EnoughError,))
+        except optuna.exceptions.UpdateFinishedTrialError:
+            # Suspended for so long that others took it for dead; they have queued its values.
+            continue
 
 
 @contextlib.contextmanager
@@ -138,7 +137,7 @@ class Crew:
         self.devices = deal(job.config.device, job.config.workers)
         self.threads = max(1, torch.get_num_threads() // job.config.workers)
         self.processes: dict[int, BaseProcess] = {}
-        self.hired = 0
+        self.hired = job.after
         self.failures = 0
         self._done = 0
 

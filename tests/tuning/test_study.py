@@ -163,6 +163,59 @@ def test_values_of_a_dead_worker_are_tried_again(tmp_path: Path) -> None:
     assert studies.suggest(study.ask(), CONFIG) == values
 
 
+def test_queued_values_that_a_dead_worker_never_asked_for_are_tried_again(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    lost = study.ask()
+    lost.set_user_attr(studies.WORKER, finished_process())
+    studies.bury(study)
+    study.ask()
+    assert studies.suggest(study.ask(), CONFIG) == studies.default_values(CONFIG)
+
+
+def test_values_that_two_commands_queue_again_are_needed_once(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    trial = study.ask()
+    studies.suggest(trial, CONFIG)
+    frozen = study.trials[trial.number]
+    assert [studies.give_up(study, frozen), studies.give_up(study, frozen)] == [True, False]
+    study.ask()
+    begun = [study.ask().number for _ in range(2)]
+    assert [studies.needed(study, number, wanted=9) for number in begun] == [True, False]
+
+
+def test_trial_that_finished_is_not_needed_again(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    trial = study.ask()
+    frozen = study.trials[trial.number]
+    studies.suggest(trial, CONFIG)
+    study.tell(trial, (0.5, 0.5))
+    assert not studies.give_up(study, frozen)
+    study.ask()
+    assert not studies.needed(study, study.ask().number, wanted=9)
+
+
+def test_trial_that_repeats_a_lost_one_takes_its_place(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    lost, other = study.ask(), study.ask()
+    studies.again(study, study.trials[lost.number])
+    assert studies.needed(study, study.ask().number, wanted=2)
+    assert not studies.needed(study, study.ask().number, wanted=2)
+    assert studies.needed(study, other.number, wanted=2)
+
+
+def test_workers_of_another_command_have_other_numbers(tmp_path: Path) -> None:
+    study, place = opened(tmp_path), str(tmp_path / "a.journal")
+    assert [studies.enlist(study, place) for _ in range(2)] == [0, studies.CREW]
+
+
+def test_one_of_two_commands_leads(tmp_path: Path) -> None:
+    study, place = opened(tmp_path), str(tmp_path / "a.journal")
+    assert studies.take_lead(study, place, "first") is None
+    found = studies.take_lead(study, place, "second")
+    assert found is not None
+    assert found.run == "first"
+
+
 def test_trial_of_a_live_worker_goes_on(tmp_path: Path) -> None:
     study = opened(tmp_path)
     trial = study.ask()
@@ -178,7 +231,7 @@ def test_trial_of_another_machine_is_left_to_it(tmp_path: Path) -> None:
 
 def test_command_leads_while_its_process_runs(tmp_path: Path) -> None:
     study = opened(tmp_path)
-    studies.take_lead(study, "run")
+    studies.sign_lead(study, "run")
     lead = studies.lead_of(study)
     assert lead is not None
     assert lead.alive
