@@ -87,6 +87,18 @@ def test_doctor_finds_nothing_wrong(server: Server, sa_mlops: Run) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_a_version_is_sampled_from_there_and_leaves_no_copy_behind(
+    server: Server, sa_mlops: Run, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    out = tmp_path / "samples.png"
+    done = sa_mlops("sample", "2", "--out", str(out), MLFLOW_TRACKING_URI=server.url, TMPDIR=str(scratch))
+    assert done.returncode == 0, done.stderr
+    assert out.exists()
+    assert list(scratch.iterdir()) == []
+
+
 def test_a_version_is_reproduced_from_there(server: Server, sa_mlops: Run) -> None:
     done = sa_mlops("reproduce", "2", "--json", MLFLOW_TRACKING_URI=server.url)
     assert done.returncode == 0, done.stdout + done.stderr

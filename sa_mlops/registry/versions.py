@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 import mlflow
@@ -173,7 +175,7 @@ def describe_known(client: MlflowClient, name: str) -> str:
 
 
 def files(version: Version) -> Path:
-    """Local folder of a version's files, downloaded if the store is remote.
+    """Local folder of a version's files; fetched once a process if the store is a server, and gone with the process.
 
     Raises
     ------
@@ -182,7 +184,7 @@ def files(version: Version) -> Path:
     if version.model_id is None:
         raise VersionError(f"{version.uri} does not come from a logged model of this store; it is not read")
     try:
-        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{version.model_id}"))
+        folder = _fetched(version.model_id)
     except (MlflowException, OSError) as error:
         raise VersionError(
             f"{version.uri} has lost its files ({' '.join(str(error).split())[:160]})"
@@ -190,6 +192,21 @@ def files(version: Version) -> Path:
     if not folder.is_dir() or not any(folder.iterdir()):
         raise VersionError(f"{version.uri} has lost its files")
     return folder
+
+
+_FETCHED: dict[tuple[str, str], Path] = {}
+
+
+def _fetched(model_id: str) -> Path:
+    uri = mlflow.get_tracking_uri()
+    source = f"models:/{model_id}"
+    if not uri.startswith(("http://", "https://")):
+        return Path(mlflow.artifacts.download_artifacts(source))
+    if (uri, model_id) not in _FETCHED:
+        # Left to itself MLflow would fetch them into a new folder every time, and never remove it.
+        folder = tempfile.mkdtemp(dir=get_temp_dir())
+        _FETCHED[uri, model_id] = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder))
+    return _FETCHED[uri, model_id]
 
 
 def register(
