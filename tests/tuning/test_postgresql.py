@@ -26,19 +26,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 WANTED = 16
 TUNE = (
     *("tune", "--dataset", "digits", "--from-version", "1", "--fisher-samples", "300", "--digits", "1"),
-    *(
-        "--steps",
-        "10,20",
-        "--samples",
-        "20",
-        "--final-seeds",
-        "0",
-        "--study",
-        "shared",
-        "--sampler",
-        "random",
-    ),
-    *("--workers", "4", "--trials", str(WANTED), "--json"),
+    *("--steps", "10,20", "--samples", "20", "--final-seeds", "0", "--sampler", "random"),
+    *("--study", "shared", "--workers", "4", "--trials", str(WANTED), "--json"),
 )
 
 
@@ -49,7 +38,8 @@ class Killed:
     Attributes
     ----------
     victims : the trials whose workers were killed, as they were then.
-    runs : of trials, by the trial's number as MLflow has it.
+    documents : what the commands printed.
+    runs : of trials.
     """
 
     trials: list[FrozenTrial]
@@ -78,12 +68,17 @@ def killed(stocked: Server) -> Killed:
             for _ in range(2)
         ]  # fmt: skip
         try:
-            wait_for(lambda: "shared" in studies_in(place), commands[0])
-            study = optuna.load_study(study_name="shared", storage=studies.open_storage(place))
+            # Opening makes the tables if they are not there yet.
+            with studies.alone(place):
+                storage = studies.open_storage(place)
+            wait_for(lambda: "shared" in optuna.get_all_study_names(storage), commands[0])
+            study = optuna.load_study(study_name="shared", storage=storage)
             victims: list[FrozenTrial] = []
+            gone: list[list[Any]] = []
             while len(victims) < 2:
-                victim = wait_for(lambda: at_work(study, victims), commands[0])
-                os.kill(victim.user_attrs[studies.WORKER][1], signal.SIGKILL)
+                victim = wait_for(lambda: at_work(study, gone), commands[0])
+                gone.append(victim.user_attrs[studies.WORKER])
+                os.kill(gone[-1][1], signal.SIGKILL)
                 # It may have finished that trial in the last moment.
                 if study.trials[victim.number].state != TrialState.COMPLETE:
                     victims.append(victim)
@@ -101,17 +96,8 @@ def killed(stocked: Server) -> Killed:
     return Killed(study.get_trials(), victims, [json.loads(out) for out, _ in said], runs)
 
 
-def studies_in(place: str) -> list[str]:
-    try:
-        return list(optuna.get_all_study_names(studies.open_storage(place)))
-    except (studies.StudyError, optuna.exceptions.StorageInternalError):
-        # Its tables are being made.
-        return []
-
-
-def at_work(study: optuna.Study, before: list[FrozenTrial]) -> FrozenTrial | None:
-    """A trial in the middle, of another worker than `before`."""
-    gone = [v.user_attrs[studies.WORKER] for v in before]
+def at_work(study: optuna.Study, gone: list[list[Any]]) -> FrozenTrial | None:
+    """A trial in the middle whose worker is not gone."""
     running = study.get_trials(states=(TrialState.RUNNING,))
     fit = (
         t for t in running
