@@ -28,6 +28,8 @@ EXPERIMENT = "sa-mlops"
 LOCK_SECONDS = 120
 ONE_REQUEST = 1.0
 """Seconds within which several signals mean the same request to stop."""
+KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
+"""Tag by which MLflow's UI opens an experiment with training runs and their charts, not with traces of agents."""
 BATCH = 900
 """Metrics a `log_batch` call may carry is 1,000."""
 
@@ -157,6 +159,8 @@ def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[st
                 tags={**tags, **processes.identity()},
                 log_system_metrics=True,
             )
+            if not nested:
+                _call_training(run.info.experiment_id)
         yield run.info.run_id
     except (Stopped, KeyboardInterrupt):
         status = "KILLED"
@@ -215,6 +219,12 @@ def _use_experiment(name: str) -> None:
             if attempt == 4:
                 raise StoreError(_line(error)) from error
             time.sleep(0.2 * (attempt + 1))
+
+
+def _call_training(experiment_id: str) -> None:
+    client = MlflowClient()
+    if KIND not in client.get_experiment(experiment_id).tags:
+        client.set_experiment_tag(experiment_id, KIND, TRAINING)
 
 
 class Recorder:

@@ -15,7 +15,7 @@ from stores import Start, Store
 
 from sa_mlops.errors import Stopped
 from sa_mlops.registry import tracking
-from sa_mlops.registry.tracking import Recorder, StoreError, open_run
+from sa_mlops.registry.tracking import KIND, TRAINING, Recorder, StoreError, open_run
 
 pytestmark = pytest.mark.integration
 
@@ -161,6 +161,17 @@ class TestRunThatMlflowOpened:
         assert (run.info.experiment_id, run.info.run_name) == (experiment, "as mlflow named it")
         assert (run.info.status, run.data.tags["sa.entry"]) == ("FINISHED", "base")
         assert client.get_experiment_by_name("sa-mlops") is None
+
+    def test_the_experiment_is_shown_as_one_of_training(self, client: MlflowClient) -> None:
+        with open_run("run", nested=False, tags={}):
+            pass
+        assert client.get_experiment_by_name("sa-mlops").tags[KIND] == TRAINING
+
+    def test_what_a_user_calls_an_experiment_stays(self, client: MlflowClient) -> None:
+        client.create_experiment("sa-mlops", tags={KIND: "finetuning"})
+        with open_run("run", nested=False, tags={}):
+            pass
+        assert client.get_experiment_by_name("sa-mlops").tags[KIND] == "finetuning"
 
     def test_an_experiment_from_the_environment_is_used(self, client: MlflowClient, start: Start) -> None:
         process = start("-c", self.CODE, MLFLOW_EXPERIMENT_NAME="by name")
