@@ -28,6 +28,15 @@ EXPERIMENT = "sa-mlops"
 LOCK_SECONDS = 120
 ONE_REQUEST = 1.0
 """Seconds within which several signals mean the same request to stop."""
+AGAIN, ENOUGH = 0.02, 2.0
+"""Seconds after which a signal that came at a bad moment is sent again, and after which no moment is too bad."""
+TRANSACTIONS = (
+    "sqlalchemy.",
+    "mlflow.store.db.",
+    "mlflow.store.tracking.sqlalchemy_store.",
+    "mlflow.store.model_registry.sqlalchemy_store.",
+)
+"""Modules in which an exception out of nowhere may leave a transaction open, and with it the store locked."""
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
 """Tag by which MLflow's UI opens an experiment with training runs and their charts, not with traces of agents."""
 BATCH = 900
@@ -92,10 +101,15 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    asked: list[float] = []
     first: list[float] = []
 
-    def stop(number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         if not first:
+            asked.append(time.monotonic())
+            if asked[-1] - asked[0] < ENOUGH and _in_transaction(frame):
+                _send_again(number)
+                return
             first.append(time.monotonic())
             raise Stopped(signal.Signals(number).name)
         if time.monotonic() - first[0] > ONE_REQUEST:
@@ -108,9 +122,8 @@ def stoppable() -> Iterator[None]:
             usual(swallowed)
             return
         first.clear()
-        again = threading.Timer(0.05, os.kill, (os.getpid(), signal.Signals[str(swallowed.exc_value)]))
-        again.daemon = True
-        again.start()
+        asked.clear()
+        _send_again(signal.Signals[str(swallowed.exc_value)])
 
     usual, sys.unraisablehook = sys.unraisablehook, missed
     previous = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -120,6 +133,20 @@ def stoppable() -> Iterator[None]:
         for s, handler in previous.items():
             signal.signal(s, handler)
         sys.unraisablehook = usual
+
+
+def _in_transaction(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if f"{frame.f_globals.get('__name__', '')}.".startswith(TRANSACTIONS):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send_again(number: int) -> None:
+    again = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
 
 
 def git_commit(root: Path) -> str:

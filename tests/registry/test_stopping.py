@@ -9,6 +9,7 @@ import time
 import pytest
 
 from sa_mlops.errors import Stopped
+from sa_mlops.registry import tracking
 from sa_mlops.registry.tracking import stoppable
 
 
@@ -49,3 +50,34 @@ def test_a_request_that_came_while_the_garbage_collector_was_at_work_is_not_lost
 
     with pytest.raises(Stopped, match="SIGTERM"), stoppable():
         stage()
+
+
+def test_a_request_waits_until_a_transaction_is_over() -> None:
+    done = []
+
+    def inside() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+        done.append("transaction")
+
+    # As a function of SQLAlchemy's would run it.
+    code = compile("call()", "session.py", "exec")
+
+    def stage() -> None:
+        exec(code, {"__name__": "sqlalchemy.orm.session", "call": inside})
+        until_stopped()
+
+    with pytest.raises(Stopped, match="SIGTERM"), stoppable():
+        stage()
+    assert done == ["transaction"]
+
+
+def test_a_request_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "ENOUGH", 0.2)
+
+    def inside() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        until_stopped()
+
+    with pytest.raises(Stopped, match="SIGTERM"), stoppable():
+        exec("call()", {"__name__": "sqlalchemy.orm.session", "call": inside})
