@@ -238,19 +238,6 @@ def test_a_preempted_stage_is_run_again_and_registers_one_version(
     assert len(numbers(client, names.FISHERS) - before) == 1
 
 
-def test_a_stage_that_is_told_of_its_end_asks_to_be_queued_again(client: MlflowClient, sa_mlops: Run) -> None:
-    before, samples = numbers(client, names.FISHERS), "60001"
-    done = sa_mlops("submit", *FIM, "--fisher-samples", samples, "--json")
-    assert done.returncode == 0, done.stderr
-    wait_for(lambda: statuses(client, samples) == ["RUNNING"], "no run was opened")
-    # What SLURM sends some time before a limit, or before it preempts with a grace period.
-    subprocess.run(["scancel", "--signal=USR2", tasks(done)[0]["id"]], check=True)
-    done = sa_mlops("jobs", "latest", "--follow", "--json")
-    assert [(t["state"], t["attempts"]) for t in tasks(done)] == [("done", 2)], done.stderr
-    assert statuses(client, samples) == ["KILLED", "FINISHED"]
-    assert len(numbers(client, names.FISHERS) - before) == 1
-
-
 def test_workers_of_a_study_are_an_array_and_finish_the_trials_wanted(
     client: MlflowClient, sa_mlops: Run, tmp_path: Path
 ) -> None:
