@@ -89,7 +89,7 @@ class Server:
         """End it as Ctrl-C or a shutdown does; the data stays."""
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(60)
+            self.process.wait(LIMIT)
             self.process = None
         if (self.folder / "pg" / "postmaster.pid").exists():
             raise RuntimeError("PostgreSQL was left running")
