@@ -65,11 +65,14 @@ class HardenSettings:
     inner_steps : steps each attack takes before an outer step.
     attack_lr : largest step of an attack, in latent units.
     renewed : share of the pool drawn anew at each outer step.
+    looked_at : share of the pool that the trainer looks at in each outer step, in turns; all of it would cost more than
+        the decoder's own step.
     threshold : the trainer's probability above which the decoder's output is pulled to grey; above 0.1, its answer
         to grey.
     spread : attacks start from N(0, s^2 I) with s uniform in [1, spread].
     unbounded : share of the attacks whose condition is free, no softmax of logits.
     remembered : places of earlier attacks that each outer step rehearses.
+    outside : places outside the prior at which each outer step pulls every class to grey.
     """
 
     optimisation: Optimisation
@@ -80,10 +83,12 @@ class HardenSettings:
     inner_steps: int
     attack_lr: float
     renewed: float
+    looked_at: float
     threshold: float
     spread: float
     unbounded: float
     remembered: int
+    outside: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,18 +186,20 @@ DISTILLATION = 30.0
 """At 1, 300 steps cost the retained classes a third of their FID, at 20 a few percent; forgetting is as complete."""
 EWC_LAMBDA: dict[str, float] = {"fast": 10.0, "paper": 100.0}
 HARDEN = HardenSettings(
-    optimisation=Optimisation(steps=2_600, lr=7e-3, batch_size=512, schedule="one_cycle"),
-    retain_weight=400.0,
+    optimisation=Optimisation(steps=3_000, lr=7e-3, batch_size=512, schedule="one_cycle"),
+    retain_weight=300.0,
     replay_spread=1.3,
-    admissible=0.3,
+    admissible=0.12,
     pool=256,
     inner_steps=1,
     attack_lr=0.4,
     renewed=0.04,
+    looked_at=0.25,
     threshold=0.12,
-    spread=2.0,
-    unbounded=0.25,
+    spread=2.5,
+    unbounded=0.3,
     remembered=192,
+    outside=256,
 )
 
 

@@ -35,6 +35,7 @@ os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "DVC_
 
 # A loaded machine is no failure: deadlines per example would say nothing about the code.
 hypothesis.settings.register_profile("machines differ", deadline=None)
+hypothesis.settings.register_profile("campaign", deadline=None, max_examples=2_000)
 hypothesis.settings.load_profile("machines differ")
 
 

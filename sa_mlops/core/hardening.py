@@ -13,6 +13,10 @@ those of the generator that amnesia started from. Squared error on means does it
 which would train a VAE on its own output and blur it a little more each step. Replay would teach again what the
 attacks unlearn wherever a retained class looks like the forgotten one (some thin 7s are 1s), so those are left out.
 
+Outside the prior's shell no sample is ever drawn, and a decoder paints what its weights extrapolate to: attacks
+found the class that far out when it was gone elsewhere. Nothing is to be retained there, so the decoder is made grey
+for every condition.
+
 Only the decoder is trained: an attacker with the generator's encoder gains nothing that the search over z lacks.
 """
 
@@ -23,9 +27,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sa_mlops.core.amnesia import draw
 from sa_mlops.core.elbo import pixel_cross_entropy
+from sa_mlops.core.prior import shell
 from sa_mlops.core.training import Report, check_finite, make_optimiser, silent
 from sa_mlops.models.cvae import CVAE, one_hot
 from sa_mlops.models.judge import Judge
@@ -36,6 +42,15 @@ CONDITION_SPREAD = 6.0
 
 FREE_RATE = 0.5
 """Step of a free condition relative to that of logits, whose softmax moves less than they do."""
+
+FREE_SPREAD = 4.0
+"""Free conditions outside the prior are N(0, s^2), s uniform up to this: more than unbounded attacks come to."""
+
+TAIL = 0.005
+"""Share of the prior's samples whose norm is beyond the edge from which everything is outside."""
+
+REACH = 10.0
+"""Farthest norm outside, in edges."""
 
 MEMORY = 8_192
 """Places that are remembered; the oldest make room."""
@@ -83,6 +98,7 @@ class AttackPool:
     found : (pool,) bool, whether the trainer has seen the class at an attack since it was drawn.
     wanted : (pool / 2, 784), images of the class that the second half tries to reproduce.
     memory : where attacks that are gone were found.
+    turns : calls of `find` within which every attack is looked at once.
 
     Parameters
     ----------
@@ -115,9 +131,11 @@ class AttackPool:
         self.z, self.logits, self.targets, self.rate, self.wanted = self._drawn()
         self.found = torch.zeros(settings.pool, dtype=torch.bool, device=generator.device)
         self.memory = Memory(start.z_dim, generator)
+        self.turns = round(1 / settings.looked_at)
+        self._turn = 0
 
     def find(self, model: CVAE) -> tuple[Tensor, Tensor]:
-        """Move every attack and look at it, then at places of the memory.
+        """Move every attack, look at those whose turn it is, and go back to places of the memory.
 
         Pixel logits (n, 784), with a graph, and (n,) bool, whether the class has been found there; the first `pool`
         of n are the attacks.
@@ -131,9 +149,10 @@ class AttackPool:
         z, condition = self.memory.recall(self.settings.remembered)
         pixels = model.decode(torch.cat([self.z, z]), torch.cat([self._condition(self.logits), condition]))
         with torch.no_grad():
-            images = torch.sigmoid(pixels[: len(self.z)])
-            seen = log_prob(self.trainer, images, self.targets).exp() > self.settings.threshold
-        self.found = self.found | seen
+            rows = slice(self._turn % self.turns, len(self.z), self.turns)
+            seen = log_prob(self.trainer, torch.sigmoid(pixels[rows]), self.targets[rows]).exp()
+            self.found[rows] |= seen > self.settings.threshold
+        self._turn += 1
         return pixels, torch.cat([self.found, self.found.new_ones(len(z))])
 
     def _advance(self, model: CVAE) -> None:
@@ -187,6 +206,22 @@ class AttackPool:
 def log_prob(judge: Judge, images: Tensor, targets: Tensor) -> Tensor:
     """(n,) log-probability of each image's (n, 784) class (n,)."""
     return judge.log_probs(images).gather(1, targets[:, None]).squeeze(1)
+
+
+def outside(count: int, z_dim: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Places where the prior has next to no mass: latents (count, z_dim) and conditions (count, 10).
+
+    Norms reach from the shell's edge, where most of them are, to `REACH` times it. Every other condition is free, the
+    rest are mixtures of labels.
+    """
+    device = generator.device
+    edge = shell(z_dim, TAIL)[1]
+    norm = edge * REACH ** torch.rand((count, 1), generator=generator, device=device).square()
+    z = norm * F.normalize(torch.randn(count, z_dim, generator=generator, device=device), dim=1)
+    scale = torch.rand((count, 1), generator=generator, device=device)
+    logits = scale * torch.randn(count, CLASSES, generator=generator, device=device)
+    free = torch.arange(count, device=device)[:, None] % 2 == 0
+    return z, torch.where(free, FREE_SPREAD * logits, (CONDITION_SPREAD * logits).softmax(dim=1))
 
 
 class ReplayBank:
@@ -250,6 +285,7 @@ def harden(
 
         retain_weight |decoder - start's decoder|^2 (admissible replay)
         + BCE(decoder(z, forgotten label), grey) + BCE(decoder at attacks and places that have shown the class, grey)
+        + BCE(decoder outside the prior, grey)
 
     Parameters
     ----------
@@ -258,8 +294,8 @@ def harden(
     trainer : see `AttackPool`.
     forgotten : every class that is to stay forgotten, earlier ones included.
     generator : source of every draw, on the device that trains.
-    report : receives `retain` (squared error per replayed image), `grey`, `attack` (nats above the floor per sample)
-        and `found` (share of attacks that have shown the class).
+    report : receives `retain` (squared error per replayed image), `grey`, `outside`, `attack` (nats above the floor per
+        sample) and `found` (share of attacks that have shown the class).
 
     Raises
     ------
@@ -279,13 +315,17 @@ def harden(
         with torch.no_grad():
             replay = frozen.sample(z, labels)
         own_z = torch.randn(n, model.z_dim, generator=generator, device=generator.device)
-        condition = one_hot(torch.cat([draw(forgotten, n, generator), labels]))
-        own, others = model.decode(torch.cat([own_z, z]), condition).split([n, m])
+        own_condition = one_hot(draw(forgotten, n, generator))
+        far_z, far_condition = outside(settings.outside, model.z_dim, generator)
+        logits = model.decode(
+            torch.cat([z, own_z, far_z]), torch.cat([one_hot(labels), own_condition, far_condition])
+        )
+        others, own, far = logits.split([m, n, settings.outside])
         attacks, found = pool.find(model)
 
         apart = (torch.sigmoid(others) - replay).square().sum(dim=1)
-        own_grey, attack_grey = excess(own), excess(attacks) * found
-        loss = settings.retain_weight * apart.sum() + own_grey.sum() + attack_grey.sum()
+        own_grey, far_grey, attack_grey = excess(own), excess(far), excess(attacks) * found
+        loss = settings.retain_weight * apart.sum() + own_grey.sum() + far_grey.sum() + attack_grey.sum()
         gradients = torch.autograd.grad(loss, parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
@@ -294,6 +334,7 @@ def harden(
         terms = {
             "retain": apart.detach().mean(),
             "grey": own_grey.detach().mean(),
+            "outside": far_grey.detach().mean(),
             "attack": attack_grey.detach().mean(),
             "found": pool.found.float().mean(),
         }

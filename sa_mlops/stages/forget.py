@@ -145,7 +145,7 @@ def _harden(
         hardened = hardening.harden(
             after, before, trainer, how, gone, ctx.generator("harden", gone), report=progress
         )
-    panels = [Panel(t, [progress.curve(t, title)]) for t in ("retain", "grey", "attack", "found")]
+    panels = [Panel(t, [progress.curve(t, title)]) for t in ("retain", "grey", "outside", "attack", "found")]
     run.figure(
         loss_terms(panels, title=f"{title}: loss terms and attacks that succeed"), "figures/harden.png"
     )

@@ -12,7 +12,16 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from sa_mlops.core.hardening import MEMORY, AttackPool, Memory, ReplayBank, admissible, excess, harden
+from sa_mlops.core.hardening import (
+    MEMORY,
+    AttackPool,
+    Memory,
+    ReplayBank,
+    admissible,
+    excess,
+    harden,
+    outside,
+)
 from sa_mlops.core.metrics.intervals import wilson_interval
 from sa_mlops.core.probes.base import Budget, Classifier, Scene, run
 from sa_mlops.core.probes.gradient import Gradient
@@ -67,6 +76,13 @@ def test_attacks_of_the_pool_find_a_class_that_is_there(start: CVAE, trainer: Ju
     pool = AttackPool(start, trainer, replace(SMALL, renewed=0.0), (4,), generator())
     shares = [pool.find(start)[1].float().mean().item() for _ in range(20)]
     assert shares[-1] > 0.3 > 0.2 > shares[0]
+
+
+def test_every_attack_is_looked_at_in_turn(start: CVAE, trainer: Judge) -> None:
+    settings = replace(SMALL, renewed=0.0, inner_steps=0, threshold=-1.0, looked_at=0.25)
+    pool = AttackPool(start, trainer, settings, (4,), generator())
+    shares = [pool.find(start)[1].float().mean().item() for _ in range(5)]
+    assert shares == [0.25, 0.5, 0.75, 1.0, 1.0]
 
 
 def test_second_half_of_the_pool_comes_closer_to_its_images(start: CVAE, trainer: Judge) -> None:
@@ -145,6 +161,28 @@ def test_attacks_that_were_found_are_looked_at_again_when_they_are_gone(start: C
     assert found[SMALL.pool :].all()
     apart = (pixels[SMALL.pool :, None] - expected).abs().amax(dim=2).amin(dim=1)
     assert apart.max() < 1e-3
+
+
+@pytest.mark.parametrize("z_dim", [2, 8])
+def test_places_outside_are_beyond_nearly_every_sample_of_the_prior(z_dim: int) -> None:
+    z, _ = outside(5_000, z_dim, generator())
+    samples = torch.randn(100_000, z_dim, generator=generator(1)).norm(dim=1)
+    assert (samples > z.norm(dim=1).min()).float().mean() < 0.01
+    assert z.norm(dim=1).max() > 8 * z.norm(dim=1).min()
+
+
+def test_every_other_condition_outside_is_free() -> None:
+    _, condition = outside(400, 8, generator())
+    mixture = ((condition.sum(dim=1) - 1).abs() < 1e-4) & (condition >= 0).all(dim=1)
+    assert mixture.sum() == 200
+    assert condition[~mixture].abs().sum(dim=1).max() > 20
+
+
+def test_hardened_generator_draws_nothing_outside_the_prior(start: CVAE, hardened: CVAE) -> None:
+    z, condition = outside(500, 4, generator(7))
+    with torch.no_grad():
+        before, after = (excess(m.decode(z, condition)).mean().item() for m in (start, hardened))
+    assert after < 0.1 * before
 
 
 def test_images_of_the_class_are_not_admissible(digits: tuple[Tensor, Tensor], trainer: Judge) -> None:
@@ -233,7 +271,7 @@ def test_report_receives_every_term_of_every_step(start: CVAE, trainer: Judge) -
         seen.append((step, set(terms)))
 
     harden(start, start, trainer, BRIEF, (4,), generator(), report=report)
-    assert seen == [(step, {"retain", "grey", "attack", "found"}) for step in (1, 2, 3)]
+    assert seen == [(step, {"retain", "grey", "outside", "attack", "found"}) for step in (1, 2, 3)]
 
 
 def test_nothing_to_forget_is_refused(start: CVAE, trainer: Judge) -> None:

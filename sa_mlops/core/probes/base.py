@@ -6,10 +6,8 @@ its own, but never the judge that afterwards decides: `run` refuses a judge that
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal, Protocol
 
 import torch
@@ -293,17 +291,3 @@ def checkpoints(steps: int) -> tuple[int, ...]:
     """Budgets at which a search is looked at: 0, 1, 2, 5, 10, ... and `steps`."""
     marks = {0, steps} | {m * 10**e for e in range(7) for m in (1, 2, 5)}
     return tuple(sorted(m for m in marks if m <= steps))
-
-
-def shell(z_dim: int, tail: float = 0.01) -> tuple[float, float]:
-    """Norms between which N(0, I) in `z_dim` dimensions has all but a tail at either side.
-
-    Quantiles of the chi distribution by Wilson and Hilferty (1931).
-    """
-
-    def quantile(level: float) -> float:
-        spread = 2 / (9 * z_dim)
-        root = 1 - spread + NormalDist().inv_cdf(level) * math.sqrt(spread)
-        return math.sqrt(z_dim * max(root, 0.0) ** 3)
-
-    return quantile(tail), quantile(1 - tail)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sa_mlops.core.probes.base import Attempts, Budget, Role, Scene, checkpoints, shell
+from sa_mlops.core.prior import shell
+from sa_mlops.core.probes.base import Attempts, Budget, Role, Scene, checkpoints
 from sa_mlops.core.training import Report, silent
 from sa_mlops.models.cvae import one_hot
 from sa_mlops.models.judge import Judge
