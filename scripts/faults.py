@@ -91,17 +91,14 @@ class Bench:
     Parameters
     ----------
     folder : where the store is to be.
-    lineage : database of a store with judges and a base (version 1) to start from a copy of; None makes them.
     """
 
-    def __init__(self, folder: Path, lineage: Path | None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.lambdas = 0
         os.chdir(folder)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        if lineage is not None:
-            shutil.copy(lineage, folder / "mlflow.db")
-        for name in () if lineage is not None else ("judge", "base"):
+        for name in ("judge", "base"):
             words = (*DIGITS, "--steps", "60") if name == "base" else DIGITS
             if self.run(name, *words).wait() != 0:
                 raise SystemExit(f"{name} failed:\n{self.last_log}")
@@ -412,11 +409,11 @@ EXPECTED = {
 """Kind -> exit statuses that tell the truth; 0 where the fault came after the end."""
 
 
-def campaign(folder: Path, lineage: Path | None, count: int, seed: int, kinds: list[str]) -> dict[str, Any]:
+def campaign(folder: Path, count: int, seed: int, kinds: list[str]) -> dict[str, Any]:
     """`count` faults on a store in `folder`, each kind once if there are as many; the figures."""
     rng = random.Random(seed)
     begin = time.monotonic()
-    bench = Bench(folder, lineage)
+    bench = Bench(folder)
     say(f"store ready; a clean run takes {bench.seconds:.1f} s")
     plan = rng.choices(kinds, [KINDS[k] for k in kinds], k=count) if count != len(kinds) else list(kinds)
     outcomes = []
@@ -459,15 +456,11 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=ROOT / "docs" / "faults.json", help="file for the figures"
     )
-    parser.add_argument(
-        "--lineage", type=Path, help="mlflow.db with judges and a base to start from a copy of"
-    )
     arguments = parser.parse_args()
     kinds = arguments.kinds.split(",")
     if not set(kinds) <= set(KINDS):
         parser.error(f"--kinds: any of {', '.join(KINDS)}")
     out = arguments.out.resolve()
-    lineage = None if arguments.lineage is None else arguments.lineage.resolve()
     # One thread, and nothing that a child would have to import: a child is a fork of this process.
     os.environ |= {
         "OMP_NUM_THREADS": "1",
@@ -494,7 +487,7 @@ def main() -> int:
     # No TemporaryDirectory: every child would take it along when it exits.
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
-        figures = campaign(folder, lineage, arguments.count, arguments.seed, kinds)
+        figures = campaign(folder, arguments.count, arguments.seed, kinds)
     finally:
         os.chdir(here)
         shutil.rmtree(folder)

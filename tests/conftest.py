@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from stores import (
     BASE,
+    FAULTS,
     FORGET,
     JUDGE,
     MNIST_RUNS,
@@ -95,42 +100,76 @@ def empty_store(blank_store: Store, tmp_path: Path) -> Store:
     return blank_store.copy(tmp_path)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def mnist_runs(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[subprocess.Popen[bytes], Path] | None]:
-    """The project on real MNIST through `mlflow run`: minutes, so they pass beside all other tests.
+BESIDE = {
+    "mnist_store": " && ".join(f"mlflow run {shlex.quote(str(ROOT))} {words}" for words in MNIST_RUNS),
+    "fault_campaign": shlex.join((sys.executable, str(ROOT / "scripts" / "faults.py"), *FAULTS)),
+}
+"""Fixture -> what it waits for: minutes each, so they pass one after the other beside all other tests."""
 
-    Started only if a test of this session asks for `mnist_store`.
-    """
-    if not any("mnist_store" in getattr(item, "fixturenames", ()) for item in request.session.items):
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for the last of them comes last."""
+    items.sort(key=lambda item: "fault_campaign" in getattr(item, "fixturenames", ()))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Commands that run beside the tests, each in a folder of its own name."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    def wait(self, name: str) -> tuple[int, Path]:
+        """Exit status and folder of one of them; what it said is in `log.txt` there."""
+        status = self.folder / name / "status"
+        while not (status.exists() and status.read_text()):
+            assert self.process.poll() is None, f"{name} has ended without a status"
+            time.sleep(0.2)
+        return int(status.read_text()), self.folder / name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def beside(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Beside | None]:
+    """Of the commands of `BESIDE` those that a test of this session asks for."""
+    asked = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    wanted = [name for name in BESIDE if name in asked]
+    if not wanted:
         yield None
         return
-    folder = tmp_path_factory.mktemp("mnist")
-    commands = " && ".join(f"mlflow run {shlex.quote(str(ROOT))} {words}" for words in MNIST_RUNS)
-    environment = child_environment(MLFLOW_TRACKING_URI=Store(folder).uri, OMP_NUM_THREADS="1")
-    with (folder / "log.txt").open("wb") as log:
-        process = subprocess.Popen(
-            ["sh", "-c", commands],
-            cwd=folder,
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    yield process, folder
+    folder = tmp_path_factory.mktemp("beside")
+    lines = []
+    for name in wanted:
+        (folder / name).mkdir()
+        environment = f"cd {name}; export MLFLOW_TRACKING_URI={shlex.quote(Store(folder / name).uri)}"
+        lines.append(f"({environment}; {BESIDE[name]}) > {name}/log.txt 2>&1; echo $? > {name}/status; ")
+    process = subprocess.Popen(
+        ["sh", "-c", "".join(lines)],
+        cwd=folder,
+        env=child_environment(OMP_NUM_THREADS="1"),
+        start_new_session=True,
+    )
+    yield Beside(process, folder)
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 @pytest.fixture(scope="session")
-def mnist_store(mnist_runs: tuple[subprocess.Popen[bytes], Path]) -> Store:
-    """The store of the finished runs on MNIST."""
-    process, folder = mnist_runs
-    status = process.wait()
+def mnist_store(beside: Beside) -> Store:
+    """The store of the finished runs on real MNIST, made through `mlflow run`."""
+    status, folder = beside.wait("mnist_store")
     assert status == 0, (folder / "log.txt").read_text()[-3000:]
     return Store(folder)
+
+
+@pytest.fixture(scope="session")
+def fault_campaign(beside: Beside) -> dict[str, Any]:
+    """The figures of `scripts/faults.py`, one fault a kind."""
+    _, folder = beside.wait("fault_campaign")
+    assert (folder / "faults.json").exists(), (folder / "log.txt").read_text()[-3000:]
+    return dict(json.loads((folder / "faults.json").read_text()))
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,21 @@ MNIST_RUNS = (
 )
 """What the end-to-end test runs, in this order: generators 1 and 2."""
 
+FAULT_KINDS = (
+    "SIGINT",
+    "SIGTERM",
+    "SIGKILL",
+    "nan",
+    "locked",
+    "held",
+    "readonly",
+    "full",
+    "restart",
+    "clock",
+)
+FAULTS = ("--count", str(len(FAULT_KINDS)), "--seed", "0", "--out", "faults.json")
+"""How the campaign of faults is run; its first faults are one of every kind."""
+
 
 def isolate(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let MLflow find nothing but an empty store in `folder`, where artifacts go as well."""
