@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -10,16 +11,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import ParamSpec, TypeVar
 
 import mlflow
 from filelock import FileLock
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from requests.exceptions import ChunkedEncodingError
 
 from sa_mlops.errors import CommandError, Stopped
 from sa_mlops.registry import processes
@@ -39,12 +42,38 @@ TRANSACTIONS = (
 """Modules in which an exception out of nowhere may leave a transaction open, and with it the store locked."""
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
 """Tag by which MLflow's UI opens an experiment with training runs and their charts, not with traces of agents."""
+TRIES = 5
+"""How often a server is asked whose answers break off."""
 BATCH = 900
 """Metrics a `log_batch` call may carry is 1,000."""
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
 class StoreError(CommandError):
     """The tracking store cannot be used. The message is one line."""
+
+
+def asked_again(call: Callable[P, R]) -> Callable[P, R]:
+    """Repeat a call whose answer broke off, as when the server is restarted while it writes.
+
+    MLflow itself asks again only if no answer begins. For calls that may be made twice.
+    """
+
+    @functools.wraps(call)
+    def patient(*args: P.args, **kwargs: P.kwargs) -> R:
+        for attempt in range(1, TRIES):
+            try:
+                return call(*args, **kwargs)
+            except MlflowException as error:
+                if not isinstance(error.__context__, ChunkedEncodingError):
+                    raise
+                time.sleep(0.2 * attempt)
+        return call(*args, **kwargs)
+
+    return patient
 
 
 def connect() -> MlflowClient:
@@ -79,6 +108,7 @@ def _lock_beside(uri: str) -> Path | None:
     return path.with_name(path.name + ".lock")
 
 
+@asked_again
 def _ready_client() -> MlflowClient:
     # Migrations, monitors and validations report as INFO; a stage has progress lines of its own.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -266,18 +296,21 @@ class Recorder:
         self.client = client
         self.run_id = run_id
 
+    @asked_again
     def params(self, values: Mapping[str, str]) -> None:
         """Log parameters; one that `mlflow run` has logged already is left as it is."""
         known = self.client.get_run(self.run_id).data.params
         fresh = [Param(k, v) for k, v in values.items() if k not in known]
         self.client.log_batch(self.run_id, params=fresh)
 
+    @asked_again
     def series(self, points: Mapping[str, list[tuple[int, int, float]]]) -> None:
         """Log points (step, milliseconds, value) of several metrics."""
         flat = [Metric(k, v, ms, step) for k, rows in points.items() for step, ms, v in rows]
         for start in range(0, len(flat), BATCH):
             self.client.log_batch(self.run_id, metrics=flat[start : start + BATCH])
 
+    @asked_again
     def metrics(self, values: Mapping[str, float], model_id: str | None = None) -> None:
         """Log final values, on the run and on its logged model. Values that are not finite are left out."""
         finite = {k: float(v) for k, v in values.items() if math.isfinite(v)}
@@ -286,6 +319,7 @@ class Recorder:
             chunk = dict(items[start : start + BATCH])
             mlflow.log_metrics(chunk, step=0, run_id=self.run_id, model_id=model_id, synchronous=True)
 
+    @asked_again
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""
         self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in values.items()])

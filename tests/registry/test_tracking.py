@@ -6,6 +6,9 @@ import math
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import mlflow
@@ -216,6 +219,68 @@ class TestConnect:
             tracking.connect()
         assert "\n" not in str(caught.value)
         assert uri in str(caught.value)
+
+
+class Faltering(BaseHTTPRequestHandler):
+    """A server whose first answers break off in the middle."""
+
+    broken = 0
+    asked = 0
+
+    def do_POST(self) -> None:
+        kind = type(self)
+        kind.asked += 1
+        whole = kind.asked > kind.broken
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", "2" if whole else "473")
+        self.end_headers()
+        if whole:
+            self.wfile.write(b"{}")
+
+    do_GET = do_POST  # noqa: N815  # the handler's own names
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+class TestAnswersThatBreakOff:
+    @pytest.fixture
+    def faltering(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Faltering]]:
+        class Handler(Faltering):
+            pass
+
+        monkeypatch.setattr(tracking.time, "sleep", lambda _seconds: None)
+        with HTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+            thread.start()
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+            yield Handler
+            server.shutdown()
+            thread.join()
+
+    def test_the_server_is_asked_again(self, faltering: type[Faltering]) -> None:
+        faltering.broken = tracking.TRIES - 1
+        tracking.connect()
+        assert faltering.asked == tracking.TRIES
+
+    def test_but_not_for_ever(self, faltering: type[Faltering]) -> None:
+        faltering.broken = 1_000
+        with pytest.raises(StoreError, match="IncompleteRead"):
+            tracking.connect()
+        assert faltering.asked == tracking.TRIES
+
+    def test_other_errors_are_told_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        made: list[int] = []
+
+        @tracking.asked_again
+        def call() -> None:
+            made.append(1)
+            raise tracking.MlflowException("refused")
+
+        with pytest.raises(tracking.MlflowException, match="refused"):
+            call()
+        assert len(made) == 1
 
 
 class TestRecorder:
