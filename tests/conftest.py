@@ -122,8 +122,11 @@ class Beside:
     def wait(self, name: str) -> tuple[int, Path]:
         """Exit status and folder of one of them; what it said is in `log.txt` there."""
         status = self.folder / name / "status"
+        ended = False
         while not (status.exists() and status.read_text()):
-            assert self.process.poll() is None, f"{name} has ended without a status"
+            assert not ended, f"{name} has ended without a status"
+            # Asked before the next look: the last thing that the process does is to write it.
+            ended = self.process.poll() is not None
             time.sleep(0.2)
         return int(status.read_text()), self.folder / name
 

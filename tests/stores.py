@@ -73,7 +73,7 @@ FAULT_KINDS = (
     "clock",
 )
 FAULTS = ("--count", str(len(FAULT_KINDS)), "--seed", "0", "--out", "faults.json")
-"""How the campaign of faults is run; its first faults are one of every kind."""
+"""How the campaign of faults is run: as many as there are kinds means one of each."""
 
 
 def isolate(patch: pytest.MonkeyPatch, folder: Path) -> None:

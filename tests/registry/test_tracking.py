@@ -238,8 +238,6 @@ class Faltering(BaseHTTPRequestHandler):
         if whole:
             self.wfile.write(b"{}")
 
-    do_GET = do_POST  # noqa: N815  # the handler's own names
-
     def log_message(self, *_: object) -> None:
         """Nothing."""
 
