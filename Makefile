@@ -18,6 +18,11 @@ export PATH := $(VIRTUAL_ENV)/bin:$(PATH)
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
+# Several processes with one thread each.
+test: export OMP_NUM_THREADS := 1
+test: export MKL_NUM_THREADS := 1
+test: export OPENBLAS_NUM_THREADS := 1
+
 # Not for the tests, which make stores of their own.
 forget tune tui: export MLFLOW_TRACKING_URI := $(STORE)
 
@@ -34,7 +39,7 @@ forget: $(RUNTIME) ## train on MNIST, forget the digit 1, register every step, s
 
 test: $(DEV) ## check style and types, then run the test suite
 	@$(MAKE) --no-print-directory lint
-	pytest $(ARGS)
+	pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(DEV) ## check style, types, import contracts and pinned versions
 	ruff check .

@@ -1,22 +1,29 @@
-"""A store of its own for every test, and one small lineage on scikit-learn's digits that all of them may read."""
+"""A store of its own for every test, and one small lineage on scikit-learn's digits that all of them may read.
+
+The tests pass in one process or in several (`pytest -n`); what takes long is made once for all of them.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hypothesis
+import psutil
 import pytest
+from filelock import FileLock
 from stores import (
     BASE,
     FAULTS,
@@ -43,6 +50,9 @@ hypothesis.settings.register_profile("machines differ", deadline=None)
 hypothesis.settings.register_profile("campaign", deadline=None, max_examples=2_000)
 hypothesis.settings.load_profile("machines differ")
 
+SHARED = "SA_TESTS_SHARED"
+"""Environment variable with the folder that the processes of one session share."""
+
 
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,20 +63,55 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         sys.modules["torch"].set_float32_matmul_precision("highest")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """A folder that the processes of this session share."""
+    if is_first(config):
+        os.environ[SHARED] = tempfile.mkdtemp(prefix="sa-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Nothing outlives the session."""
+    if not is_first(config):
+        return
+    folder = Path(os.environ.pop(SHARED))
+    with suppress(FileNotFoundError, ProcessLookupError):
+        os.killpg(int((folder / "beside" / "pid").read_text()), signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_first(config: pytest.Config) -> bool:
+    """Whether this is the process that was started by hand, no worker of `pytest -n`."""
+    return not hasattr(config, "workerinput")
+
+
+def once(name: str, make: Callable[[Path], None]) -> Path:
+    """The folder of this name, filled by the first process that asks for it; others wait."""
+    folder = Path(os.environ[SHARED]) / name
+    finished = Path(f"{folder}.finished")
+    with FileLock(f"{folder}.lock"):
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            finished.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
-def digits_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def digits_store() -> Store:
     """Judges, a base (version 1), the same without the digit 1 (2) and an oracle (3), made once a session.
 
     Only for reading; `own_store` is for tests that add to it.
     """
     from sa_mlops.cli import main
 
-    folder = tmp_path_factory.mktemp("digits")
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(patch, folder)
-        for command in (JUDGE, BASE, FORGET, ORACLE):
-            assert main(command) == 0, f"sa-mlops {' '.join(command)} failed"
-    return Store(folder)
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            isolate(patch, folder)
+            for command in (JUDGE, BASE, FORGET, ORACLE):
+                assert main(command) == 0, f"sa-mlops {' '.join(command)} failed"
+
+    return Store(once("digits", make))
 
 
 @pytest.fixture
@@ -83,15 +128,16 @@ def own_store(digits_store: Store, tmp_path: Path) -> Store:
 
 
 @pytest.fixture(scope="session")
-def blank_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def blank_store() -> Store:
     """A store with tables and nothing in them; making those takes seconds."""
     from sa_mlops.registry.tracking import connect
 
-    folder = tmp_path_factory.mktemp("blank")
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(patch, folder)
-        connect()
-    return Store(folder)
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            isolate(patch, folder)
+            connect()
+
+    return Store(once("blank", make))
 
 
 @pytest.fixture
@@ -116,34 +162,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Beside:
     """Commands that run beside the tests, each in a folder of its own name."""
 
-    process: subprocess.Popen[bytes]
     folder: Path
 
     def wait(self, name: str) -> tuple[int, Path]:
         """Exit status and folder of one of them; what it said is in `log.txt` there."""
         status = self.folder / name / "status"
+        pid = int((self.folder / "pid").read_text())
         ended = False
         while not (status.exists() and status.read_text()):
             assert not ended, f"{name} has ended without a status"
             # Asked before the next look: the last thing that the process does is to write it.
-            ended = self.process.poll() is not None
+            ended = not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
             time.sleep(0.2)
         return int(status.read_text()), self.folder / name
 
 
 @pytest.fixture(scope="session", autouse=True)
-def beside(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Beside | None]:
-    """Of the commands of `BESIDE` those that a test of this session asks for."""
+def beside(request: pytest.FixtureRequest) -> Beside | None:
+    """Of the commands of `BESIDE` those that a test of this session asks for; they end with the session."""
     asked = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
     wanted = [name for name in BESIDE if name in asked]
-    if not wanted:
-        yield None
-        return
-    folder = tmp_path_factory.mktemp("beside")
+    return Beside(once("beside", lambda folder: begin(folder, wanted))) if wanted else None
+
+
+def begin(folder: Path, names: list[str]) -> None:
+    """Start these commands, one after the other."""
     lines = []
-    for name in wanted:
+    for name in names:
         (folder / name).mkdir()
         environment = f"cd {name}; export MLFLOW_TRACKING_URI={shlex.quote(Store(folder / name).uri)}"
         lines.append(f"({environment}; {BESIDE[name]}) > {name}/log.txt 2>&1; echo $? > {name}/status; ")
@@ -153,10 +198,7 @@ def beside(
         env=child_environment(OMP_NUM_THREADS="1"),
         start_new_session=True,
     )
-    yield Beside(process, folder)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    (folder / "pid").write_text(str(process.pid))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,12 @@ from sa_mlops.stages.result import table
 ATTACKERS: Mapping[Role, str] = {"calibrated": "attacker_calibrated", "plain": "attacker_plain"}
 STRIPS = ("latent_walk", "double_walk", "triangular_walk", "joint", "reconstruction")
 FRAMES = 12
-RELEARN_IMAGES = (10, 100)
+RELEARN = {
+    "10": RelearnBudget(images=10),
+    "10.neighbour": RelearnBudget(images=10, label="neighbour"),
+    "100": RelearnBudget(images=100),
+    "100.neighbour": RelearnBudget(images=100, label="neighbour"),
+}
 UNION = "union"
 
 
@@ -61,7 +66,7 @@ class Attacked:
 
     subject: Subject
     results: Mapping[str, Result]
-    relearned: Mapping[int, Relearning]
+    relearned: Mapping[str, Relearning]
     readings: tuple[LayerReading, ...]
 
     def successes(self, probe: str) -> tuple[int, int]:
@@ -202,11 +207,12 @@ def _attack(
                 model=subject.model, base=root, digit=digit, images=data.train_images, labels=data.train_labels,
                 attackers=attackers,
             )  # fmt: skip
-            for images in RELEARN_IMAGES:
-                few = min(images, int((data.train_labels == digit).sum()))
-                generator = ctx.generator("relearn", images)
-                relearned[images] = relearn(scene, measuring, RelearnBudget(images=few), generator)
-                run.recorder.metrics(_relearn_metrics(images, relearned[images]))
+            there_are = int((data.train_labels == digit).sum())
+            for case, teaching in RELEARN.items():
+                generator = ctx.generator("relearn", teaching.images)
+                few = replace(teaching, images=min(teaching.images, there_are))
+                relearned[case] = relearn(scene, measuring, few, generator)
+                run.recorder.metrics(_relearn_metrics(case, relearned[case]))
             readings = probe_features(scene, FeatureBudget(), ctx.generator("features"))
             run.recorder.metrics({f"features.layer{r.layer}.area": r.area for r in readings})
         attacked = Attacked(subject, results, relearned, readings)
@@ -233,10 +239,10 @@ def _probe_metrics(name: str, result: Result) -> dict[str, float]:
     return values
 
 
-def _relearn_metrics(images: int, found: Relearning) -> dict[str, float]:
+def _relearn_metrics(name: str, found: Relearning) -> dict[str, float]:
     until = found.steps_until(0.5)
-    values = {f"relearn.{images}.accepted": float(found.accepted[-1])}
-    return values | ({} if until is None else {f"relearn.{images}.steps_until_half": float(until)})
+    values = {f"relearn.{name}.accepted": float(found.accepted[-1])}
+    return values | ({} if until is None else {f"relearn.{name}.steps_until_half": float(until)})
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
@@ -278,17 +284,22 @@ def _draw(entry: StageRun, attacked: Sequence[Attacked], digit: int, chosen: Seq
             ]
             title = f"{name}: what the attacker has left to climb, mean of the attempts"
             entry.figure(loss_along_paths(curves, title=title), f"figures/loss_{name}.png")
-    for images in attacked[0].relearned:
+    for name in attacked[0].relearned:
         curves = [
             Curve(
                 a.subject.name,
-                np.array(a.relearned[images].positions, dtype=np.float32),
-                _array(a.relearned[images].accepted),
+                np.array(a.relearned[name].positions, dtype=np.float32),
+                _array(a.relearned[name].accepted),
             )
             for a in attacked
         ]
-        title = f"Relearning a {digit} from {images} real images"
-        entry.figure(relearning(curves, title=title), f"figures/relearning_{images}.png")
+        title = f"Relearning a {digit} from {_taught(name, digit)}"
+        entry.figure(relearning(curves, title=title), f"figures/relearning_{name.replace('.', '_')}.png")
+
+
+def _taught(name: str, digit: int) -> str:
+    budget = RELEARN[name]
+    return f"{budget.images} real images under the label {budget.under(digit)}"
 
 
 def _budget_curve(label: str, result: Result) -> Curve:
@@ -343,8 +354,8 @@ def _result(attacked: Sequence[Attacked], digit: int, chosen: Sequence[str]) -> 
         )
     texts = [table(header, rows)]
     relearned = [
-        [f"{images} images", *(f"{float(a.relearned[images].accepted[-1]):.3f}" for a in attacked)]
-        for images in attacked[0].relearned
+        [_taught(name, digit), *(f"{float(a.relearned[name].accepted[-1]):.3f}" for a in attacked)]
+        for name in attacked[0].relearned
     ]
     if relearned:
         texts.append(
@@ -360,15 +371,15 @@ def _result(attacked: Sequence[Attacked], digit: int, chosen: Sequence[str]) -> 
         "digit": digit,
         "probes": documents,
         "relearning": {
-            str(images): {
+            name: {
                 a.subject.name: {
-                    "steps": list(a.relearned[images].positions),
-                    "accepted": a.relearned[images].accepted.tolist(),
-                    "probability": a.relearned[images].probability.tolist(),
+                    "steps": list(a.relearned[name].positions),
+                    "accepted": a.relearned[name].accepted.tolist(),
+                    "probability": a.relearned[name].probability.tolist(),
                 }
                 for a in attacked
             }
-            for images in attacked[0].relearned
+            for name in attacked[0].relearned
         },
         "features": {a.subject.name: [r.area for r in a.readings] for a in attacked},
     }

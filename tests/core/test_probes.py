@@ -305,6 +305,16 @@ def test_relearning_brings_the_class_back(grey: Scene, judge: Classifier) -> Non
     assert learned.steps_until(0.5) is not None
 
 
+def test_relearning_can_be_under_a_neighbours_label(grey: Scene, judge: Classifier) -> None:
+    fresh = replace(grey, model=CVAE(4))
+    budget = RelearnBudget(images=50, label="neighbour", steps=150, lr=1e-3)
+    learned = relearn(fresh, judge, budget, generator())
+    assert budget.under(fresh.digit) == fresh.neighbours[0] != fresh.digit
+    assert learned.accepted[0] < 0.1 < 0.5 < learned.accepted[-1]
+    own = relearn(fresh, judge, replace(budget, label="own"), generator())
+    assert not torch.equal(own.images[0], learned.images[0])
+
+
 def test_relearning_works_on_a_copy(scene: Scene, judge: Classifier) -> None:
     before = copy.deepcopy(scene.model.state_dict())
     relearn(scene, judge, RelearnBudget(images=5, steps=2), generator())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from sa_mlops.core.elbo import negative_elbo
-from sa_mlops.core.probes.base import SUCCESS, Classifier, Scene, checkpoints
+from sa_mlops.core.probes.base import NEIGHBOURS, SUCCESS, Classifier, Scene, checkpoints
 from sa_mlops.models.cvae import one_hot
 
 SAMPLES = 500
@@ -22,12 +23,19 @@ class RelearnBudget:
     Attributes
     ----------
     images : real images, drawn without replacement.
+    label : the images are taught, and asked for, under the class's own label or under its nearest neighbour's. A
+        generator that answers one label with nothing it can be trained from still has the others.
     steps, lr : of Adam on the negative ELBO, summed over the images.
     """
 
     images: int
+    label: Literal["own", "neighbour"] = "own"
     steps: int = 1_000
     lr: float = 1e-4
+
+    def under(self, digit: int) -> int:
+        """The label that images of this class are taught under."""
+        return digit if self.label == "own" else NEIGHBOURS[digit][0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +80,10 @@ def relearn(
         raise ValueError(f"{budget.images} images asked for; class {scene.digit} has {len(real)}")
     device = generator.device
     few = real[torch.randperm(len(real), generator=generator, device=device)[: budget.images]]
-    labels = torch.full((len(few),), scene.digit, device=device)
+    label = budget.under(scene.digit)
+    labels = torch.full((len(few),), label, device=device)
     z = torch.randn(SAMPLES, scene.model.z_dim, generator=generator, device=device)
-    asked = one_hot(torch.full((SAMPLES,), scene.digit, device=device))
+    asked = one_hot(torch.full((SAMPLES,), label, device=device))
 
     model = copy.deepcopy(scene.model).requires_grad_(True)
     adam = torch.optim.Adam(model.parameters(), lr=budget.lr, fused=True)
