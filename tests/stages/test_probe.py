@@ -1,0 +1,124 @@
+"""Recovery probes as a stage: every generator under the same attacks, the numbers where they belong, clear refusals."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+from stores import Store, isolate
+
+from sa_mlops import cli
+from sa_mlops.registry import names, versions
+from sa_mlops.stages import probe
+
+pytestmark = pytest.mark.integration
+
+DIGITS = ("--dataset", "digits")
+PROBE = ("probe", *DIGITS, "--version", "2", "--probes", "weak_condition,joint", "--attempts", "20", "--json")
+STEPS = 50
+"""Of relearning, where the command takes 1,000."""
+SUBJECTS = ["base", "v2", "oracle"]
+
+
+@pytest.fixture(scope="module")
+def probed(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Any]]:
+    """A copy of the shared lineage after the version 2 was attacked, and what the command printed."""
+    store = digits_store.copy(tmp_path_factory.mktemp("probed"))
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(patch, store.folder)
+        for case, teaching in probe.RELEARN.items():
+            patch.setitem(probe.RELEARN, case, replace(teaching, steps=STEPS))
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            assert cli.main(list(PROBE)) == 0
+    return store, json.loads(out.getvalue())
+
+
+@pytest.fixture
+def client(probed: tuple[Store, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", probed[0].uri)
+    return MlflowClient()
+
+
+def test_base_version_and_oracle_stand_side_by_side(probed: tuple[Store, dict[str, Any]]) -> None:
+    _, document = probed
+    assert document["digit"] == 1
+    assert [row["probe"] for row in document["probes"]] == ["weak_condition", "joint", "union"]
+    for row in document["probes"]:
+        assert list(row["subjects"]) == SUBJECTS
+        for found in row["subjects"].values():
+            assert 0 <= found["low"] <= found["success"] <= found["high"] <= 1
+            assert found["attempts"] == 20
+        theirs = {name: found["success"] for name, found in row["subjects"].items()}
+        assert row["excess"] == pytest.approx(theirs["v2"] - theirs["oracle"])
+
+
+def test_union_is_at_least_each_probe(probed: tuple[Store, dict[str, Any]]) -> None:
+    *single, union = probed[1]["probes"]
+    for name in SUBJECTS:
+        assert union["subjects"][name]["success"] >= max(row["subjects"][name]["success"] for row in single)
+
+
+def test_relearning_is_tried_under_the_own_label_and_a_neighbours(
+    probed: tuple[Store, dict[str, Any]],
+) -> None:
+    _, document = probed
+    assert list(document["relearning"]) == ["10", "10.neighbour", "100", "100.neighbour"]
+    for case in document["relearning"].values():
+        assert list(case) == SUBJECTS
+        for curve in case.values():
+            assert len(curve["steps"]) == len(curve["accepted"])
+            assert (curve["steps"][0], curve["steps"][-1]) == (0, STEPS)
+    own, neighbours = (document["relearning"][case] for case in ("100", "100.neighbour"))
+    assert own["base"]["accepted"][0] > 0.2 > 0.05 > own["v2"]["accepted"][0]
+    assert neighbours["base"]["accepted"][0] < 0.05
+
+
+def test_numbers_are_on_the_version_and_on_the_run_of_each_attack(
+    probed: tuple[Store, dict[str, Any]], client: MlflowClient
+) -> None:
+    _, document = probed
+    version = versions.get(client, names.GENERATORS, 2)
+    union = document["probes"][-1]
+    on_version = client.get_run(version.run_id).data.metrics
+    assert on_version["attack.union.success"] == union["subjects"]["v2"]["success"]
+    assert on_version["attack.union.excess"] == pytest.approx(union["excess"])
+    [entry] = client.search_runs(
+        [client.get_run(version.run_id).info.experiment_id], f"tags.`{names.STAGE}` = 'probe'"
+    )
+    nested = client.search_runs(
+        [entry.info.experiment_id], f"tags.`mlflow.parentRunId` = '{entry.info.run_id}'"
+    )
+    attacks = {
+        run.data.params["version"]: run.data.metrics for run in nested if "attempts" in run.data.params
+    }
+    assert len(attacks) == len(SUBJECTS)
+    for case, curves in document["relearning"].items():
+        accepted = attacks[version.uri][f"relearn.{case}.accepted"]
+        assert accepted == pytest.approx(curves["v2"]["accepted"][-1])
+    figures = {Path(f.path).name for f in client.list_artifacts(entry.info.run_id, "figures")}
+    assert {"relearning_10.png", "relearning_10_neighbour.png", "budget_joint.png"} <= figures
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("--version", "2", "--probes", "joint,telepathy"), 2, "telepathy"),
+        (("--version", "1"), 2, "has forgotten a class"),
+        (("--version", "2", "--target", "5"), 2, "a class that models:/sa-cvae/2 has forgotten"),
+        (("--version", "2", "--seed", "3", "--no-train"), 1, "no oracle without the class 1 is registered"),
+    ],
+    ids=["unknown probe", "nothing forgotten", "another class", "no oracle"],
+)
+def test_what_cannot_be_attacked_is_refused_with_one_line(
+    words: tuple[str, ...], status: int, said: str, own_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["probe", *DIGITS, *words]) == status
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said in line
+    assert len(list(versions.all_versions(MlflowClient(own_store.uri), names.GENERATORS))) == 3
