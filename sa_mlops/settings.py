@@ -58,9 +58,10 @@ class HardenSettings:
     Attributes
     ----------
     optimisation : the outer loop; `batch_size` replayed samples a step.
-    retain_weight : weight of the squared error that holds the retained classes.
+    retain_weight : mean weight of the squared error that holds the retained classes; it grows over the steps.
     replay_spread : replayed latents are N(0, s^2 I) with s uniform in [1, replay_spread].
     admissible : a replayed image is left out if the trainer sees a forgotten class with more than this probability.
+    rejected : places of images left out that each outer step pulls to grey.
     pool : attacks kept alive between outer steps.
     inner_steps : steps each attack takes before an outer step.
     attack_lr : largest step of an attack, in latent units.
@@ -70,6 +71,7 @@ class HardenSettings:
     threshold : the trainer's probability above which the decoder's output is pulled to grey; above 0.1, its answer
         to grey.
     spread : attacks start from N(0, s^2 I) with s uniform in [1, spread].
+    near : share of the attacks that start from places of images left out instead.
     unbounded : share of the attacks whose condition is free, no softmax of logits.
     remembered : places of earlier attacks that each outer step rehearses.
     outside : places outside the prior at which each outer step pulls every class to grey.
@@ -79,6 +81,7 @@ class HardenSettings:
     retain_weight: float
     replay_spread: float
     admissible: float
+    rejected: int
     pool: int
     inner_steps: int
     attack_lr: float
@@ -86,6 +89,7 @@ class HardenSettings:
     looked_at: float
     threshold: float
     spread: float
+    near: float
     unbounded: float
     remembered: int
     outside: int
@@ -187,16 +191,18 @@ DISTILLATION = 30.0
 EWC_LAMBDA: dict[str, float] = {"fast": 10.0, "paper": 100.0}
 HARDEN = HardenSettings(
     optimisation=Optimisation(steps=3_000, lr=7e-3, batch_size=512, schedule="one_cycle"),
-    retain_weight=300.0,
+    retain_weight=280.0,
     replay_spread=1.3,
-    admissible=0.12,
+    admissible=0.15,
+    rejected=64,
     pool=256,
     inner_steps=1,
     attack_lr=0.4,
     renewed=0.04,
     looked_at=0.25,
     threshold=0.12,
-    spread=2.5,
+    spread=4.0,
+    near=0.5,
     unbounded=0.3,
     remembered=192,
     outside=256,

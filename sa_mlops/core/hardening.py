@@ -13,9 +13,10 @@ those of the generator that amnesia started from. Squared error on means does it
 which would train a VAE on its own output and blur it a little more each step. Replay would teach again what the
 attacks unlearn wherever a retained class looks like the forgotten one (some thin 7s are 1s), so those are left out.
 
-Outside the prior's shell no sample is ever drawn, and a decoder paints what its weights extrapolate to: attacks
-found the class that far out when it was gone elsewhere. Nothing is to be retained there, so the decoder is made grey
-for every condition.
+Attacks thrive where nothing is to be retained: there a decoder paints what its weights extrapolate to. So it is made
+grey outside the prior's shell, where no sample is ever drawn, and, wherever an attack stands, under conditions that are
+no retained label. What is left are retained labels within the shell. Where the class looks through those, which the
+generator that knew it shows beforehand, half of the attacks start, and each step pulls such places to grey.
 
 Only the decoder is trained: an attacker with the generator's encoder gains nothing that the search over z lacks.
 """
@@ -52,6 +53,15 @@ TAIL = 0.005
 REACH = 10.0
 """Farthest norm outside, in edges."""
 
+LABEL_RADIUS = 0.4
+"""Conditions farther than this from every retained label are none of them; a mixture is where no label has 0.72."""
+
+STRAY_WEIGHT = 0.5
+"""Weight of grey where an attack has not shown the class, but stands where nothing is to be retained."""
+
+NEAR_SHARPNESS = 8.0
+"""Logits of a label that an attack starts from, before noise N(0, 1): the softmax gives it nearly all."""
+
 MEMORY = 8_192
 """Places that are remembered; the oldest make room."""
 
@@ -60,7 +70,7 @@ BANK = 65_536
 
 
 class Memory:
-    """Places where attacks have shown the class, the newest `MEMORY` of them.
+    """Places in latent and condition space, the newest `MEMORY` of them.
 
     Attributes
     ----------
@@ -74,7 +84,8 @@ class Memory:
         self.written = 0
 
     def store(self, z: Tensor, condition: Tensor) -> None:
-        """Keep places (m, z_dim) with their conditions (m, 10); m is at most `MEMORY`."""
+        """Keep places (m, z_dim) with their conditions (m, 10), of more than `MEMORY` the last."""
+        z, condition = z[-MEMORY:], condition[-MEMORY:]
         rows = (self.written + torch.arange(len(z), device=z.device)) % MEMORY
         self.z[rows], self.condition[rows] = z, condition
         self.written += len(z)
@@ -105,27 +116,27 @@ class AttackPool:
     start : the generator that knew the classes.
     trainer : the classifier that the attacks climb, in evaluation mode: neither the judge that measures nor an
         attacker that probes afterwards.
+    near : places that a share of the attacks starts from, as far as there are any.
     classes : the forgotten ones.
     generator : source of every draw, on the device that trains.
-
-    Raises
-    ------
-    ValueError : without a class.
     """
 
     def __init__(
         self,
         start: CVAE,
         trainer: Judge,
+        near: Memory,
         settings: HardenSettings,
         classes: tuple[int, ...],
         generator: torch.Generator,
     ) -> None:
-        if not classes:
-            raise ValueError("hardening needs a forgotten class")
-        self.start, self.trainer, self.settings = start, trainer, settings
+        self.start, self.trainer, self.near, self.settings = start, trainer, near, settings
         self.classes, self.generator = classes, generator
+        self.labels = torch.eye(CLASSES, device=generator.device)[
+            [c for c in range(CLASSES) if c not in classes]
+        ]
         self.climbers = settings.pool - settings.pool // 2
+        self.edge = shell(start.z_dim, TAIL)[1]
         place = torch.arange(settings.pool + 1, device=generator.device) * settings.unbounded
         self.free = place.floor().diff().bool()[:, None]
         self.z, self.logits, self.targets, self.rate, self.wanted = self._drawn()
@@ -137,8 +148,9 @@ class AttackPool:
     def find(self, model: CVAE) -> tuple[Tensor, Tensor]:
         """Move every attack, look at those whose turn it is, and go back to places of the memory.
 
-        Pixel logits (n, 784), with a graph, and (n,) bool, whether the class has been found there; the first `pool`
-        of n are the attacks.
+        Pixel logits (n, 784), with a graph, and (n,), how much they are to be grey: 1 where the class has been found,
+        `STRAY_WEIGHT` where the condition is no retained label or the latent is outside the prior, else 0. The first
+        `pool` of n are the attacks.
 
         An attack once found stays so: pulled to grey only until the trainer lets go of it, an image would still be
         the class to a better classifier.
@@ -147,13 +159,17 @@ class AttackPool:
         for _ in range(self.settings.inner_steps):
             self._advance(model)
         z, condition = self.memory.recall(self.settings.remembered)
-        pixels = model.decode(torch.cat([self.z, z]), torch.cat([self._condition(self.logits), condition]))
+        current = self._condition(self.logits)
+        pixels = model.decode(torch.cat([self.z, z]), torch.cat([current, condition]))
         with torch.no_grad():
             rows = slice(self._turn % self.turns, len(self.z), self.turns)
             seen = log_prob(self.trainer, torch.sigmoid(pixels[rows]), self.targets[rows]).exp()
             self.found[rows] |= seen > self.settings.threshold
         self._turn += 1
-        return pixels, torch.cat([self.found, self.found.new_ones(len(z))])
+        stray = torch.cdist(current, self.labels).amin(dim=1) > LABEL_RADIUS
+        stray |= self.z.norm(dim=1) > self.edge
+        weight = torch.where(self.found, 1.0, STRAY_WEIGHT * stray)
+        return pixels, torch.cat([weight, weight.new_ones(len(z))])
 
     def _advance(self, model: CVAE) -> None:
         """One signed gradient step of every attack, at its own rate."""
@@ -193,6 +209,12 @@ class AttackPool:
         z = spread * torch.randn(s.pool, self.start.z_dim, generator=generator, device=device)
         sharp = CONDITION_SPREAD * torch.rand((s.pool, 1), generator=generator, device=device)
         logits = sharp * torch.randn(s.pool, CLASSES, generator=generator, device=device)
+        known, condition = self.near.recall(s.pool)
+        if len(known):
+            picked = torch.rand((s.pool, 1), generator=generator, device=device) < s.near
+            noise = torch.randn(s.pool, CLASSES, generator=generator, device=device)
+            z = torch.where(picked, known, z)
+            logits = torch.where(picked, NEAR_SHARPNESS * condition + noise, logits)
         logits = torch.where(self.free, logits.softmax(dim=1), logits)
         targets = draw(self.classes, s.pool, generator)
         # From a tenth of the rate on: coarse steps explore, fine ones settle.
@@ -211,8 +233,8 @@ def log_prob(judge: Judge, images: Tensor, targets: Tensor) -> Tensor:
 def outside(count: int, z_dim: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Places where the prior has next to no mass: latents (count, z_dim) and conditions (count, 10).
 
-    Norms reach from the shell's edge, where most of them are, to `REACH` times it. Every other condition is free, the
-    rest are mixtures of labels.
+    Norms reach from the shell's edge, where most of them are, to `REACH` times it. In turns the condition is free, a
+    mixture of labels and a label.
     """
     device = generator.device
     edge = shell(z_dim, TAIL)[1]
@@ -220,16 +242,18 @@ def outside(count: int, z_dim: int, generator: torch.Generator) -> tuple[Tensor,
     z = norm * F.normalize(torch.randn(count, z_dim, generator=generator, device=device), dim=1)
     scale = torch.rand((count, 1), generator=generator, device=device)
     logits = scale * torch.randn(count, CLASSES, generator=generator, device=device)
-    free = torch.arange(count, device=device)[:, None] % 2 == 0
-    return z, torch.where(free, FREE_SPREAD * logits, (CONDITION_SPREAD * logits).softmax(dim=1))
+    turn = torch.arange(count, device=device)[:, None] % 3
+    bound = torch.where(turn == 1, (CONDITION_SPREAD * logits).softmax(dim=1), one_hot(logits.argmax(dim=1)))
+    return z, torch.where(turn == 0, FREE_SPREAD * logits, bound)
 
 
 class ReplayBank:
-    """Latents and retained labels whose images show no forgotten class; judged once, not at every step.
+    """Latents and retained labels of the generator that knew the classes; judged once, not at every step.
 
     Attributes
     ----------
-    z, labels : (n, z_dim), (n,) int64; n is at most `BANK`.
+    z, labels : (n, z_dim), (n,) int64, where no forgotten class is seen; n is at most `BANK`.
+    near : the other places, where one is.
     """
 
     def __init__(
@@ -241,8 +265,6 @@ class ReplayBank:
         generator: torch.Generator,
     ) -> None:
         retained = tuple(c for c in range(CLASSES) if c not in classes)
-        if not retained:
-            raise ValueError("hardening needs a class to retain")
         self.generator = generator
         labels = draw(retained, BANK, generator)
         spread = torch.rand((BANK, 1), generator=generator, device=generator.device)
@@ -255,6 +277,8 @@ class ReplayBank:
             ]
         )
         self.z, self.labels = z[keep], labels[keep]
+        self.near = Memory(start.z_dim, generator)
+        self.near.store(z[~keep], one_hot(labels[~keep]))
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
         """`count` rows, with replacement: (count, z_dim), (count,)."""
@@ -283,9 +307,9 @@ def harden(
 
     Each step minimises, summed over samples,
 
-        retain_weight |decoder - start's decoder|^2 (admissible replay)
-        + BCE(decoder(z, forgotten label), grey) + BCE(decoder at attacks and places that have shown the class, grey)
-        + BCE(decoder outside the prior, grey)
+        retain_weight ramp(step / steps) |decoder - start's decoder|^2 (admissible replay)
+        + BCE(decoder(z, forgotten label), grey) + BCE(decoder where retained labels showed the class, grey)
+        + BCE(decoder at attacks and places that have shown the class, grey) + BCE(decoder outside the prior, grey)
 
     Parameters
     ----------
@@ -302,12 +326,14 @@ def harden(
     ValueError : without a forgotten or a retained class.
     NotFiniteError : with the step and the term.
     """
+    if not 0 < len(forgotten) < CLASSES:
+        raise ValueError("hardening needs a forgotten class and a class to retain")
     frozen = copy.deepcopy(start).requires_grad_(False)
     model = copy.deepcopy(model).requires_grad_(True)
     parameters = list(model.decoder.parameters())
     adam, schedule = make_optimiser(parameters, settings.optimisation)
-    pool = AttackPool(frozen, trainer, settings, forgotten, generator)
     bank = ReplayBank(frozen, trainer, settings, forgotten, generator)
+    pool = AttackPool(frozen, trainer, bank.near, settings, forgotten, generator)
     m = settings.optimisation.batch_size
     n = max(1, m // 8)
     for step in range(1, settings.optimisation.steps + 1):
@@ -316,16 +342,19 @@ def harden(
             replay = frozen.sample(z, labels)
         own_z = torch.randn(n, model.z_dim, generator=generator, device=generator.device)
         own_condition = one_hot(draw(forgotten, n, generator))
+        near_z, near_condition = bank.near.recall(settings.rejected)
         far_z, far_condition = outside(settings.outside, model.z_dim, generator)
         logits = model.decode(
-            torch.cat([z, own_z, far_z]), torch.cat([one_hot(labels), own_condition, far_condition])
+            torch.cat([z, own_z, near_z, far_z]),
+            torch.cat([one_hot(labels), own_condition, near_condition, far_condition]),
         )
-        others, own, far = logits.split([m, n, settings.outside])
-        attacks, found = pool.find(model)
+        others, own, near, far = logits.split([m, n, len(near_z), settings.outside])
+        attacks, due = pool.find(model)
 
         apart = (torch.sigmoid(others) - replay).square().sum(dim=1)
-        own_grey, far_grey, attack_grey = excess(own), excess(far), excess(attacks) * found
-        loss = settings.retain_weight * apart.sum() + own_grey.sum() + far_grey.sum() + attack_grey.sum()
+        own_grey, far_grey, attack_grey = excess(torch.cat([own, near])), excess(far), excess(attacks) * due
+        weight = settings.retain_weight * ramp(step / settings.optimisation.steps)
+        loss = weight * apart.sum() + own_grey.sum() + far_grey.sum() + attack_grey.sum()
         gradients = torch.autograd.grad(loss, parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
@@ -343,6 +372,14 @@ def harden(
             on_step(step, model)
     check_finite(settings.optimisation.steps, terms)
     return model
+
+
+def ramp(progress: float) -> float:
+    """Factor of the weight on retaining: half as much at first, one and a half times at the end, 1 on average.
+
+    While little is grey yet, attacks lead; what they leave behind is repaired when the steps get small.
+    """
+    return 0.5 + progress
 
 
 def excess(logits: Tensor) -> Tensor:

@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sa_mlops.core.hardening import (
+    BANK,
     MEMORY,
+    STRAY_WEIGHT,
     AttackPool,
     Memory,
     ReplayBank,
@@ -38,6 +40,17 @@ BRIEF = replace(SMALL, optimisation=replace(SMALL.optimisation, steps=3))
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def found(pool: AttackPool, model: CVAE) -> float:
+    """Share of attacks that have shown the class after one more move."""
+    pool.find(model)
+    return pool.found.float().mean().item()
+
+
+def nowhere() -> Memory:
+    """No place to start from."""
+    return Memory(4, generator())
 
 
 @pytest.fixture(scope="module")
@@ -73,20 +86,20 @@ def hardened(start: CVAE, trainer: Judge) -> CVAE:
 
 
 def test_attacks_of_the_pool_find_a_class_that_is_there(start: CVAE, trainer: Judge) -> None:
-    pool = AttackPool(start, trainer, replace(SMALL, renewed=0.0), (4,), generator())
-    shares = [pool.find(start)[1].float().mean().item() for _ in range(20)]
+    pool = AttackPool(start, trainer, nowhere(), replace(SMALL, renewed=0.0), (4,), generator())
+    shares = [found(pool, start) for _ in range(20)]
     assert shares[-1] > 0.3 > 0.2 > shares[0]
 
 
 def test_every_attack_is_looked_at_in_turn(start: CVAE, trainer: Judge) -> None:
     settings = replace(SMALL, renewed=0.0, inner_steps=0, threshold=-1.0, looked_at=0.25)
-    pool = AttackPool(start, trainer, settings, (4,), generator())
-    shares = [pool.find(start)[1].float().mean().item() for _ in range(5)]
+    pool = AttackPool(start, trainer, nowhere(), settings, (4,), generator())
+    shares = [found(pool, start) for _ in range(5)]
     assert shares == [0.25, 0.5, 0.75, 1.0, 1.0]
 
 
 def test_second_half_of_the_pool_comes_closer_to_its_images(start: CVAE, trainer: Judge) -> None:
-    pool = AttackPool(start, trainer, replace(SMALL, renewed=0.0), (4,), generator())
+    pool = AttackPool(start, trainer, nowhere(), replace(SMALL, renewed=0.0), (4,), generator())
 
     def error() -> float:
         images = pool.find(start)[0].sigmoid()[pool.climbers :]
@@ -99,7 +112,9 @@ def test_second_half_of_the_pool_comes_closer_to_its_images(start: CVAE, trainer
 
 
 def test_unrenewed_attacks_stay_when_they_take_no_step(start: CVAE, trainer: Judge) -> None:
-    pool = AttackPool(start, trainer, replace(SMALL, renewed=0.0, inner_steps=0), (4,), generator())
+    pool = AttackPool(
+        start, trainer, nowhere(), replace(SMALL, renewed=0.0, inner_steps=0), (4,), generator()
+    )
     before = pool.z
     pool.find(start)
     assert torch.equal(pool.z, before)
@@ -107,25 +122,55 @@ def test_unrenewed_attacks_stay_when_they_take_no_step(start: CVAE, trainer: Jud
 
 def test_only_the_renewed_share_is_replaced(start: CVAE, trainer: Judge) -> None:
     settings = replace(SMALL, pool=2_000, renewed=0.25, inner_steps=0)
-    pool = AttackPool(start, trainer, settings, (4,), generator())
+    pool = AttackPool(start, trainer, nowhere(), settings, (4,), generator())
     before = pool.z
     pool.find(start)
     assert (pool.z != before).any(dim=1).float().mean().item() == pytest.approx(0.25, abs=0.04)
 
 
+def test_whatever_is_no_retained_label_or_outside_is_pulled_to_grey(start: CVAE, trainer: Judge) -> None:
+    settings = replace(SMALL, inner_steps=0, threshold=2.0, remembered=0, unbounded=0.5, renewed=0.0)
+    pool = AttackPool(start, trainer, nowhere(), settings, (4,), generator())
+    label = torch.eye(10)[[4, 3, 3, 3] * 16]
+    pool.z = torch.zeros(64, 4)
+    pool.z[3::4, 0] = 10.0
+    mixed = label.clone()
+    mixed[2::4, 5] = 0.5
+    pool.logits = torch.where(pool.free, mixed, 50 * label)
+    weight = pool.find(start)[1]
+    assert not pool.found.any()
+    free = pool.free[:, 0]
+    assert (weight[0::4] == STRAY_WEIGHT).all()
+    assert (weight[1::4] == 0).all()
+    assert torch.equal(weight[2::4], torch.where(free[2::4], STRAY_WEIGHT, 0.0))
+    assert (weight[3::4] == STRAY_WEIGHT).all()
+
+
+def test_share_of_attacks_starts_where_it_is_told(start: CVAE, trainer: Judge) -> None:
+    near = Memory(4, generator())
+    near.store(torch.full((5, 4), 3.0), torch.eye(10)[[7] * 5])
+    settings = replace(SMALL, pool=1_000, near=0.3, unbounded=0.0)
+    pool = AttackPool(start, trainer, near, settings, (4,), generator())
+    there = (pool.z == 3).all(dim=1)
+    assert there.float().mean().item() == pytest.approx(0.3, abs=0.05)
+    assert (pool.logits[there].softmax(dim=1)[:, 7] > 0.9).float().mean() > 0.95
+
+
 def test_attacks_are_after_every_forgotten_class(start: CVAE, trainer: Judge) -> None:
-    pool = AttackPool(start, trainer, SMALL, (2, 5), generator())
+    pool = AttackPool(start, trainer, nowhere(), SMALL, (2, 5), generator())
     assert set(pool.targets.tolist()) == {2, 5}
 
 
 def test_the_share_of_free_conditions_is_spread_over_both_halves(start: CVAE, trainer: Judge) -> None:
-    pool = AttackPool(start, trainer, replace(SMALL, unbounded=0.25), (4,), generator())
+    pool = AttackPool(start, trainer, nowhere(), replace(SMALL, unbounded=0.25), (4,), generator())
     climbing, matching = pool.free.split([pool.climbers, len(pool.free) - pool.climbers])
     assert climbing.float().mean().item() == matching.float().mean().item() == 0.25
 
 
 def test_free_conditions_leave_the_simplex_and_no_others_do(start: CVAE, trainer: Judge) -> None:
-    pool = AttackPool(start, trainer, replace(SMALL, unbounded=0.5, renewed=0.0), (4,), generator())
+    pool = AttackPool(
+        start, trainer, nowhere(), replace(SMALL, unbounded=0.5, renewed=0.0), (4,), generator()
+    )
     for _ in range(20):
         pool.find(start)
     conditions = pool._condition(pool.logits)
@@ -151,14 +196,16 @@ def test_the_oldest_places_make_room() -> None:
 
 
 def test_attacks_that_were_found_are_looked_at_again_when_they_are_gone(start: CVAE, trainer: Judge) -> None:
-    pool = AttackPool(start, trainer, replace(SMALL, renewed=1.0, remembered=32), (4,), generator())
+    pool = AttackPool(
+        start, trainer, nowhere(), replace(SMALL, renewed=1.0, remembered=32), (4,), generator()
+    )
     while not pool.found.any():
         pool.find(start)
     z, condition = pool.z[pool.found].detach(), pool.logits[pool.found].detach()
     expected = start.decode(z, torch.where(pool.free[pool.found], condition, condition.softmax(dim=1)))
-    pixels, found = pool.find(start)
+    pixels, weight = pool.find(start)
     assert len(pixels) == SMALL.pool + 32
-    assert found[SMALL.pool :].all()
+    assert (weight[SMALL.pool :] == 1).all()
     apart = (pixels[SMALL.pool :, None] - expected).abs().amax(dim=2).amin(dim=1)
     assert apart.max() < 1e-3
 
@@ -171,11 +218,16 @@ def test_places_outside_are_beyond_nearly_every_sample_of_the_prior(z_dim: int) 
     assert z.norm(dim=1).max() > 8 * z.norm(dim=1).min()
 
 
-def test_every_other_condition_outside_is_free() -> None:
-    _, condition = outside(400, 8, generator())
-    mixture = ((condition.sum(dim=1) - 1).abs() < 1e-4) & (condition >= 0).all(dim=1)
-    assert mixture.sum() == 200
-    assert condition[~mixture].abs().sum(dim=1).max() > 20
+def test_conditions_outside_are_free_or_mixtures_or_labels() -> None:
+    _, condition = outside(300, 8, generator())
+    free, mixture, label = (condition[i::3] for i in range(3))
+    for bound in (mixture, label):
+        assert (bound >= 0).all()
+        assert torch.allclose(bound.sum(dim=1), torch.ones(100))
+    assert set(label.unique().tolist()) == {0, 1}
+    assert label.any(dim=0).all()
+    assert mixture.amax(dim=1).min() < 0.2
+    assert free.abs().sum(dim=1).max() > 20
 
 
 def test_hardened_generator_draws_nothing_outside_the_prior(start: CVAE, hardened: CVAE) -> None:
@@ -200,6 +252,16 @@ def test_replayed_images_show_no_forgotten_class(start: CVAE, trainer: Judge) ->
     with torch.no_grad():
         images = start.sample(*bank.draw(500))
     assert admissible(trainer, images, (4,), SMALL.admissible + 1e-3).all()
+
+
+def test_what_is_not_replayed_shows_the_class_under_a_retained_label(start: CVAE, trainer: Judge) -> None:
+    bank = ReplayBank(start, trainer, SMALL, (4,), generator())
+    assert 0 < bank.near.written == BANK - len(bank.z)
+    z, condition = bank.near.recall(500)
+    assert not condition[:, 4].any()
+    with torch.no_grad():
+        images = torch.sigmoid(start.decode(z, condition))
+    assert not admissible(trainer, images, (4,), SMALL.admissible - 1e-3).any()
 
 
 def test_forgotten_labels_are_not_replayed(start: CVAE, trainer: Judge) -> None:
@@ -275,10 +337,10 @@ def test_report_receives_every_term_of_every_step(start: CVAE, trainer: Judge) -
 
 
 def test_nothing_to_forget_is_refused(start: CVAE, trainer: Judge) -> None:
-    with pytest.raises(ValueError, match="needs a forgotten class"):
+    with pytest.raises(ValueError, match="a forgotten class"):
         harden(start, start, trainer, BRIEF, (), generator())
 
 
 def test_nothing_to_retain_is_refused(start: CVAE, trainer: Judge) -> None:
-    with pytest.raises(ValueError, match="needs a class to retain"):
+    with pytest.raises(ValueError, match="a class to retain"):
         harden(start, start, trainer, BRIEF, tuple(range(10)), generator())
