@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 GENERATORS = "sa-cvae"
 FISHERS = "sa-fim"
@@ -54,6 +55,11 @@ def parse_uri(uri: str) -> tuple[str, int] | None:
     """(name, number) of a version's URI, None if it is something else."""
     match = VERSION_URI.fullmatch(uri)
     return (match[1], int(match[2])) if match else None
+
+
+def hardened(tags: Mapping[str, str]) -> bool:
+    """Whether the settings recorded with a version say that it was trained against recovery attacks as well."""
+    return '"harden": {' in tags.get(SETTINGS, "")
 
 
 def spell_digits(digits: tuple[int, ...]) -> str:

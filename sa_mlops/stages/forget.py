@@ -103,7 +103,8 @@ def _train(
     title: str,
 ) -> tuple[CVAE, Progress]:
     steps = settings.optimisation.steps
-    run.recorder.tags({names.STEPS: str(steps)})
+    later = settings.harden.optimisation.steps if settings.harden else 0
+    run.recorder.tags({names.STEPS: str(steps + later)})
     with Progress(title, steps, run.recorder) as progress:
         after = amnesia.forget(
             before,
@@ -141,7 +142,8 @@ def _harden(
     trainer = judge.load(ctx, judge.obtain(ctx, "trainer"))
     gone = tuple(sorted(settings.earlier + settings.forget))
     title = f"harden {names.spell_digits(gone)}"
-    with Progress(title, how.optimisation.steps, run.recorder) as progress:
+    done = settings.optimisation.steps
+    with Progress(title, how.optimisation.steps, run.recorder, before=done) as progress:
         hardened = hardening.harden(
             after, before, trainer, how, gone, ctx.generator("harden", gone), report=progress
         )

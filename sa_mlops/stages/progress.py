@@ -45,12 +45,16 @@ class Progress:
     title : what is going on, in a few words.
     total : steps of the loop, or samples where `unit` says so.
     recorder : where points go as `train.TERM`; None keeps them to this process.
+    before : steps that another loop of the same run has done already; the run's progress goes on from there.
     """
 
-    def __init__(self, title: str, total: int, recorder: Recorder | None = None, unit: str = "step") -> None:
+    def __init__(
+        self, title: str, total: int, recorder: Recorder | None = None, unit: str = "step", before: int = 0
+    ) -> None:
         self.title = title
         self.total = total
         self.recorder = recorder
+        self.before = before
         self.every = max(1, total // POINTS)
         self.points: dict[str, list[tuple[int, int, float]]] = {}
         self._pending: dict[str, list[tuple[int, int, float]]] = {}
@@ -96,7 +100,8 @@ class Progress:
             point = (step, now, value)
             self.points.setdefault(name, []).append(point)
             self._pending.setdefault(f"train.{name}", []).append(point)
-        self._pending["progress.step"] = [(step, now, float(step))]
+        done = self.before + step
+        self._pending["progress.step"] = [(done, now, float(done))]
         self._bar.update(step - self._last)
         self._last = step
         shown = "  ".join(f"{k} {v:.4g}" for k, v in values.items())

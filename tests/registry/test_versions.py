@@ -185,6 +185,11 @@ class TestFind:
     [
         ({"sa.stage": "base"}, "v3 base"),
         ({"sa.stage": "forget", "sa.forgotten": "1,0"}, "v3 forget 0,1"),
+        ({"sa.stage": "forget", "sa.forgotten": "1", "sa.settings": '{"harden": null}'}, "v3 forget 1"),
+        (
+            {"sa.stage": "forget", "sa.forgotten": "1", "sa.settings": '{"harden": {"pool": 2}}'},
+            "v3 forget 1 hardened",
+        ),
         ({"sa.stage": "oracle", "sa.forgotten": "1"}, "v3 oracle (no 1)"),
         ({"sa.stage": "judge", "sa.role": "plain"}, "v3 judge plain"),
         ({"sa.stage": "fim", "sa.parent": "models:/sa-cvae/7"}, "v3 Fisher of v7"),

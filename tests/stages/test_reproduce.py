@@ -14,7 +14,7 @@ from sa_mlops import settings
 from sa_mlops.cli import main
 from sa_mlops.errors import CommandError
 from sa_mlops.parameters import ParameterError
-from sa_mlops.registry import names
+from sa_mlops.registry import names, versions
 from sa_mlops.stages.reproduce import ReproduceError, compare, reproduce
 
 pytestmark = pytest.mark.integration
@@ -42,10 +42,16 @@ def test_a_generator_measures_as_recorded(shared_store: Store) -> None:
     assert all(m["recorded"] == pytest.approx(m["rebuilt"], rel=1e-6) for m in metrics.values())
 
 
-def test_a_hardened_version_is_rebuilt_equal(own_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hardened_version_says_so_counts_both_phases_and_is_rebuilt_equal(
+    own_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     brief = replace(settings.HARDEN.optimisation, steps=5)
     monkeypatch.setattr(settings, "HARDEN", replace(settings.HARDEN, optimisation=brief, pool=32))
     assert main([*FORGET, "--steps", "20", "--harden"]) == 0
+    version = versions.get(MlflowClient(), names.GENERATORS, 4)
+    assert version.title == "v4 forget 1 hardened"
+    run = MlflowClient().get_run(version.run_id).data
+    assert run.metrics["progress.step"] == int(run.tags[names.STEPS]) == 25
     before = counts()
     result = reproduce("4", "cpu")
     assert result.document["max_abs_difference"] == 0, result.text

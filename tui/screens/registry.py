@@ -246,6 +246,8 @@ The tree shows what was made from what; struck-out digits in parentheses are for
             for digit in v.forgotten:
                 text.append(f"({digit})", style="strike")
                 text.append(" ")
+        if names.hardened(v.tags):
+            text.append("hardened ")
         for alias in self.snapshot.aliases_of(v):
             text.append(f"@{clean(alias, 20)} ", style=f"bold {ink.warn}")
         metrics = self.snapshot.metrics_of(v)

@@ -71,7 +71,7 @@ class Version:
         digits = names.spell_digits(self.forgotten)
         match self.stage:
             case "forget":
-                words = f"forget {digits}"
+                words = f"forget {digits}" + (" hardened" if names.hardened(self.tags) else "")
             case "oracle":
                 words = f"oracle (no {digits})"
             case "judge":
