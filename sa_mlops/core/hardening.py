@@ -16,7 +16,7 @@ attacks unlearn wherever a retained class looks like the forgotten one (some thi
 Attacks thrive where nothing is to be retained: there a decoder paints what its weights extrapolate to. So it is made
 grey outside the prior's shell, where no sample is ever drawn, and, wherever an attack stands, under conditions that are
 no retained label. What is left are retained labels within the shell. Where the class looks through those, which the
-generator that knew it shows beforehand, half of the attacks start, and each step pulls such places to grey.
+generator that knew it shows beforehand, a quarter of the attacks start, and each step pulls such places to grey.
 
 Only the decoder is trained: an attacker with the generator's encoder gains nothing that the search over z lacks.
 """
