@@ -158,6 +158,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "fault_campaign" in getattr(item, "fixturenames", ()))
 
 
+def is_over(pid: int) -> bool:
+    """Whether a process has ended, reaped or not."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 @dataclass(frozen=True)
 class Beside:
     """Commands that run beside the tests, each in a folder of its own name."""
@@ -172,7 +180,7 @@ class Beside:
         while not (status.exists() and status.read_text()):
             assert not ended, f"{name} has ended without a status"
             # Asked before the next look: the last thing that the process does is to write it.
-            ended = not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+            ended = is_over(pid)
             time.sleep(0.2)
         return int(status.read_text()), self.folder / name
 
