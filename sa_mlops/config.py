@@ -202,6 +202,15 @@ class AmnesiaConfig(Parameters):
         )
     )
     harden: bool = param(Parameter(help="also train against recovery attacks", kind="bool", default=False))
+    harden_retain: float = param(
+        Parameter(
+            help="weight of what is retained while hardening: with less, attacks find less and images lose more",
+            kind="float",
+            low=1,
+            high=1e6,
+            default=s.HARDEN.retain_weight,
+        )
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -282,7 +291,7 @@ class ForgetConfig(
             surrogate_md5=surrogate_md5,
             update=self.update,  # type: ignore[arg-type]
             reteach=self.reteach if earlier else 0.0,
-            harden=s.HARDEN if self.harden else None,
+            harden=replace(s.HARDEN, retain_weight=self.harden_retain) if self.harden else None,
             distillation=s.DISTILLATION,
             fisher_source=fisher_source,  # type: ignore[arg-type]
         )

@@ -47,10 +47,11 @@ def test_a_hardened_version_says_so_counts_both_phases_and_is_rebuilt_equal(
 ) -> None:
     brief = replace(settings.HARDEN.optimisation, steps=5)
     monkeypatch.setattr(settings, "HARDEN", replace(settings.HARDEN, optimisation=brief, pool=32))
-    assert main([*FORGET, "--steps", "20", "--harden"]) == 0
+    assert main([*FORGET, "--steps", "20", "--harden", "--harden-retain", "99"]) == 0
     version = versions.get(MlflowClient(), names.GENERATORS, 4)
     assert version.title == "v4 forget 1 hardened"
     run = MlflowClient().get_run(version.run_id).data
+    assert json.loads(version.tags[names.SETTINGS])["harden"]["retain_weight"] == 99
     assert run.metrics["progress.step"] == int(run.tags[names.STEPS]) == 25
     before = counts()
     result = reproduce("4", "cpu")
