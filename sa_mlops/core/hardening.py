@@ -10,13 +10,16 @@ in a memory that every later step rehearses: distillation would teach it back as
 
 What is retained is held by distillation: at latents around the prior and retained labels, the decoder's means stay
 those of the generator that amnesia started from. Squared error on means does it, not another ELBO on replayed images,
-which would train a VAE on its own output and blur it a little more each step. Replay would teach again what the
-attacks unlearn wherever a retained class looks like the forgotten one (some thin 7s are 1s), so those are left out.
+which would train a VAE on its own output and blur it a little more each step. But wherever a retained class looks like
+the forgotten one (some thin 7s are 1s), that would teach again what the attacks unlearn. There the latent is moved,
+under its label, until the training classifier no longer takes the image for the forgotten class, and the decoder is
+to draw that image instead. Grey in its place would cost images of the retained class and leave a border between them
+and grey, along which attacks find the class. Where no move helps, nothing is asked of the decoder.
 
 Attacks thrive where nothing is to be retained: there a decoder paints what its weights extrapolate to. So it is made
 grey outside the prior's shell, where no sample is ever drawn, and, wherever an attack stands, under conditions that are
 no retained label. What is left are retained labels within the shell. Where the class looks through those, which the
-generator that knew it shows beforehand, a quarter of the attacks start, and each step pulls such places to grey.
+generator that knew it shows beforehand, half of the attacks start.
 
 Only the decoder is trained: an attacker with the generator's encoder gains nothing that the search over z lacks.
 """
@@ -56,7 +59,7 @@ REACH = 10.0
 LABEL_RADIUS = 0.4
 """Conditions farther than this from every retained label are none of them; a mixture is where no label has 0.72."""
 
-STRAY_WEIGHT = 0.5
+STRAY_WEIGHT = 0.7
 """Weight of grey where an attack has not shown the class, but stands where nothing is to be retained."""
 
 NEAR_SHARPNESS = 8.0
@@ -65,8 +68,14 @@ NEAR_SHARPNESS = 8.0
 MEMORY = 8_192
 """Places that are remembered; the oldest make room."""
 
-BANK = 65_536
+BANK = 32_768
 """Latents that replay is drawn from."""
+
+CLEAR = 0.03
+"""Probability of the forgotten classes at which a replayed image has been moved far enough from them."""
+
+MOVE, MOVES = 0.15, 25
+"""Length of such a move's steps in latent units, and the most of them; most images need five."""
 
 
 class Memory:
@@ -108,7 +117,7 @@ class AttackPool:
     targets : (pool,) int64, the class that each is after.
     found : (pool,) bool, whether the trainer has seen the class at an attack since it was drawn.
     wanted : (pool / 2, 784), images of the class that the second half tries to reproduce.
-    memory : where attacks that are gone were found.
+    within, beyond : where attacks that are gone were found: where something is to be retained, and elsewhere.
     turns : calls of `find` within which every attack is looked at once.
 
     Parameters
@@ -141,12 +150,12 @@ class AttackPool:
         self.free = place.floor().diff().bool()[:, None]
         self.z, self.logits, self.targets, self.rate, self.wanted = self._drawn()
         self.found = torch.zeros(settings.pool, dtype=torch.bool, device=generator.device)
-        self.memory = Memory(start.z_dim, generator)
+        self.within, self.beyond = Memory(start.z_dim, generator), Memory(start.z_dim, generator)
         self.turns = round(1 / settings.looked_at)
         self._turn = 0
 
     def find(self, model: CVAE) -> tuple[Tensor, Tensor]:
-        """Move every attack, look at those whose turn it is, and go back to places of the memory.
+        """Move every attack, look at those whose turn it is, and go back to remembered places.
 
         Pixel logits (n, 784), with a graph, and (n,), how much they are to be grey: 1 where the class has been found,
         `STRAY_WEIGHT` where the condition is no retained label or the latent is outside the prior, else 0. The first
@@ -158,18 +167,17 @@ class AttackPool:
         self._renew()
         for _ in range(self.settings.inner_steps):
             self._advance(model)
-        z, condition = self.memory.recall(self.settings.remembered)
         current = self._condition(self.logits)
-        pixels = model.decode(torch.cat([self.z, z]), torch.cat([current, condition]))
+        half = self.settings.remembered // 2
+        (z, condition), (far_z, far_condition) = self.within.recall(half), self.beyond.recall(half)
+        pixels = model.decode(torch.cat([self.z, z, far_z]), torch.cat([current, condition, far_condition]))
         with torch.no_grad():
             rows = slice(self._turn % self.turns, len(self.z), self.turns)
             seen = log_prob(self.trainer, torch.sigmoid(pixels[rows]), self.targets[rows]).exp()
             self.found[rows] |= seen > self.settings.threshold
         self._turn += 1
-        stray = torch.cdist(current, self.labels).amin(dim=1) > LABEL_RADIUS
-        stray |= self.z.norm(dim=1) > self.edge
-        weight = torch.where(self.found, 1.0, STRAY_WEIGHT * stray)
-        return pixels, torch.cat([weight, weight.new_ones(len(z))])
+        weight = torch.where(self.found, 1.0, STRAY_WEIGHT * self._stray(current))
+        return pixels, torch.cat([weight, weight.new_ones(len(pixels) - len(weight))])
 
     def _advance(self, model: CVAE) -> None:
         """One signed gradient step of every attack, at its own rate."""
@@ -189,12 +197,20 @@ class AttackPool:
         """What the decoder is given, (pool, 10)."""
         return torch.where(self.free, logits, logits.softmax(dim=1))
 
+    def _stray(self, condition: Tensor) -> Tensor:
+        """(pool,) bool, where nothing is to be retained: no retained label, or outside the prior."""
+        nearest = torch.cdist(condition, self.labels).amin(dim=1)
+        stray: Tensor = (nearest > LABEL_RADIUS) | (self.z.norm(dim=1) > self.edge)
+        return stray
+
     def _renew(self) -> None:
         """Replace a random share of the attacks by new ones."""
         n, device = self.settings.pool, self.z.device
         gone = torch.rand((n, 1), generator=self.generator, device=device) < self.settings.renewed
-        known = gone[:, 0] & self.found
-        self.memory.store(self.z[known], self._condition(self.logits)[known])
+        current = self._condition(self.logits)
+        known, stray = gone[:, 0] & self.found, self._stray(current)
+        self.within.store(self.z[known & ~stray], current[known & ~stray])
+        self.beyond.store(self.z[known & stray], current[known & stray])
         z, logits, targets, rate, wanted = self._drawn()
         self.z = torch.where(gone, z, self.z)
         self.logits = torch.where(gone, logits, self.logits)
@@ -252,8 +268,11 @@ class ReplayBank:
 
     Attributes
     ----------
-    z, labels : (n, z_dim), (n,) int64, where no forgotten class is seen; n is at most `BANK`.
-    near : the other places, where one is.
+    z, labels : (n, z_dim), (n,) int64; n is at most `BANK`.
+    source : (n, z_dim), latents whose images the decoder is to draw at z: z itself where that image is admissible,
+        else z moved until it is. Where no move helps, a place is left out.
+    moved : how many, the last rows.
+    near : places where an attack would be seen to have found a class.
     """
 
     def __init__(
@@ -270,26 +289,58 @@ class ReplayBank:
         spread = torch.rand((BANK, 1), generator=generator, device=generator.device)
         z = torch.randn(BANK, start.z_dim, generator=generator, device=generator.device)
         z = z * (1 + (settings.replay_spread - 1) * spread)
-        keep = torch.cat(
+        seen = torch.cat(
             [
-                admissible(trainer, start.sample(some, of), classes, settings.admissible)
+                probability(trainer, start.sample(some, of), classes)
                 for some, of in zip(z.split(1024), labels.split(1024), strict=True)
             ]
         )
-        self.z, self.labels = z[keep], labels[keep]
         self.near = Memory(start.z_dim, generator)
-        self.near.store(z[~keep], one_hot(labels[~keep]))
+        shown = seen > settings.threshold
+        self.near.store(z[shown], one_hot(labels[shown]))
+        bad = seen > settings.admissible
+        source = move_away(start, trainer, z[bad], labels[bad], classes)
+        helped = probability(trainer, start.sample(source, labels[bad]), classes) <= settings.admissible
+        self.moved = int(helped.sum())
+        self.z = torch.cat([z[~bad], z[bad][helped]])
+        self.source = torch.cat([z[~bad], source[helped]])
+        self.labels = torch.cat([labels[~bad], labels[bad][helped]])
 
-    def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """`count` rows, with replacement: (count, z_dim), (count,)."""
-        rows = torch.randint(len(self.z), (count,), generator=self.generator, device=self.generator.device)
-        return self.z[rows], self.labels[rows]
+    def draw(self, count: int, moved: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`count` rows of all and `moved` of those moved, if any, with replacement: z, source and labels."""
+        n, device = len(self.z), self.generator.device
+        rows = torch.randint(n, (count,), generator=self.generator, device=device)
+        if self.moved:
+            more = torch.randint(n - self.moved, n, (moved,), generator=self.generator, device=device)
+            rows = torch.cat([rows, more])
+        return self.z[rows], self.source[rows], self.labels[rows]
+
+
+def move_away(start: CVAE, trainer: Judge, z: Tensor, labels: Tensor, classes: tuple[int, ...]) -> Tensor:
+    """Latents (m, z_dim) near z whose images are less the classes and more their labels (m,) to the trainer.
+
+    Normalised gradient descent on the log-odds of the classes against the label, of each latent until its image is
+    `CLEAR` of them, `MOVES` are made or the trainer has no slope: an image that it cannot recognise has none.
+    """
+    z, active = z.clone(), torch.arange(len(z), device=z.device)
+    for _ in range(MOVES):
+        place = z[active].requires_grad_(True)
+        log_probs = trainer.log_probs(start.sample(place, labels[active]))
+        seen = log_probs[:, list(classes)].logsumexp(dim=1)
+        own = log_probs.gather(1, labels[active, None]).squeeze(1)
+        slope = torch.autograd.grad((seen - own).sum(), place)[0]
+        going = (seen.detach().exp() > CLEAR) & (slope.norm(dim=1) > 1e-3)
+        if not going.any():
+            break
+        active = active[going]
+        z[active] -= MOVE * F.normalize(slope[going], dim=1)
+    return z
 
 
 @torch.no_grad()
-def admissible(trainer: Judge, images: Tensor, classes: tuple[int, ...], threshold: float) -> Tensor:
-    """(m,) bool: no forgotten class is seen in an image (m, 784) with more than the threshold's probability."""
-    return trainer.log_probs(images).exp()[:, list(classes)].amax(dim=1) <= threshold
+def probability(trainer: Judge, images: Tensor, classes: tuple[int, ...]) -> Tensor:
+    """(m,) largest probability that the trainer gives a forgotten class in an image (m, 784)."""
+    return trainer.log_probs(images).exp()[:, list(classes)].amax(dim=1)
 
 
 def harden(
@@ -307,9 +358,9 @@ def harden(
 
     Each step minimises, summed over samples,
 
-        retain_weight ramp(step / steps) |decoder - start's decoder|^2 (admissible replay)
-        + BCE(decoder(z, forgotten label), grey) + BCE(decoder where retained labels showed the class, grey)
-        + BCE(decoder at attacks and places that have shown the class, grey) + BCE(decoder outside the prior, grey)
+        retain_weight ramp(step / steps) |decoder(z, label) - start's decoder(source, label)|^2 (replay)
+        + BCE(decoder(z, forgotten label), grey) + BCE(decoder outside the prior, grey)
+        + BCE(decoder at attacks and places that have shown the class, grey)
 
     Parameters
     ----------
@@ -337,22 +388,20 @@ def harden(
     m = settings.optimisation.batch_size
     n = max(1, m // 8)
     for step in range(1, settings.optimisation.steps + 1):
-        z, labels = bank.draw(m)
+        z, source, labels = bank.draw(m, settings.moved)
         with torch.no_grad():
-            replay = frozen.sample(z, labels)
+            replay = frozen.sample(source, labels)
         own_z = torch.randn(n, model.z_dim, generator=generator, device=generator.device)
         own_condition = one_hot(draw(forgotten, n, generator))
-        near_z, near_condition = bank.near.recall(settings.rejected)
         far_z, far_condition = outside(settings.outside, model.z_dim, generator)
         logits = model.decode(
-            torch.cat([z, own_z, near_z, far_z]),
-            torch.cat([one_hot(labels), own_condition, near_condition, far_condition]),
+            torch.cat([z, own_z, far_z]), torch.cat([one_hot(labels), own_condition, far_condition])
         )
-        others, own, near, far = logits.split([m, n, len(near_z), settings.outside])
+        others, own, far = logits.split([len(z), n, settings.outside])
         attacks, due = pool.find(model)
 
         apart = (torch.sigmoid(others) - replay).square().sum(dim=1)
-        own_grey, far_grey, attack_grey = excess(torch.cat([own, near])), excess(far), excess(attacks) * due
+        own_grey, far_grey, attack_grey = excess(own), excess(far), excess(attacks) * due
         weight = settings.retain_weight * ramp(step / settings.optimisation.steps)
         loss = weight * apart.sum() + own_grey.sum() + far_grey.sum() + attack_grey.sum()
         gradients = torch.autograd.grad(loss, parameters)
