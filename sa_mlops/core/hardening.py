@@ -37,6 +37,7 @@ from sa_mlops.core.amnesia import draw
 from sa_mlops.core.elbo import pixel_cross_entropy
 from sa_mlops.core.prior import shell
 from sa_mlops.core.training import Report, check_finite, make_optimiser, silent
+from sa_mlops.errors import CommandError
 from sa_mlops.models.cvae import CVAE, one_hot
 from sa_mlops.models.judge import Judge
 from sa_mlops.settings import CLASSES, HardenSettings
@@ -76,6 +77,17 @@ CLEAR = 0.03
 
 MOVE, MOVES = 0.15, 25
 """Length of such a move's steps in latent units, and the most of them; most images need five."""
+
+
+class HardeningError(CommandError):
+    """A retained class looks like a forgotten one wherever it is sampled, so that nothing says how to retain it."""
+
+    def __init__(self, label: int, classes: tuple[int, ...]) -> None:
+        gone = ", ".join(map(str, classes))
+        super().__init__(
+            f"hardening cannot retain the {label}: every sample shows a forgotten class ({gone}) to the classifier it"
+            " trains against; check the base and that classifier"
+        )
 
 
 class Memory:
@@ -270,9 +282,14 @@ class ReplayBank:
     ----------
     z, labels : (n, z_dim), (n,) int64; n is at most `BANK`.
     source : (n, z_dim), latents whose images the decoder is to draw at z: z itself where that image is admissible,
-        else z moved until it is. Where no move helps, a place is left out.
+        else z moved until it is. Where no move helps, a place is left out. A label that this would leave with less
+        than half of its places keeps, as they are, those where no attack would be seen to have found a class.
     moved : how many, the last rows.
     near : places where an attack would be seen to have found a class.
+
+    Raises
+    ------
+    HardeningError : if no place of a retained label is left.
     """
 
     def __init__(
@@ -301,10 +318,18 @@ class ReplayBank:
         bad = seen > settings.admissible
         source = move_away(start, trainer, z[bad], labels[bad], classes)
         helped = probability(trainer, start.sample(source, labels[bad]), classes) <= settings.admissible
+        kept = ~bad
+        for label in retained:
+            own = labels == label
+            if (kept & own).sum() + (helped & own[bad]).sum() < own.sum() / 2:
+                kept |= own & ~shown
+                helped &= ~(own & ~shown)[bad]
+            if not (kept & own).any() and not (helped & own[bad]).any():
+                raise HardeningError(label, classes)
         self.moved = int(helped.sum())
-        self.z = torch.cat([z[~bad], z[bad][helped]])
-        self.source = torch.cat([z[~bad], source[helped]])
-        self.labels = torch.cat([labels[~bad], labels[bad][helped]])
+        self.z = torch.cat([z[kept], z[bad][helped]])
+        self.source = torch.cat([z[kept], source[helped]])
+        self.labels = torch.cat([labels[kept], labels[bad][helped]])
 
     def draw(self, count: int, moved: int) -> tuple[Tensor, Tensor, Tensor]:
         """`count` rows of all and `moved` of those moved, if any, with replacement: z, source and labels."""
@@ -375,6 +400,7 @@ def harden(
     Raises
     ------
     ValueError : without a forgotten or a retained class.
+    HardeningError : if a retained class looks like a forgotten one everywhere.
     NotFiniteError : with the step and the term.
     """
     if not 0 < len(forgotten) < CLASSES:

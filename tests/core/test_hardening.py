@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from sa_mlops.core.hardening import (
     MOVES,
     STRAY_WEIGHT,
     AttackPool,
+    HardeningError,
     Memory,
     ReplayBank,
     excess,
@@ -297,6 +299,30 @@ def test_attacks_start_where_the_class_looks_through_a_retained_label(start: CVA
     assert not condition[:, 4].any()
     images = torch.sigmoid(start.decode(z, condition))
     assert (probability(trainer, images, (4,)) > SMALL.threshold - 1e-3).all()
+
+
+class Sees:
+    """A trainer that gives every image the same probability of a 4."""
+
+    def __init__(self, p: float) -> None:
+        self.p = p
+
+    def log_probs(self, images: Tensor) -> Tensor:
+        probs = torch.full((len(images), 10), (1 - self.p) / 9)
+        probs[:, 4] = self.p
+        return probs.log() + 0 * images.sum(dim=1, keepdim=True)
+
+
+def test_a_label_that_is_never_recognised_is_replayed_as_it_is(start: CVAE) -> None:
+    bank = ReplayBank(start, cast(Judge, Sees(0.1)), SMALL, (4,), generator())
+    assert bank.moved == 0
+    assert torch.equal(bank.source, bank.z)
+    assert set(bank.labels.tolist()) == set(range(10)) - {4}
+
+
+def test_a_class_that_always_looks_like_the_forgotten_one_cannot_be_retained(start: CVAE) -> None:
+    with pytest.raises(HardeningError, match="cannot retain the 0: every sample shows"):
+        ReplayBank(start, cast(Judge, Sees(0.9)), SMALL, (4,), generator())
 
 
 def test_moved_latents_become_clear_of_the_class(start: CVAE, trainer: Judge) -> None:
