@@ -70,7 +70,7 @@ MEMORY = 8_192
 """Places that are remembered; the oldest make room."""
 
 BANK = 32_768
-"""Latents that replay is drawn from."""
+"""Latents that replay is drawn from, at most: no more than a training draws."""
 
 CLEAR = 0.03
 """Probability of the forgotten classes at which a replayed image has been moved far enough from them."""
@@ -302,9 +302,10 @@ class ReplayBank:
     ) -> None:
         retained = tuple(c for c in range(CLASSES) if c not in classes)
         self.generator = generator
-        labels = draw(retained, BANK, generator)
-        spread = torch.rand((BANK, 1), generator=generator, device=generator.device)
-        z = torch.randn(BANK, start.z_dim, generator=generator, device=generator.device)
+        size = min(BANK, settings.optimisation.steps * settings.optimisation.batch_size)
+        labels = draw(retained, size, generator)
+        spread = torch.rand((size, 1), generator=generator, device=generator.device)
+        z = torch.randn(size, start.z_dim, generator=generator, device=generator.device)
         z = z * (1 + (settings.replay_spread - 1) * spread)
         seen = torch.cat(
             [

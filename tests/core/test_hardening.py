@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
+from sa_mlops.core import hardening
 from sa_mlops.core.hardening import (
     CLEAR,
     MEMORY,
@@ -63,6 +64,14 @@ def found(pool: AttackPool, model: CVAE) -> float:
 def nowhere() -> Memory:
     """No place to start from."""
     return Memory(4, generator())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_bank() -> Iterator[None]:
+    """An eighth of the latents that replay is drawn from: preparing them takes longer than these trainings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hardening, "BANK", hardening.BANK // 8)
+        yield
 
 
 @pytest.fixture(scope="module")
