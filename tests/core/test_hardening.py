@@ -343,7 +343,8 @@ def test_moved_latents_become_clear_of_the_class(start: CVAE, trainer: Judge) ->
     assert shows.sum() > 20
     moved = move_away(start, trainer, z[shows], labels[shows], (4,))
     after = probability(trainer, start.sample(moved, labels[shows]), (4,))
-    assert (after <= CLEAR + 1e-3).float().mean() > 0.8
+    assert (after < before[shows] / 2).float().mean() > 0.9
+    assert after.median() <= CLEAR + 1e-3
     assert (moved - z[shows]).norm(dim=1).max() <= MOVE * MOVES + 1e-3
     assert torch.equal(move_away(start, trainer, z[clear], labels[clear], (4,)), z[clear])
 
