@@ -320,7 +320,7 @@ class ReplayBank:
         source = move_away(start, trainer, z[bad], labels[bad], classes)
         helped = probability(trainer, start.sample(source, labels[bad]), classes) <= settings.admissible
         kept = ~bad
-        for label in retained:
+        for label in labels.unique().tolist():
             own = labels == label
             if (kept & own).sum() + (helped & own[bad]).sum() < own.sum() / 2:
                 kept |= own & ~shown

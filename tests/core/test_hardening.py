@@ -329,6 +329,11 @@ def test_a_label_that_is_never_recognised_is_replayed_as_it_is(start: CVAE) -> N
     assert set(bank.labels.tolist()) == set(range(10)) - {4}
 
 
+def test_a_label_that_a_brief_training_never_draws_is_no_error(start: CVAE, trainer: Judge) -> None:
+    one = replace(SMALL, optimisation=replace(SMALL.optimisation, steps=1, batch_size=3))
+    assert len(ReplayBank(start, trainer, one, (4,), generator()).labels) <= 3
+
+
 def test_a_class_that_always_looks_like_the_forgotten_one_cannot_be_retained(start: CVAE) -> None:
     with pytest.raises(HardeningError, match="cannot retain the 0: every sample shows"):
         ReplayBank(start, cast(Judge, Sees(0.9)), SMALL, (4,), generator())
