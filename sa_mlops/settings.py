@@ -64,11 +64,11 @@ class HardenSettings:
         under 0.1, its answer to what it does not recognise, which may still be the class to another classifier.
     moved : further samples a step, replayed where images had to be moved.
     pool : attacks kept alive between outer steps.
-    inner_steps : steps each attack takes before an outer step.
-    attack_lr : largest step of an attack, in latent units.
+    attack_lr : largest step of an attack, in latent units; each takes one before an outer step.
     renewed : share of the pool drawn anew at each outer step.
-    looked_at : share of the pool that the trainer looks at in each outer step, in turns; all of it would cost more than
-        the decoder's own step.
+    contrast : the trainer sees an attack's image with its pixel logits multiplied by up to this; 1 or more.
+    looked_at : share of the attacks after images that the trainer looks at in each outer step, in turns; those that
+        climb it are looked at as they do.
     threshold : the trainer's probability above which the decoder's output is pulled to grey; above 0.1, its answer
         to grey.
     spread : attacks start from N(0, s^2 I) with s uniform in [1, spread].
@@ -84,9 +84,9 @@ class HardenSettings:
     admissible: float
     moved: int
     pool: int
-    inner_steps: int
     attack_lr: float
     renewed: float
+    contrast: float
     looked_at: float
     threshold: float
     spread: float
@@ -191,22 +191,22 @@ DISTILLATION = 30.0
 """At 1, 300 steps cost the retained classes a third of their FID, at 20 a few percent; forgetting is as complete."""
 EWC_LAMBDA: dict[str, float] = {"fast": 10.0, "paper": 100.0}
 HARDEN = HardenSettings(
-    optimisation=Optimisation(steps=2_400, lr=7e-3, batch_size=512, schedule="one_cycle"),
-    retain_weight=90.0,
+    optimisation=Optimisation(steps=1_600, lr=7e-3, batch_size=512, schedule="one_cycle"),
+    retain_weight=50.0,
     replay_spread=1.3,
     admissible=0.09,
     moved=128,
     pool=256,
-    inner_steps=1,
     attack_lr=0.4,
     renewed=0.04,
+    contrast=3.0,
     looked_at=0.25,
     threshold=0.12,
     spread=4.0,
     near=0.5,
     unbounded=0.3,
-    remembered=384,
-    outside=256,
+    remembered=256,
+    outside=128,
 )
 
 

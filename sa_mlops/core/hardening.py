@@ -8,6 +8,10 @@ al., 2019). A share of the attacks moves the condition itself, not logits that a
 has met only mixtures of labels is open to conditions that are none. Where an attack has once shown the class is kept
 in a memory that every later step rehearses: distillation would teach it back as soon as no attack stands there.
 
+The classifier is shown images with their contrast raised. What training leaves behind is the class drawn faintly in
+grey: this classifier recognises nothing and has no slope there, another one already sees the class and climbs on.
+Raised, the shape is seen, and unlearned, long before it is one.
+
 What is retained is held by distillation: at latents around the prior and retained labels, the decoder's means stay
 those of the generator that amnesia started from. Squared error on means does it, not another ELBO on replayed images,
 which would train a VAE on its own output and blur it a little more each step. But wherever a retained class looks like
@@ -27,6 +31,7 @@ Only the decoder is trained: an attacker with the generator's encoder gains noth
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 
 import torch
@@ -34,13 +39,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sa_mlops.core.amnesia import draw
-from sa_mlops.core.elbo import pixel_cross_entropy
 from sa_mlops.core.prior import shell
 from sa_mlops.core.training import Report, check_finite, make_optimiser, silent
 from sa_mlops.errors import CommandError
 from sa_mlops.models.cvae import CVAE, one_hot
 from sa_mlops.models.judge import Judge
-from sa_mlops.settings import CLASSES, HardenSettings
+from sa_mlops.settings import CLASSES, PIXELS, HardenSettings
 
 CONDITION_SPREAD = 6.0
 """Attacks start from conditions softmax(N(0, s^2)), s uniform up to this: from even mixtures to a label."""
@@ -129,8 +133,10 @@ class AttackPool:
     targets : (pool,) int64, the class that each is after.
     found : (pool,) bool, whether the trainer has seen the class at an attack since it was drawn.
     wanted : (pool / 2, 784), images of the class that the second half tries to reproduce.
+    contrast : (pool, 1), factor of the pixel logits before the trainer sees them: from 1 to `settings.contrast`, in
+        each half.
     within, beyond : where attacks that are gone were found: where something is to be retained, and elsewhere.
-    turns : calls of `find` within which every attack is looked at once.
+    turns : calls of `find` within which each of the second half is looked at once; the first half is every time.
 
     Parameters
     ----------
@@ -163,11 +169,13 @@ class AttackPool:
         self.z, self.logits, self.targets, self.rate, self.wanted = self._drawn()
         self.found = torch.zeros(settings.pool, dtype=torch.bool, device=generator.device)
         self.within, self.beyond = Memory(start.z_dim, generator), Memory(start.z_dim, generator)
+        self.contrast = torch.linspace(1, settings.contrast, self.climbers, device=generator.device)
+        self.contrast = self.contrast.repeat(2)[: settings.pool, None]
         self.turns = round(1 / settings.looked_at)
         self._turn = 0
 
     def find(self, model: CVAE) -> tuple[Tensor, Tensor]:
-        """Move every attack, look at those whose turn it is, and go back to remembered places.
+        """Look at the attacks, go back to remembered places, and move every attack for the next time.
 
         Pixel logits (n, 784), with a graph, and (n,), how much they are to be grey: 1 where the class has been found,
         `STRAY_WEIGHT` where the condition is no retained label or the latent is outside the prior, else 0. The first
@@ -177,33 +185,38 @@ class AttackPool:
         the class to a better classifier.
         """
         self._renew()
-        for _ in range(self.settings.inner_steps):
-            self._advance(model)
-        current = self._condition(self.logits)
-        half = self.settings.remembered // 2
-        (z, condition), (far_z, far_condition) = self.within.recall(half), self.beyond.recall(half)
-        pixels = model.decode(torch.cat([self.z, z, far_z]), torch.cat([current, condition, far_condition]))
-        with torch.no_grad():
-            rows = slice(self._turn % self.turns, len(self.z), self.turns)
-            seen = log_prob(self.trainer, torch.sigmoid(pixels[rows]), self.targets[rows]).exp()
-            self.found[rows] |= seen > self.settings.threshold
-        self._turn += 1
-        weight = torch.where(self.found, 1.0, STRAY_WEIGHT * self._stray(current))
-        return pixels, torch.cat([weight, weight.new_ones(len(pixels) - len(weight))])
-
-    def _advance(self, model: CVAE) -> None:
-        """One signed gradient step of every attack, at its own rate."""
         z, logits = self.z.requires_grad_(True), self.logits.requires_grad_(True)
-        images = torch.sigmoid(model.decode(z, self._condition(logits)))
-        climbing, matching = images.split([self.climbers, len(images) - self.climbers])
-        loss = (matching - self.wanted).square().sum() - log_prob(
-            self.trainer, climbing, self.targets[: self.climbers]
-        ).sum()
-        slopes = torch.autograd.grad(loss, [z, logits])
+        condition = self._condition(logits)
+        pixels = model.decode(z, condition)
+        climbing, matching = pixels.split([self.climbers, len(pixels) - self.climbers])
+        seen = self._seen(slice(0, self.climbers), climbing)
+        loss = (torch.sigmoid(matching) - self.wanted).square().sum() - seen.sum()
+        slopes = torch.autograd.grad(loss, [z, logits], retain_graph=True)
         with torch.no_grad():
-            self.z = z.detach() - self.rate * slopes[0].sign()
-            rate = torch.where(self.free, FREE_RATE * self.rate, self.rate)
-            self.logits = logits.detach() - rate * slopes[1].sign()
+            self._look(slice(0, self.climbers), seen)
+            rows = slice(self.climbers + self._turn % self.turns, len(pixels), self.turns)
+            self._look(rows, self._seen(rows, pixels[rows]))
+            self._turn += 1
+            weight = torch.where(self.found, 1.0, STRAY_WEIGHT * self._stray(condition))
+            self._advance(*slopes)
+        half = self.settings.remembered // 2
+        near_z, near_condition = self.within.recall(half)
+        far_z, far_condition = self.beyond.recall(half)
+        known = model.decode(torch.cat([near_z, far_z]), torch.cat([near_condition, far_condition]))
+        return torch.cat([pixels, known]), torch.cat([weight, weight.new_ones(len(known))])
+
+    def _seen(self, rows: slice, pixels: Tensor) -> Tensor:
+        """(m,) log-probability that the trainer gives the attacks' classes in their pixel logits (m, 784)."""
+        return log_prob(self.trainer, torch.sigmoid(self.contrast[rows] * pixels), self.targets[rows])
+
+    def _look(self, rows: slice, seen: Tensor) -> None:
+        self.found[rows] |= seen.exp() > self.settings.threshold
+
+    def _advance(self, z_slope: Tensor, logits_slope: Tensor) -> None:
+        """One signed step of every attack against its slopes, at its own rate."""
+        self.z = self.z.detach() - self.rate * z_slope.sign()
+        rate = torch.where(self.free, FREE_RATE * self.rate, self.rate)
+        self.logits = self.logits.detach() - rate * logits_slope.sign()
 
     def _condition(self, logits: Tensor) -> Tensor:
         """What the decoder is given, (pool, 10)."""
@@ -281,9 +294,10 @@ class ReplayBank:
     Attributes
     ----------
     z, labels : (n, z_dim), (n,) int64; n is at most `BANK`.
-    source : (n, z_dim), latents whose images the decoder is to draw at z: z itself where that image is admissible,
-        else z moved until it is. Where no move helps, a place is left out. A label that this would leave with less
-        than half of its places keeps, as they are, those where no attack would be seen to have found a class.
+    images : (n, 784), what the decoder is to draw there: the generator's image where that is admissible, else its
+        image at a latent moved until it is. Where no move helps, a place is left out. A label that this would leave
+        with less than half of its places keeps, as they are, those where no attack would be seen to have found a
+        class.
     moved : how many, the last rows.
     near : places where an attack would be seen to have found a class.
 
@@ -307,18 +321,17 @@ class ReplayBank:
         spread = torch.rand((size, 1), generator=generator, device=generator.device)
         z = torch.randn(size, start.z_dim, generator=generator, device=generator.device)
         z = z * (1 + (settings.replay_spread - 1) * spread)
-        seen = torch.cat(
-            [
-                probability(trainer, start.sample(some, of), classes)
-                for some, of in zip(z.split(1024), labels.split(1024), strict=True)
-            ]
-        )
+        with torch.no_grad():
+            images = start.sample(z, labels)
+        seen = torch.cat([probability(trainer, some, classes) for some in images.split(1024)])
         self.near = Memory(start.z_dim, generator)
         shown = seen > settings.threshold
         self.near.store(z[shown], one_hot(labels[shown]))
         bad = seen > settings.admissible
-        source = move_away(start, trainer, z[bad], labels[bad], classes)
-        helped = probability(trainer, start.sample(source, labels[bad]), classes) <= settings.admissible
+        away = move_away(start, trainer, z[bad], labels[bad], classes)
+        with torch.no_grad():
+            moved = start.sample(away, labels[bad])
+        helped = probability(trainer, moved, classes) <= settings.admissible
         kept = ~bad
         for label in labels.unique().tolist():
             own = labels == label
@@ -329,17 +342,17 @@ class ReplayBank:
                 raise HardeningError(label, classes)
         self.moved = int(helped.sum())
         self.z = torch.cat([z[kept], z[bad][helped]])
-        self.source = torch.cat([z[kept], source[helped]])
+        self.images = torch.cat([images[kept], moved[helped]])
         self.labels = torch.cat([labels[kept], labels[bad][helped]])
 
     def draw(self, count: int, moved: int) -> tuple[Tensor, Tensor, Tensor]:
-        """`count` rows of all and `moved` of those moved, if any, with replacement: z, source and labels."""
+        """`count` rows of all and `moved` of those moved, if any, with replacement: z, labels and images."""
         n, device = len(self.z), self.generator.device
         rows = torch.randint(n, (count,), generator=self.generator, device=device)
         if self.moved:
             more = torch.randint(n - self.moved, n, (moved,), generator=self.generator, device=device)
             rows = torch.cat([rows, more])
-        return self.z[rows], self.source[rows], self.labels[rows]
+        return self.z[rows], self.labels[rows], self.images[rows]
 
 
 def move_away(start: CVAE, trainer: Judge, z: Tensor, labels: Tensor, classes: tuple[int, ...]) -> Tensor:
@@ -384,7 +397,7 @@ def harden(
 
     Each step minimises, summed over samples,
 
-        retain_weight ramp(step / steps) |decoder(z, label) - start's decoder(source, label)|^2 (replay)
+        retain_weight ramp(step / steps) |decoder(z, label) - image|^2 (replay)
         + BCE(decoder(z, forgotten label), grey) + BCE(decoder outside the prior, grey)
         + BCE(decoder at attacks and places that have shown the class, grey)
 
@@ -415,9 +428,7 @@ def harden(
     m = settings.optimisation.batch_size
     n = max(1, m // 8)
     for step in range(1, settings.optimisation.steps + 1):
-        z, source, labels = bank.draw(m, settings.moved)
-        with torch.no_grad():
-            replay = frozen.sample(source, labels)
+        z, labels, replay = bank.draw(m, settings.moved)
         own_z = torch.randn(n, model.z_dim, generator=generator, device=generator.device)
         own_condition = one_hot(draw(forgotten, n, generator))
         far_z, far_condition = outside(settings.outside, model.z_dim, generator)
@@ -460,5 +471,5 @@ def ramp(progress: float) -> float:
 
 def excess(logits: Tensor) -> Tensor:
     """Cross-entropy of pixels (n, 784) to grey, above that of grey itself: (n,) nats, 0 where all is grey."""
-    grey = torch.full_like(logits, 0.5)
-    return pixel_cross_entropy(logits, grey) - pixel_cross_entropy(torch.zeros_like(logits), grey)
+    size = logits.abs()
+    return 0.5 * size.sum(dim=1) + (1.0 + torch.exp(-size)).log().sum(dim=1) - PIXELS * math.log(2)
