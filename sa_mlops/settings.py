@@ -191,8 +191,8 @@ DISTILLATION = 30.0
 """At 1, 300 steps cost the retained classes a third of their FID, at 20 a few percent; forgetting is as complete."""
 EWC_LAMBDA: dict[str, float] = {"fast": 10.0, "paper": 100.0}
 HARDEN = HardenSettings(
-    optimisation=Optimisation(steps=1_600, lr=7e-3, batch_size=512, schedule="one_cycle"),
-    retain_weight=50.0,
+    optimisation=Optimisation(steps=1_800, lr=7e-3, batch_size=512, schedule="one_cycle"),
+    retain_weight=42.0,
     replay_spread=1.3,
     admissible=0.09,
     moved=128,
