@@ -556,6 +556,16 @@ class ProbeConfig(RecipeConfig, VersionConfig):
     attempts: int = param(
         Parameter(help="restarts of each probe", kind="int", low=10, high=100_000, default=200)
     )
+    contrast: float = param(
+        Parameter(
+            help="attack and judge images whose pixel logits are multiplied by this, as whoever may edit images can;"
+            " above 1 without relearning and not recorded with the version",
+            kind="float",
+            low=1.0,
+            high=1_000.0,
+            default=1.0,
+        )
+    )
     relearn: bool = param(
         Parameter(help="also relearn from real images and read hidden layers", kind="bool", default=True)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -59,6 +61,15 @@ class CVAE(nn.Module):
     def sample(self, z: Tensor, labels: Tensor) -> Tensor:
         """Mean images (n, 784) in [0, 1] of latents (n, z_dim) and class labels (n,) int64."""
         return torch.sigmoid(self.decode(z, one_hot(labels)))
+
+    def raised(self, contrast: float) -> CVAE:
+        """A copy whose pixel logits are `contrast` times these; grey stays grey, what is faint becomes visible."""
+        copied = copy.deepcopy(self)
+        last = copied.decoder[-1]
+        with torch.no_grad():
+            for parameter in last.parameters():
+                parameter.mul_(contrast)
+        return copied
 
 
 def one_hot(labels: Tensor) -> Tensor:

@@ -93,8 +93,8 @@ def run(config: ProbeConfig) -> Outcome:
                 _attack(ctx, config, subject, subjects[0].model, digit, chosen, attackers, measuring)
             )
         _draw(entry, attacked, digit, chosen)
-        outcome = _result(attacked, digit, chosen)
-        _record(ctx, entry, attacked, chosen)
+        outcome = _result(config, attacked, digit, chosen)
+        _record(ctx, config, entry, attacked, chosen)
     return outcome
 
 
@@ -129,7 +129,7 @@ def _subjects(ctx: Context, config: ProbeConfig, version: Version, others: list[
     oracle = _oracle(ctx, config, version)
     named = [("base", root), (f"v{version.number}", version)]
     named += [(f"v{v.number}", v) for v in others] + [("oracle", oracle)]
-    subjects = [Subject(name, v, ctx.load(v)) for name, v in named]
+    subjects = [Subject(name, v, ctx.load(v).raised(config.contrast)) for name, v in named]
     for subject in subjects:
         if subject.model.z_dim != subjects[0].model.z_dim:
             raise ParameterError(
@@ -184,7 +184,10 @@ def _attack(
 ) -> Attacked:
     """Everything that is tried on one subject, in a run of its own; equal seeds and budgets for all subjects."""
     data = ctx.dataset
-    params = {"version": subject.version.uri, "digit": str(digit), "attempts": str(config.attempts)}
+    params = {
+        "version": subject.version.uri, "digit": str(digit), "attempts": str(config.attempts),
+        "contrast": str(config.contrast),
+    }  # fmt: skip
     with ctx.run("probe subject", f"probe {subject.name}", params) as run:
         run.recorder.used(subject.version.model_id)
         results: dict[str, Result] = {}
@@ -202,7 +205,7 @@ def _attack(
             run.recorder.metrics(_probe_metrics(name, result) | {f"time.probe.{name}": progress.seconds})
         relearned = {}
         readings: tuple[LayerReading, ...] = ()
-        if config.relearn:
+        if config.relearn and config.contrast == 1:
             scene = Scene(
                 model=subject.model, base=root, digit=digit, images=data.train_images, labels=data.train_labels,
                 attackers=attackers,
@@ -308,8 +311,13 @@ def _budget_curve(label: str, result: Result) -> Curve:
     return Curve(label, steps, np.array(result.curve, dtype=np.float32))
 
 
-def _record(ctx: Context, entry: StageRun, attacked: Sequence[Attacked], chosen: Sequence[str]) -> None:
-    """Success and excess over the oracle on every attacked version's run and model, the version's on the entry too."""
+def _record(
+    ctx: Context, config: ProbeConfig, entry: StageRun, attacked: Sequence[Attacked], chosen: Sequence[str]
+) -> None:
+    """Success and excess over the oracle on every attacked version's run and model, the version's on the entry too.
+
+    With raised contrast on the entry only: what a version is compared and promoted by is the images that it draws.
+    """
     oracle = attacked[-1]
     for a in attacked:
         values: dict[str, float] = {}
@@ -322,14 +330,16 @@ def _record(ctx: Context, entry: StageRun, attacked: Sequence[Attacked], chosen:
                 f"attack.{name}.excess.low": interval.low,
                 f"attack.{name}.excess.high": interval.high,
             }
-        Recorder(ctx.client, a.subject.version.run_id).metrics(values, model_id=a.subject.version.model_id)
+        if config.contrast == 1:
+            recorder = Recorder(ctx.client, a.subject.version.run_id)
+            recorder.metrics(values, model_id=a.subject.version.model_id)
         if a is attacked[1]:
             entry.recorder.metrics(values)
 
 
-def _result(attacked: Sequence[Attacked], digit: int, chosen: Sequence[str]) -> Outcome:
+def _result(config: ProbeConfig, attacked: Sequence[Attacked], digit: int, chosen: Sequence[str]) -> Outcome:
     header = [
-        f"attack on {digit}",
+        f"attack on {digit}" + (f", contrast x {config.contrast:g}" if config.contrast != 1 else ""),
         *(a.subject.name for a in attacked),
         f"excess of {attacked[1].subject.name}",
     ]
@@ -369,6 +379,7 @@ def _result(attacked: Sequence[Attacked], digit: int, chosen: Sequence[str]) -> 
         texts.append(table(["linear reading of the class, AUC", *(a.subject.name for a in attacked)], layers))
     document = {
         "digit": digit,
+        "contrast": config.contrast,
         "probes": documents,
         "relearning": {
             name: {

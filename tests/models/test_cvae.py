@@ -76,3 +76,10 @@ class TestRanges:
     def test_equal_inputs_give_equal_images(self, net: CVAE) -> None:
         z, labels = torch.randn(4, 8), torch.arange(4)
         assert torch.equal(net.sample(z, labels), net.sample(z, labels))
+
+    def test_a_raised_copy_multiplies_pixel_logits_and_leaves_the_net_alone(self, net: CVAE) -> None:
+        z, condition = torch.randn(4, 8), torch.rand(4, 10)
+        before = net.decode(z, condition)
+        torch.testing.assert_close(net.raised(3.0).decode(z, condition), 3.0 * before)
+        assert torch.equal(net.decode(z, condition), before)
+        assert torch.equal(net.raised(1.0).decode(z, condition), before)

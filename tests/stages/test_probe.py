@@ -122,3 +122,22 @@ def test_what_cannot_be_attacked_is_refused_with_one_line(
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert said in line
     assert len(list(versions.all_versions(MlflowClient(own_store.uri), names.GENERATORS))) == 3
+
+
+def test_what_only_raised_contrast_shows_is_not_recorded_with_the_version(
+    own_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = MlflowClient(own_store.uri)
+    run_id = versions.get(client, names.GENERATORS, 2).run_id
+    before = client.get_run(run_id).data.metrics
+    few = ("--probes", "random_search", "--attempts", "10", "--json")
+    assert cli.main(["probe", *DIGITS, "--version", "2", *few, "--contrast", "5"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["contrast"] == 5
+    assert document["relearning"] == {}
+    assert client.get_run(run_id).data.metrics == before
+    experiment = client.get_run(run_id).info.experiment_id
+    [entry] = client.search_runs([experiment], f"tags.`{names.STAGE}` = 'probe'")
+    found = document["probes"][0]["subjects"]["v2"]["success"]
+    assert entry.data.metrics["attack.random_search.success"] == found
+    assert entry.data.params["contrast"] == "5.0"
