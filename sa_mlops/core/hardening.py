@@ -10,7 +10,8 @@ in a memory that every later step rehearses: distillation would teach it back as
 
 The classifier is shown images with their contrast raised. What training leaves behind is the class drawn faintly in
 grey: this classifier recognises nothing and has no slope there, another one already sees the class and climbs on.
-Raised, the shape is seen, and unlearned, long before it is one.
+Raised, the shape is seen, and unlearned, before it is one. That has an end: shapes that are fainter still stay, and a
+probe which raises contrast itself shows them.
 
 What is retained is held by distillation: at latents around the prior and retained labels, the decoder's means stay
 those of the generator that amnesia started from. Squared error on means does it, not another ELBO on replayed images,
