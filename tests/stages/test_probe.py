@@ -14,6 +14,7 @@ from mlflow.tracking import MlflowClient
 from stores import Store, isolate
 
 from sa_mlops import cli
+from sa_mlops.models.cvae import CVAE
 from sa_mlops.registry import names, versions
 from sa_mlops.stages import probe
 
@@ -125,19 +126,32 @@ def test_what_cannot_be_attacked_is_refused_with_one_line(
 
 
 def test_what_only_raised_contrast_shows_is_not_recorded_with_the_version(
-    own_store: Store, capsys: pytest.CaptureFixture[str]
+    probed: tuple[Store, dict[str, Any]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    client = MlflowClient(own_store.uri)
+    store = probed[0].copy(tmp_path)
+    factors: list[float] = []
+    raised = CVAE.raised
+
+    def spy(model: CVAE, contrast: float) -> CVAE:
+        factors.append(contrast)
+        return raised(model, contrast)
+
+    monkeypatch.setattr(CVAE, "raised", spy)
+    client = MlflowClient(store.uri)
     run_id = versions.get(client, names.GENERATORS, 2).run_id
     before = client.get_run(run_id).data.metrics
-    few = ("--probes", "random_search", "--attempts", "10", "--json")
+    few = ("--probes", "condition_sweep", "--attempts", "10", "--json")
     assert cli.main(["probe", *DIGITS, "--version", "2", *few, "--contrast", "5"]) == 0
     document = json.loads(capsys.readouterr().out)
+    assert factors == [5.0] * len(SUBJECTS)
     assert document["contrast"] == 5
     assert document["relearning"] == {}
     assert client.get_run(run_id).data.metrics == before
     experiment = client.get_run(run_id).info.experiment_id
-    [entry] = client.search_runs([experiment], f"tags.`{names.STAGE}` = 'probe'")
+    probes = client.search_runs([experiment], f"tags.`{names.STAGE}` = 'probe'")
+    [entry] = [run for run in probes if run.data.params["contrast"] == "5.0"]
     found = document["probes"][0]["subjects"]["v2"]["success"]
-    assert entry.data.metrics["attack.random_search.success"] == found
-    assert entry.data.params["contrast"] == "5.0"
+    assert entry.data.metrics["attack.condition_sweep.success"] == found
