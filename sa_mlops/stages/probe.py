@@ -53,11 +53,17 @@ UNION = "union"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A generator under attack: what it is called in tables, its version and net."""
+    """A generator under attack: what it is called in tables, its version, its net and how much that is raised."""
 
     name: str
     version: Version
     model: CVAE
+    contrast: float
+
+    @property
+    def label(self) -> str:
+        """What it is called where the contrast is not said elsewhere."""
+        return self.name if self.contrast == 1 else f"{self.name} at contrast {self.contrast:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +99,8 @@ def run(config: ProbeConfig) -> Outcome:
                 _attack(ctx, config, subject, subjects[0].model, digit, chosen, attackers, measuring)
             )
         _draw(entry, attacked, digit, chosen)
-        outcome = _result(config, attacked, digit, chosen)
-        _record(ctx, config, entry, attacked, chosen)
+        outcome = _result(attacked, digit, chosen)
+        _record(ctx, entry, attacked, chosen)
     return outcome
 
 
@@ -129,7 +135,8 @@ def _subjects(ctx: Context, config: ProbeConfig, version: Version, others: list[
     oracle = _oracle(ctx, config, version)
     named = [("base", root), (f"v{version.number}", version)]
     named += [(f"v{v.number}", v) for v in others] + [("oracle", oracle)]
-    subjects = [Subject(name, v, ctx.load(v).raised(config.contrast)) for name, v in named]
+    contrast = config.contrast
+    subjects = [Subject(name, v, ctx.load(v).raised(contrast), contrast) for name, v in named]
     for subject in subjects:
         if subject.model.z_dim != subjects[0].model.z_dim:
             raise ParameterError(
@@ -186,26 +193,26 @@ def _attack(
     data = ctx.dataset
     params = {
         "version": subject.version.uri, "digit": str(digit), "attempts": str(config.attempts),
-        "contrast": str(config.contrast),
+        "contrast": str(subject.contrast),
     }  # fmt: skip
-    with ctx.run("probe subject", f"probe {subject.name}", params) as run:
+    with ctx.run("probe subject", f"probe {subject.label}", params) as run:
         run.recorder.used(subject.version.model_id)
         results: dict[str, Result] = {}
         for name in chosen:
             probe = PROBES[name]
             budget = Budget(attempts=config.attempts, steps=probe.budget.steps, lr=probe.budget.lr)
-            with Progress(f"{subject.name}: {name}", max(budget.steps, 1)) as progress:
+            with Progress(f"{subject.label}: {name}", max(budget.steps, 1)) as progress:
                 scene = Scene(
                     model=subject.model, base=root, digit=digit, images=data.test_images, labels=data.test_labels,
                     attackers=attackers, report=progress,
                 )  # fmt: skip
                 result = base.run(probe, scene, measuring, ctx.generator("probe", name), budget=budget)
             results[name] = result
-            say(f"{subject.name}: {name} {result.rate:.3f} in {progress.seconds:.1f} s")
+            say(f"{subject.label}: {name} {result.rate:.3f} in {progress.seconds:.1f} s")
             run.recorder.metrics(_probe_metrics(name, result) | {f"time.probe.{name}": progress.seconds})
         relearned = {}
         readings: tuple[LayerReading, ...] = ()
-        if config.relearn and config.contrast == 1:
+        if config.relearn and subject.contrast == 1:
             scene = Scene(
                 model=subject.model, base=root, digit=digit, images=data.train_images, labels=data.train_labels,
                 attackers=attackers,
@@ -223,7 +230,7 @@ def _attack(
         run.recorder.metrics({"attack.union.success": hits / attempts})
         for name in STRIPS:
             if name in results:
-                run.figure(_strips(name, results[name], digit, subject.name), f"figures/{name}.png")
+                run.figure(_strips(name, results[name], digit, subject.label), f"figures/{name}.png")
     return attacked
 
 
@@ -268,7 +275,7 @@ def _strips(name: str, result: Result, digit: int, subject: str) -> Any:
 
 
 def _draw(entry: StageRun, attacked: Sequence[Attacked], digit: int, chosen: Sequence[str]) -> None:
-    labels = [a.subject.name for a in attacked]
+    labels = [a.subject.label for a in attacked]
     for name in chosen:
         results = [a.results[name] for a in attacked]
         counts = np.stack([torch.bincount(r.choice, minlength=CLASSES).cpu().numpy() for r in results])
@@ -311,9 +318,7 @@ def _budget_curve(label: str, result: Result) -> Curve:
     return Curve(label, steps, np.array(result.curve, dtype=np.float32))
 
 
-def _record(
-    ctx: Context, config: ProbeConfig, entry: StageRun, attacked: Sequence[Attacked], chosen: Sequence[str]
-) -> None:
+def _record(ctx: Context, entry: StageRun, attacked: Sequence[Attacked], chosen: Sequence[str]) -> None:
     """Success and excess over the oracle on every attacked version's run and model, the version's on the entry too.
 
     With raised contrast on the entry only: what a version is compared and promoted by is the images that it draws.
@@ -330,17 +335,17 @@ def _record(
                 f"attack.{name}.excess.low": interval.low,
                 f"attack.{name}.excess.high": interval.high,
             }
-        if config.contrast == 1:
+        if a.subject.contrast == 1:
             recorder = Recorder(ctx.client, a.subject.version.run_id)
             recorder.metrics(values, model_id=a.subject.version.model_id)
         if a is attacked[1]:
             entry.recorder.metrics(values)
 
 
-def _result(config: ProbeConfig, attacked: Sequence[Attacked], digit: int, chosen: Sequence[str]) -> Outcome:
+def _result(attacked: Sequence[Attacked], digit: int, chosen: Sequence[str]) -> Outcome:
     header = [
-        f"attack on {digit}" + (f", contrast x {config.contrast:g}" if config.contrast != 1 else ""),
-        *(a.subject.name for a in attacked),
+        f"attack on {digit}",
+        *(a.subject.label for a in attacked),
         f"excess of {attacked[1].subject.name}",
     ]
     rows, documents = [], []
@@ -379,7 +384,7 @@ def _result(config: ProbeConfig, attacked: Sequence[Attacked], digit: int, chose
         texts.append(table(["linear reading of the class, AUC", *(a.subject.name for a in attacked)], layers))
     document = {
         "digit": digit,
-        "contrast": config.contrast,
+        "contrast": attacked[0].subject.contrast,
         "probes": documents,
         "relearning": {
             name: {
