@@ -16,11 +16,11 @@ import torch
 
 from benchmarks.budget import Budget
 from benchmarks.clock import child
-from sa_mlops import data
-from sa_mlops.core.evaluation import Evaluator
+from sa_mlops.core.measuring import Evaluator
 from sa_mlops.core.runtime import make_generator
 from sa_mlops.core.training import train_generator, train_judge
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.datasets import pin as data
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.settings import (
     BASE_OPTIMISATION,
     CLASSES,

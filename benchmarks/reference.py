@@ -20,9 +20,9 @@ from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 from torchvision.transforms.functional import to_pil_image
 
-from sa_mlops import data
 from sa_mlops.core.fisher import Diagonal
-from sa_mlops.models.cvae import CVAE, one_hot
+from sa_mlops.datasets import pin as data
+from sa_mlops.models.mlp import CVAE, one_hot
 
 BATCH = 256
 LR = 1e-4

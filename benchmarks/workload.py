@@ -12,14 +12,14 @@ import torch
 from benchmarks import reference
 from benchmarks.bench import DIGIT, base_settings, forget_settings, shortened
 from benchmarks.clock import synchronise
-from sa_mlops import data
-from sa_mlops.core import amnesia
-from sa_mlops.core.evaluation import Evaluator
 from sa_mlops.core.fisher import generator_fisher
+from sa_mlops.core.measuring import Evaluator
 from sa_mlops.core.runtime import make_generator, prepare, resolve_device
 from sa_mlops.core.training import train_generator
-from sa_mlops.models.cvae import CVAE
-from sa_mlops.models.judge import make_judge
+from sa_mlops.datasets import pin as data
+from sa_mlops.methods import selective_amnesia as amnesia
+from sa_mlops.models.classifiers import make_judge
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.settings import BASE_OPTIMISATION, CLASSES, FORGET_OPTIMISATION, FisherSettings
 
 # Untrained nets do: what a step costs does not depend on the values of the weights.

@@ -136,7 +136,7 @@ def _json(function: Callable[..., Any]) -> Callable[..., Any]:
 @_json
 def data(repair: bool, as_json: bool) -> Result:
     """Pull the pinned data, verify every file, say what there is."""
-    from sa_mlops.stages import look
+    from sa_mlops.operate import look
 
     return _show(look.data_report(repair), as_json)
 
@@ -145,7 +145,7 @@ def data(repair: bool, as_json: bool) -> Result:
 @_json
 def lineage(as_json: bool) -> Result:
     """Show the tree of registered versions with their tags and metrics."""
-    from sa_mlops.stages.tree import lineage_report
+    from sa_mlops.operate.tree import lineage_report
 
     return _show(lineage_report(), as_json)
 
@@ -173,7 +173,7 @@ def sample(
     count = Parameter(help="", kind="int", low=1, high=64, default=4).parse("rows", rows)
     if out is not None and (out.suffix.lower() != ".png" or not out.absolute().parent.is_dir()):
         raise ParameterError("out", str(out), "a .png file in an existing folder")
-    from sa_mlops.stages import look
+    from sa_mlops.operate import look
 
     return _show(look.samples(version, wanted, number, count, out, compare), as_json)  # type: ignore[arg-type]
 
@@ -188,7 +188,7 @@ def sample(
 @_json
 def promote(version: str, gates: Path | None, as_json: bool) -> Result:
     """Make VERSION the champion, if its recorded metrics pass every gate."""
-    from sa_mlops.stages.promote import promote as judge_and_promote
+    from sa_mlops.operate.promote import promote as judge_and_promote
 
     return _show(judge_and_promote(version, gates), as_json)
 
@@ -201,7 +201,7 @@ def promote(version: str, gates: Path | None, as_json: bool) -> Result:
 @_json
 def report(version: str, out: Path | None, as_json: bool) -> Result:
     """Write the evidence on VERSION (a number, an alias, or a parent run's id) as HTML and Markdown."""
-    from sa_mlops.stages.report import report as write
+    from sa_mlops.operate.report import report as write
 
     return _show(write(version, out), as_json)
 
@@ -211,7 +211,7 @@ def report(version: str, out: Path | None, as_json: bool) -> Result:
 @_json
 def doctor(fix: bool, as_json: bool) -> Result:
     """Look for what is wrong: environment, data, store, orphan runs, broken links and files; say what to do."""
-    from sa_mlops.stages.doctor import examine
+    from sa_mlops.operate.doctor import examine
 
     return _show(examine(fix), as_json)
 
@@ -222,7 +222,7 @@ def doctor(fix: bool, as_json: bool) -> Result:
 @_json
 def reproduce(version: str, device: str, as_json: bool) -> Result:
     """Rebuild VERSION (a number, an alias, or sa-fim/N) from its recorded settings, data and seed, and compare."""
-    from sa_mlops.stages.reproduce import reproduce as rebuild
+    from sa_mlops.operate.reproduce import reproduce as rebuild
 
     return _show(rebuild(version, device), as_json)
 

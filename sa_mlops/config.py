@@ -664,11 +664,12 @@ class EntryPoint:
     config: type[RunConfig]
     help: str
     package: str = "sa_mlops.stages"
+    file: str = ""
 
     @property
     def module(self) -> str:
         """Name of the module."""
-        return f"{self.package}.{self.name}"
+        return f"{self.package}.{self.file or self.name}"
 
 
 ENTRY_POINTS: dict[str, EntryPoint] = {
@@ -676,10 +677,13 @@ ENTRY_POINTS: dict[str, EntryPoint] = {
     for e in (
         EntryPoint("judge", JudgeConfig, "train the classifiers that measure, and check their calibration"),
         EntryPoint("base", BaseConfig, "train the conditional VAE on all ten classes"),
-        EntryPoint("fim", FimConfig, "estimate a generator's Fisher diagonal"),
+        EntryPoint("fim", FimConfig, "estimate a generator's Fisher diagonal", file="fisher"),
         EntryPoint("forget", ForgetConfig, "make a generator forget a class, and measure it"),
         EntryPoint(
-            "oracle", OracleConfig, "train the base recipe without the forgotten classes: the control"
+            "oracle",
+            OracleConfig,
+            "train the base recipe without the forgotten classes: the control",
+            file="retrain",
         ),
         EntryPoint(
             "sequential", SequentialConfig, "forget several classes one after another, each step a version"

@@ -241,7 +241,7 @@ def _nan(bench: Bench, weight: str, _after: float, rng: random.Random) -> Iterat
     step = rng.randint(1, 40)
 
     def poison() -> None:
-        from sa_mlops.core import amnesia
+        from sa_mlops.methods import selective_amnesia as amnesia
 
         healthy, calls = amnesia.objective, 0
 
@@ -473,10 +473,10 @@ def main() -> int:
         os.environ.pop(name, None)
     sys.path.insert(0, str(ROOT))
     import sa_mlops.cli
-    import sa_mlops.stages.doctor
+    import sa_mlops.operate.doctor
     import sa_mlops.stages.forget
     import sa_mlops.stages.judge  # noqa: F401
-    from sa_mlops.core import evaluation
+    from sa_mlops.core import measuring as evaluation
 
     # Measured on fewer samples: what is injected here has nothing to do with how well is measured.
     evaluation.MANIFOLD_SAMPLES = evaluation.MEMBERSHIP_SAMPLES = 200

@@ -15,7 +15,7 @@ def state() -> dict[str, Any]:
     """Versions, aliases and statuses of the store, and which versions are not whole."""
     from mlflow.tracking import MlflowClient
 
-    from sa_mlops.models.cvae import CVAE
+    from sa_mlops.models.mlp import CVAE
     from sa_mlops.registry import gates, names, tracking, versions, weights
 
     client: MlflowClient = tracking.connect()
@@ -53,7 +53,7 @@ def state() -> dict[str, Any]:
 
 def heal() -> dict[str, Any]:
     """What `doctor --fix` says, and then `doctor`."""
-    from sa_mlops.stages import doctor
+    from sa_mlops.operate import doctor
 
     doctor.examine(fix=True)
     return {"wrong": [f for f in doctor.examine().document["findings"] if f["level"] == "wrong"]}

@@ -13,7 +13,7 @@ from benchmarks.results import Row, Section, Target, at_least, at_most, timed
 from sa_mlops.core.elbo import negative_elbo
 from sa_mlops.core.runtime import make_generator
 from sa_mlops.core.training import train_generator
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.settings import BASE_OPTIMISATION
 
 LEVEL = 100.2

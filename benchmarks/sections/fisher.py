@@ -9,7 +9,7 @@ from benchmarks.bench import Bench
 from benchmarks.clock import Contender, alternate, ratio
 from benchmarks.results import Row, Section, at_least, at_most, timed
 from sa_mlops.core.fisher import elbo_loss, generator_fisher, squared_gradients
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.settings import CLASSES, FisherSettings
 
 CHUNK = 500

@@ -8,10 +8,10 @@ from benchmarks import reference
 from benchmarks.bench import DIGIT, Bench, forget_settings, say
 from benchmarks.clock import Contender, PausedClock, Times, alternate
 from benchmarks.results import Row, Section, at_least, at_most, timed
-from sa_mlops.core import amnesia
-from sa_mlops.core.evaluation import Evaluation
 from sa_mlops.core.fisher import Diagonal, generator_fisher
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.core.measuring import Evaluation
+from sa_mlops.methods import selective_amnesia as amnesia
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.settings import CLASSES, FisherSettings
 
 ENTROPY = 2.29

@@ -11,7 +11,7 @@ import torch
 from benchmarks.bench import Bench, store_here
 from benchmarks.clock import Contender, Times, alternate, ratio
 from benchmarks.results import Row, Section, timed
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.mlp import CVAE
 
 
 def run(bench: Bench) -> Section:

@@ -12,9 +12,9 @@ import torch
 from benchmarks.bench import Bench, base_settings, forget_settings, shortened, store_here
 from benchmarks.clock import Contender, Times, alternate, ratio
 from benchmarks.results import Row, Section, at_most, timed
-from sa_mlops.core import amnesia
 from sa_mlops.core.training import train_generator
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.methods import selective_amnesia as amnesia
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.settings import BASE_OPTIMISATION
 
 Loop = Callable[..., Any]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sa_mlops.models.cvae import CVAE, one_hot
+from sa_mlops.models.mlp import CVAE, one_hot
 
 
 class NegativeElbo(NamedTuple):

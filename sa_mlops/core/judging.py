@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sa_mlops.core.metrics.calibration import Reliability, reliability
 from sa_mlops.core.runtime import make_generator
-from sa_mlops.models.judge import Judge
+from sa_mlops.models.classifiers import Judge
 from sa_mlops.settings import PIXELS
 
 CONTROL_SAMPLES = 1000

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from sa_mlops.core.elbo import negative_elbo
 from sa_mlops.core.outliers import outliers
 from sa_mlops.errors import CommandError
-from sa_mlops.models.cvae import CVAE
-from sa_mlops.models.judge import Judge, make_judge
+from sa_mlops.models.classifiers import Judge, make_judge
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.settings import PIXELS, BaseSettings, JudgeSettings, Optimisation
 
 Report = Callable[[int, Mapping[str, Tensor]], None]

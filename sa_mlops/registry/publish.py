@@ -14,7 +14,7 @@ from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.registry import names, versions, weights
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.versions import Version

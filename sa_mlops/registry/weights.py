@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sa_mlops.errors import CommandError
-from sa_mlops.models.cvae import CVAE
-from sa_mlops.models.judge import Judge, make_judge
+from sa_mlops.models.classifiers import Judge, make_judge
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.settings import Architecture
 
 WEIGHTS = "weights.safetensors"

@@ -6,7 +6,7 @@ import json
 
 from sa_mlops.config import BaseConfig
 from sa_mlops.core.training import train_generator
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.plots.curves import Panel, loss_terms
 from sa_mlops.plots.grids import sample_grid
 from sa_mlops.registry import lineage, names, publish

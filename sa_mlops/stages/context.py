@@ -16,10 +16,10 @@ from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sa_mlops import data
 from sa_mlops.config import RunConfig
 from sa_mlops.core.runtime import DeviceError, machine, make_generator, prepare, resolve_device
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.datasets import pin as data
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.parameters import ParameterError, Parameters
 from sa_mlops.plots.grids import mosaic
 from sa_mlops.registry import names, tracking, versions, weights

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sa_mlops.config import EvaluateConfig
-from sa_mlops.core import evaluation
-from sa_mlops.core.evaluation import Evaluation
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.core import measuring as evaluation
+from sa_mlops.core.measuring import Evaluation
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, versions
 from sa_mlops.registry.tracking import Recorder, run_metrics, stoppable
@@ -191,7 +191,7 @@ def result(ctx: Context, version: Version, extra: Mapping[str, Any] | None = Non
 def run(config: EvaluateConfig) -> Result:
     """Measure a registered generator, or all ten digits over several seeds."""
     if config.all_digits:
-        from sa_mlops.stages import digit_table
+        from sa_mlops.stages import class_table as digit_table
 
         return digit_table.run(config)
     ctx = Context(config)

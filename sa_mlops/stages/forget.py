@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from sa_mlops.config import BaseConfig, ForgetConfig
-from sa_mlops.core import amnesia, hardening
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.methods import hardening
+from sa_mlops.methods import selective_amnesia as amnesia
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.curves import Panel, gradient_norms, loss_terms
 from sa_mlops.plots.grids import before_after
@@ -20,7 +21,8 @@ from sa_mlops.registry import names, publish
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.versions import Version
 from sa_mlops.settings import CLASSES, FisherSettings, ForgetSettings, HardenSettings, fingerprint, jsonable
-from sa_mlops.stages import base, evaluate, fim, judge
+from sa_mlops.stages import base, evaluate, judge
+from sa_mlops.stages import fisher as fim
 from sa_mlops.stages.context import Context, GridLog, StageRun
 from sa_mlops.stages.progress import Progress
 from sa_mlops.stages.result import Result

@@ -8,10 +8,10 @@ import json
 import numpy as np
 
 from sa_mlops.config import JudgeConfig
-from sa_mlops.core.evaluation import Evaluator
 from sa_mlops.core.judging import Control, JudgeCheck, check_judge
+from sa_mlops.core.measuring import Evaluator
 from sa_mlops.core.training import judge_steps, train_judge
-from sa_mlops.models.judge import Judge
+from sa_mlops.models.classifiers import Judge
 from sa_mlops.plots.judging import control_answers, reliability_diagram
 from sa_mlops.registry import names, publish, versions, weights
 from sa_mlops.registry.tracking import run_metrics, stoppable

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from sa_mlops.config import BaseConfig, ForgetConfig, LatentConfig
-from sa_mlops.core import amnesia
 from sa_mlops.core import latent as space
 from sa_mlops.errors import CommandError
-from sa_mlops.models.cvae import CVAE, one_hot
+from sa_mlops.methods import selective_amnesia as amnesia
+from sa_mlops.models.mlp import CVAE, one_hot
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.animation import animated_grid, tiles
 from sa_mlops.plots.curves import Panel, loss_terms, smoothed
@@ -39,7 +39,8 @@ from sa_mlops.registry import names, versions
 from sa_mlops.registry.tracking import Recorder, stoppable
 from sa_mlops.registry.versions import Version
 from sa_mlops.settings import CLASSES, FisherSettings, ForgetSettings, Optimisation, Update
-from sa_mlops.stages import base, evaluate, fim, forget
+from sa_mlops.stages import base, evaluate, forget
+from sa_mlops.stages import fisher as fim
 from sa_mlops.stages.context import Context, StageRun
 from sa_mlops.stages.progress import Progress, say
 from sa_mlops.stages.result import Result, table

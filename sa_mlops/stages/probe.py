@@ -17,7 +17,7 @@ from sa_mlops.core.probes.base import Budget, Classifier, Result, Role, Scene, u
 from sa_mlops.core.probes.features import FeatureBudget, LayerReading, probe_features
 from sa_mlops.core.probes.relearning import RelearnBudget, Relearning, relearn
 from sa_mlops.errors import CommandError
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.attacks import (
     attack_strips,

@@ -19,7 +19,8 @@ from sa_mlops.registry import names
 from sa_mlops.registry.tracking import run_metrics, stoppable
 from sa_mlops.registry.versions import Version
 from sa_mlops.settings import CLASSES, FisherSettings
-from sa_mlops.stages import base, evaluate, fim, forget
+from sa_mlops.stages import base, evaluate, forget
+from sa_mlops.stages import fisher as fim
 from sa_mlops.stages.context import Context, StageRun
 from sa_mlops.stages.progress import say
 from sa_mlops.stages.result import Result, table

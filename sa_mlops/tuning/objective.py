@@ -11,20 +11,22 @@ import optuna
 import torch
 
 from sa_mlops.config import ForgetConfig, TuneConfig
-from sa_mlops.core import amnesia, hardening
 from sa_mlops.core.metrics.objectives import forgetting_gap, retention
 from sa_mlops.core.metrics.scores import ClassScores, class_scores
 from sa_mlops.core.probes import base as probes
 from sa_mlops.core.probes.base import Budget, Classifier, Scene
 from sa_mlops.core.probes.gradient import Gradient
 from sa_mlops.core.training import NotFiniteError
-from sa_mlops.models.cvae import CVAE
-from sa_mlops.models.judge import Judge
+from sa_mlops.methods import hardening
+from sa_mlops.methods import selective_amnesia as amnesia
+from sa_mlops.models.classifiers import Judge
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.registry import gates, names, tracking
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.versions import Version
 from sa_mlops.settings import CLASSES, JUDGES
-from sa_mlops.stages import evaluate, fim, forget, judge
+from sa_mlops.stages import evaluate, forget, judge
+from sa_mlops.stages import fisher as fim
 from sa_mlops.stages.context import Context
 from sa_mlops.tuning import study as studies
 

@@ -28,7 +28,8 @@ from sa_mlops.registry import names
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.versions import Version
 from sa_mlops.settings import FisherSettings, fingerprint
-from sa_mlops.stages import base, fim, forget, judge
+from sa_mlops.stages import base, forget, judge
+from sa_mlops.stages import fisher as fim
 from sa_mlops.stages.context import Context, StageRun
 from sa_mlops.stages.progress import say
 from sa_mlops.stages.result import Result, table

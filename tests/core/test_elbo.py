@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sa_mlops.core.elbo import NegativeElbo, negative_elbo, pixel_cross_entropy
-from sa_mlops.models.cvae import CVAE, LOG_VAR_RANGE
+from sa_mlops.models.mlp import CVAE, LOG_VAR_RANGE
 
 
 class Fixed(CVAE):

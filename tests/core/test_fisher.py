@@ -17,7 +17,7 @@ from sa_mlops.core.fisher import (
     generator_fisher,
     squared_gradients,
 )
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.settings import FisherSettings
 
 CLOSE = 1e-5

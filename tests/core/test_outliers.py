@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sa_mlops.core.outliers import outliers
-from sa_mlops.data import load
+from sa_mlops.datasets.pin import load
 
 KINDS = ("uniform", "gaussian", "grey", "blurred", "mixed", "shuffled", "noisy")
 EACH = 60

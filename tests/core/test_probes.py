@@ -34,8 +34,8 @@ from sa_mlops.core.probes.random_latents import RandomLatents
 from sa_mlops.core.probes.relearning import RelearnBudget, relearn
 from sa_mlops.core.probes.walks import Walk
 from sa_mlops.core.training import train_generator, train_judge
-from sa_mlops.models.cvae import CVAE
-from sa_mlops.models.judge import make_judge
+from sa_mlops.models.classifiers import make_judge
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.settings import Architecture, BaseSettings, JudgeSettings, Optimisation
 
 FEW = Budget(attempts=8, steps=3, lr=0.1)

@@ -24,9 +24,9 @@ from sa_mlops.core.training import (
     train_generator,
     train_judge,
 )
-from sa_mlops.data import Dataset, load
+from sa_mlops.datasets.pin import Dataset, load
 from sa_mlops.errors import CommandError
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.settings import BaseSettings, JudgeSettings, Optimisation
 
 SHORT = Optimisation(steps=5, lr=1e-3, batch_size=32, schedule="constant")

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sa_mlops.models.cvae import CVAE
-from sa_mlops.models.judge import make_judge
+from sa_mlops.models.classifiers import make_judge
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.registry import weights
 from sa_mlops.registry.weights import CONFIG, WEIGHTS, WeightsError
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sa_mlops.config import ForgetConfig
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, versions, weights
 from sa_mlops.registry.gates import Gates, read_gates

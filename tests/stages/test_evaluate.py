@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 from stores import Store
 
 from sa_mlops import cli
-from sa_mlops.models.cvae import CVAE
-from sa_mlops.models.judge import make_judge
+from sa_mlops.models.classifiers import make_judge
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.registry import names, publish, versions, weights
 from sa_mlops.registry.tracking import Recorder, open_run
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from sa_mlops.core.training import Report, silent
-from sa_mlops.models.cvae import CVAE
-from sa_mlops.models.judge import Judge
+from sa_mlops.models.classifiers import Judge
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.settings import Architecture
 
 SUCCESS = 0.5

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sa_mlops.core.probes.base import Scene
-from sa_mlops.models.cvae import one_hot
+from sa_mlops.models.mlp import one_hot
 from sa_mlops.settings import CLASSES
 
 

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from sa_mlops.core.prior import shell
 from sa_mlops.core.probes.base import Attempts, Budget, Role, Scene, checkpoints
 from sa_mlops.core.training import Report, silent
-from sa_mlops.models.cvae import one_hot
-from sa_mlops.models.judge import Judge
+from sa_mlops.models.classifiers import Judge
+from sa_mlops.models.mlp import one_hot
 from sa_mlops.settings import CLASSES, PIXELS
 
 Moves = Literal["z", "condition", "both", "alternating"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sa_mlops.core.probes.base import Attempts, Budget, Role, Scene
 from sa_mlops.core.probes.gradient import CONFIDENT, FAST, descend
-from sa_mlops.models.cvae import one_hot
+from sa_mlops.models.mlp import one_hot
 from sa_mlops.settings import CLASSES
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from sa_mlops.core.probes.base import NO_STEPS, Attempts, Budget, Role, Scene
-from sa_mlops.models.cvae import one_hot
+from sa_mlops.models.mlp import one_hot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

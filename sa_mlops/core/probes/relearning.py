@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sa_mlops.core.elbo import negative_elbo
 from sa_mlops.core.probes.base import NEIGHBOURS, SUCCESS, Classifier, Scene, checkpoints
-from sa_mlops.models.cvae import one_hot
+from sa_mlops.models.mlp import one_hot
 
 SAMPLES = 500
 

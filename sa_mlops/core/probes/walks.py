@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sa_mlops.core.probes.base import Attempts, Budget, Role, Scene
-from sa_mlops.models.cvae import one_hot
+from sa_mlops.models.mlp import one_hot
 
 TWELVE_FRAMES = Budget(steps=12)
 

@@ -39,12 +39,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sa_mlops.core.amnesia import draw
 from sa_mlops.core.prior import shell
 from sa_mlops.core.training import Report, check_finite, make_optimiser, silent
 from sa_mlops.errors import CommandError
-from sa_mlops.models.cvae import CVAE, one_hot
-from sa_mlops.models.judge import Judge
+from sa_mlops.methods.selective_amnesia import draw
+from sa_mlops.models.classifiers import Judge
+from sa_mlops.models.mlp import CVAE, one_hot
 from sa_mlops.settings import CLASSES, PIXELS, HardenSettings
 
 CONDITION_SPREAD = 6.0

@@ -16,8 +16,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from sa_mlops.config import ENTRY_POINTS
-from sa_mlops.core.evaluation import MANIFOLD_SAMPLES, SAMPLES
 from sa_mlops.core.judging import MAX_PROBABILITY, MIN_ENTROPY
+from sa_mlops.core.measuring import MANIFOLD_SAMPLES, SAMPLES
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.lineage import Edge, Node, lineage_tree
 from sa_mlops.registry import lineage, names, tracking, versions

@@ -14,8 +14,12 @@ from torch import Tensor
 from torch.nn import Linear
 from torch.nn import functional as F
 
-from sa_mlops.core import hardening
-from sa_mlops.core.hardening import (
+from sa_mlops.core.metrics.intervals import wilson_interval
+from sa_mlops.core.probes.base import Budget, Classifier, Scene, run
+from sa_mlops.core.probes.gradient import Gradient
+from sa_mlops.core.training import train_generator, train_judge
+from sa_mlops.methods import hardening
+from sa_mlops.methods.hardening import (
     CLEAR,
     MEMORY,
     MOVE,
@@ -31,12 +35,8 @@ from sa_mlops.core.hardening import (
     outside,
     probability,
 )
-from sa_mlops.core.metrics.intervals import wilson_interval
-from sa_mlops.core.probes.base import Budget, Classifier, Scene, run
-from sa_mlops.core.probes.gradient import Gradient
-from sa_mlops.core.training import train_generator, train_judge
-from sa_mlops.models.cvae import CVAE
-from sa_mlops.models.judge import Judge
+from sa_mlops.models.classifiers import Judge
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.settings import HARDEN, Architecture, BaseSettings, JudgeSettings, Optimisation
 
 SMALL = replace(

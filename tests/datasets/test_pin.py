@@ -13,8 +13,9 @@ import torch
 import yaml
 from stores import ROOT, Start, Store
 
-from sa_mlops import cli, data
-from sa_mlops.data import DataError
+from sa_mlops import cli
+from sa_mlops.datasets import pin as data
+from sa_mlops.datasets.pin import DataError
 
 MD5 = "126198369362df7c54984cf13f63be96.dir"
 IMAGES = "data/MNIST/raw/t10k-labels-idx1-ubyte"

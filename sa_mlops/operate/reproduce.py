@@ -10,18 +10,20 @@ from mlflow.tracking import MlflowClient
 from torch import Tensor
 
 from sa_mlops.config import RunConfig
-from sa_mlops.core import amnesia, hardening
 from sa_mlops.core.fisher import generator_fisher
 from sa_mlops.core.runtime import machine
 from sa_mlops.core.training import train_generator
 from sa_mlops.errors import CommandError
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.methods import hardening
+from sa_mlops.methods import selective_amnesia as amnesia
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names, recorded, tracking, versions
 from sa_mlops.registry.tracking import run_metrics, stoppable
 from sa_mlops.registry.versions import Version, VersionError
 from sa_mlops.settings import CLASSES, BaseSettings, FisherSettings, ForgetSettings, fingerprint
-from sa_mlops.stages import fim, judge
+from sa_mlops.stages import fisher as fim
+from sa_mlops.stages import judge
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.progress import Progress
 from sa_mlops.stages.result import Result

@@ -13,8 +13,8 @@ from PIL import Image
 from stores import Store
 
 from sa_mlops import cli
+from sa_mlops.operate.look import UPPER_HALF, half_blocks
 from sa_mlops.registry import names, tracking, versions
-from sa_mlops.stages.look import UPPER_HALF, half_blocks
 
 pytestmark = pytest.mark.integration
 

@@ -13,8 +13,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 from stores import Run, Store
 
+from sa_mlops.operate import doctor
 from sa_mlops.registry import names, processes
-from sa_mlops.stages import doctor
 
 pytestmark = pytest.mark.integration
 
@@ -137,7 +137,7 @@ def test_a_model_of_a_run_at_work_is_left_alone(own_store: Store) -> None:
 
 
 def test_altered_data_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sa_mlops import data
+    from sa_mlops.datasets import pin as data
 
     root = data.project_root()
     if not (root / "data").is_dir():
@@ -154,7 +154,7 @@ def test_altered_data_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_data_that_was_not_pulled_is_not_pulled(tmp_path: Path) -> None:
-    from sa_mlops import data
+    from sa_mlops.datasets import pin as data
 
     shutil.copy(data.project_root() / data.PIN, tmp_path / data.PIN)
     assert "not pulled yet" in found("data", "note")[0]

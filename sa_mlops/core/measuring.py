@@ -20,8 +20,8 @@ from sa_mlops.core.metrics.objectives import forgetting_gap, retention
 from sa_mlops.core.metrics.scores import ClassScores, class_scores, pixel_variance, sample_scores
 from sa_mlops.core.runtime import make_generator
 from sa_mlops.errors import CommandError
-from sa_mlops.models.cvae import CVAE
-from sa_mlops.models.judge import Judge
+from sa_mlops.models.classifiers import Judge
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.settings import CLASSES
 
 SAMPLES = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sa_mlops.models.cvae import CVAE, LOG_VAR_RANGE, one_hot
+from sa_mlops.models.mlp import CVAE, LOG_VAR_RANGE, one_hot
 
 
 @pytest.fixture

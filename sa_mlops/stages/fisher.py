@@ -6,7 +6,7 @@ import json
 
 from sa_mlops.config import BaseConfig, FimConfig
 from sa_mlops.core.fisher import Diagonal, combine, generator_fisher
-from sa_mlops.models.cvae import CVAE
+from sa_mlops.models.mlp import CVAE
 from sa_mlops.plots.curves import layer_fisher
 from sa_mlops.registry import names, publish, versions, weights
 from sa_mlops.registry.tracking import run_metrics, stoppable

@@ -13,9 +13,9 @@ from stores import FORGET, Run, Store
 from sa_mlops import settings
 from sa_mlops.cli import main
 from sa_mlops.errors import CommandError
+from sa_mlops.operate.reproduce import ReproduceError, compare, reproduce
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, versions
-from sa_mlops.stages.reproduce import ReproduceError, compare, reproduce
 
 pytestmark = pytest.mark.integration
 

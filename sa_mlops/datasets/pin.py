@@ -82,7 +82,7 @@ def project_root() -> Path:
     DataError : if there is none.
     """
     here = Path.cwd()
-    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
+    for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
         if (folder / PIN).is_file():
             return folder
     raise DataError(f"{PIN} is not in {here} or above it; run inside a checkout of the project")

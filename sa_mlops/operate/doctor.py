@@ -18,7 +18,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from packaging.requirements import Requirement
 
-from sa_mlops import __version__, data
+from sa_mlops import __version__
+from sa_mlops.datasets import pin as data
 from sa_mlops.registry import lineage, names, processes, tracking, versions, weights
 from sa_mlops.registry.tracking import StoreError
 from sa_mlops.registry.versions import Version

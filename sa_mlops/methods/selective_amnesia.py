@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from sa_mlops.core.elbo import negative_elbo, pixel_cross_entropy
 from sa_mlops.core.fisher import Diagonal
 from sa_mlops.core.training import Report, Watch, make_optimiser, silent
-from sa_mlops.models.cvae import CVAE, one_hot
+from sa_mlops.models.mlp import CVAE, one_hot
 from sa_mlops.settings import PIXELS, ForgetSettings
 
 

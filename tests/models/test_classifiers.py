@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
-from sa_mlops.models.judge import Judge, make_judge
+from sa_mlops.models.classifiers import Judge, make_judge
 from sa_mlops.settings import Architecture
 
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)

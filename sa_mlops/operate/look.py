@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from sa_mlops import data
+from sa_mlops.datasets import pin as data
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.grids import mosaic
 from sa_mlops.registry import lineage, names, tracking, versions, weights

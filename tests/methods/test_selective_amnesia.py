@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sa_mlops.core.amnesia import (
+from sa_mlops.core.fisher import Diagonal
+from sa_mlops.core.training import NotFiniteError
+from sa_mlops.methods.selective_amnesia import (
     Anchor,
     Replay,
     Surrogate,
@@ -22,9 +24,7 @@ from sa_mlops.core.amnesia import (
     project,
     update_direction,
 )
-from sa_mlops.core.fisher import Diagonal
-from sa_mlops.core.training import NotFiniteError
-from sa_mlops.models.cvae import CVAE, one_hot
+from sa_mlops.models.mlp import CVAE, one_hot
 from sa_mlops.settings import ForgetSettings, Optimisation
 
 SETTINGS = ForgetSettings(

@@ -1,0 +1,1 @@
+"""Methods of forgetting: one file each."""

@@ -1,0 +1,1 @@
+"""Tools on a store of versions: look, check, rebuild, report, promote."""
