@@ -48,6 +48,7 @@ lint: $(DEV) ## check style, types, import contracts and pinned versions
 	lint-imports --no-logo
 	python scripts/pins.py --check
 	python scripts/mlproject.py --check
+	python scripts/pages.py --check
 
 # In an environment of its own, which shares nothing with what it audits. What cannot be looked up is a failure.
 audit: ## look every pinned package up in PyPI's list of known vulnerabilities; needs the network
