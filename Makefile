@@ -1,5 +1,5 @@
-# Everything runs in .venv, made on first use. PYTHON chooses its interpreter, ARGS goes to the command of the target:
-#     make forget ARGS="-P digit=7"     make test ARGS="-k fisher"     make ui ARGS="--port 8080"
+# Everything runs in .venv, which is made on first use. PYTHON chooses its interpreter. ARGS is passed to the target's command:
+#     make forget ARGS="-P classes=7"     make test ARGS="-k fisher"     make ui ARGS="--port 8080"
 
 PYTHON ?= python3
 ARGS ?=
@@ -14,16 +14,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(VIRTUAL_ENV)/bin:$(PATH)
 
-# A stamp is newer than what it was installed from. Test tools bring the runtime along, so both stamps are set then.
+# A stamp is newer than the files it was installed from. Test tools include the runtime, so installing them sets both stamps.
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
-# Several processes with one thread each.
+# The tests run in several processes with one thread each.
 test: export OMP_NUM_THREADS := 1
 test: export MKL_NUM_THREADS := 1
 test: export OPENBLAS_NUM_THREADS := 1
 
-# Not for the tests, which make stores of their own.
+# The tests make their own stores.
 forget tune tui: export MLFLOW_TRACKING_URI := $(STORE)
 
 .DEFAULT_GOAL := help
@@ -33,7 +33,7 @@ help: ## list the targets
 	@echo "make TARGET [ARGS=\"...\"]"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
 
-forget: $(RUNTIME) ## train on MNIST, forget the digit 1, register every step, show before and after
+forget: $(RUNTIME) ## train on MNIST, forget the class 1, register every version, print the table before and after
 	mlflow run . -e forget --env-manager local --experiment-name $(EXPERIMENT) $(ARGS)
 	@echo "Look at it: 'make ui' (MLflow in the browser), 'make tui' (terminal), '$(VENV)/bin/sa-mlops lineage'"
 
@@ -41,7 +41,7 @@ test: $(DEV) ## check style and types, then run the test suite
 	@$(MAKE) --no-print-directory lint
 	pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
-lint: $(DEV) ## check style, types, import contracts and pinned versions
+lint: $(DEV) ## check style, types, import contracts and generated files
 	ruff check .
 	ruff format --check .
 	mypy
@@ -50,8 +50,8 @@ lint: $(DEV) ## check style, types, import contracts and pinned versions
 	python scripts/mlproject.py --check
 	python scripts/pages.py --check
 
-# In an environment of its own, which shares nothing with what it audits. What cannot be looked up is a failure.
-audit: ## look every pinned package up in PyPI's list of known vulnerabilities; needs the network
+# In a separate environment, so that pip-audit does not affect the result. A package that cannot be looked up is a failure.
+audit: ## compare the pinned packages with PyPI's list of known vulnerabilities; needs the network
 	$(PYTHON) -m venv $(VENV)-audit
 	$(VENV)-audit/bin/pip install -qq --progress-bar off pip-audit
 	$(VENV)-audit/bin/pip-audit --strict --disable-pip --no-deps -r requirements.txt $(ARGS)
@@ -59,19 +59,19 @@ audit: ## look every pinned package up in PyPI's list of known vulnerabilities; 
 tui: $(RUNTIME) ## browse, launch and compare versions in the terminal
 	@sa-tui $(ARGS)
 
-ui: $(RUNTIME) ## MLflow UI on this machine only, http://127.0.0.1:5000
+ui: $(RUNTIME) ## MLflow in the browser, this machine only: http://127.0.0.1:5000
 	mlflow server --host 127.0.0.1 --backend-store-uri "$(STORE)" $(ARGS)
 
-server: $(RUNTIME) ## MLflow server on a PostgreSQL of its own, this machine only (docs/server.md)
+server: $(RUNTIME) ## MLflow server on its own PostgreSQL, this machine only (docs/server.md)
 	@scripts/server.sh $(ARGS)
 
-tune: $(RUNTIME) ## search for settings that forget more and harm less
+tune: $(RUNTIME) ## tune hyperparameters for more forgetting and less damage to retained classes
 	mlflow run . -e tune --env-manager local --experiment-name $(EXPERIMENT) $(ARGS)
 
-bench: $(RUNTIME) ## time it side by side against the reference recipe
+bench: $(RUNTIME) ## time the project beside the reference recipe
 	python -m benchmarks $(ARGS)
 
-clean: ## delete caches and build leftovers; keeps .venv, data and all runs
+clean: ## delete caches and build products; keep .venv, data and all runs
 	rm -rf $(VENV)-audit build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis snapshot_report.html
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -80,7 +80,7 @@ $(VENV)/bin/pip:
 		|| { echo "$(PYTHON) must be Python 3.11 or newer; name another one with PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 
-# setuptools is among the pins, so building the package needs no environment of its own.
+# setuptools is pinned, so building the package needs no separate environment.
 define install
 	@echo "Installing into $(VENV) (a few minutes and gigabytes the first time)"
 	@pip install -qq --progress-bar off -r $(1)

@@ -60,12 +60,20 @@ BLOCKS = {"entry points": entry_points, "parameters": parameters, "commands": co
 
 
 def filled(page: str) -> str:
-    """The page with its generated blocks up to date. A page has any of them, between two comments."""
+    """The page with its generated blocks up to date. A page has any of them, between two comments.
+
+    Raises
+    ------
+    ValueError : if a block has no end.
+    """
     for mark, block in BLOCKS.items():
-        start, end = f"<!-- {mark} -->\n", f"\n<!-- end of {mark} -->"
+        start, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
         if start in page:
             head, _, rest = page.partition(start)
-            page = head + start + block() + end + rest.partition(end)[2]
+            _, found, tail = rest.partition(end)
+            if not found:
+                raise ValueError(f"{end} is missing")
+            page = f"{head}{start}\n{block()}\n{end}{tail}"
     return page
 
 
