@@ -23,7 +23,7 @@ Loop = Callable[..., Any]
 def run(bench: Bench) -> Section:
     """Train and forget inside a run, with curves and sample grids recorded as the stages do, and without."""
     from sa_mlops.config import BaseConfig
-    from sa_mlops.stages.context import Context, GridLog
+    from sa_mlops.stages.context import Context
     from sa_mlops.stages.progress import Progress
 
     budget, device = bench.budget, bench.device
@@ -44,14 +44,14 @@ def run(bench: Bench) -> Section:
 
     with store_here():
         config = BaseConfig(dataset=budget.dataset, device=str(device))
-        ctx = Context(config)
+        ctx = Context.open(config)
         opening = time.perf_counter()
-        with ctx.entry("base", config) as run:
+        with ctx.runs.entry("base", config) as run:
             opened = time.perf_counter()
 
             def recorded(loop: Loop, steps: int) -> None:
                 with Progress("recorded", steps, run.recorder) as progress:
-                    loop(report=progress, on_step=GridLog(ctx, run, steps))
+                    loop(report=progress, on_step=ctx.grid_log(run, steps))
 
             def silent(loop: Loop, steps: int) -> None:
                 with Progress("silent", steps, None) as progress:

@@ -15,7 +15,7 @@ from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.grids import mosaic
 from sa_mlops.registry import lineage, names, tracking, versions, weights
 from sa_mlops.registry.versions import Version, VersionError
-from sa_mlops.stages.context import grid
+from sa_mlops.stages.grids import grid
 from sa_mlops.stages.result import Result, table
 
 UPPER_HALF = "\N{UPPER HALF BLOCK}"
@@ -86,7 +86,7 @@ def samples(
 
 def _grid(version: Version, rows: int, seed: int) -> NDArray[np.float32]:
     model = weights.load_cvae(versions.files(version) / "artifacts")
-    return grid(model, rows, seed, torch.device("cpu"))
+    return grid(model, seed, torch.device("cpu"), rows)
 
 
 def half_blocks(canvas: NDArray[np.float32], width: int) -> str:

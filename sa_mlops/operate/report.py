@@ -23,7 +23,7 @@ from sa_mlops.plots.lineage import Edge, Node, lineage_tree
 from sa_mlops.registry import lineage, names, tracking, versions
 from sa_mlops.registry.versions import Version, VersionError
 from sa_mlops.settings import CLASSES
-from sa_mlops.stages import evaluate
+from sa_mlops.stages import measure
 from sa_mlops.stages.result import Result
 
 FIGURES = (
@@ -231,18 +231,18 @@ def _comparison(
     oracle = _oracle(client, version)
     beside = tracking.run_metrics(client, oracle.run_id) if oracle is not None else {}
     header = ["metric", version.title]
-    compared = f"{evaluate.BASE_PREFIX}retain.accuracy" in metrics
+    compared = f"{measure.BASE_PREFIX}retain.accuracy" in metrics
     header += ["base"] if compared else []
     header += [oracle.title] if oracle is not None else []
     rows = [tuple(header)]
-    for key, words, spell in evaluate.ROWS:
+    for key, words, spell in measure.ROWS:
         if key not in metrics:
             continue
         interval = ""
         if f"{key}.low" in metrics:
             interval = f" [{spell.format(metrics[f'{key}.low'])}, {spell.format(metrics[f'{key}.high'])}]"
         row = [words, spell.format(metrics[key]) + interval]
-        row += [_show(metrics, evaluate.BASE_PREFIX + key, spell)] if compared else []
+        row += [_show(metrics, measure.BASE_PREFIX + key, spell)] if compared else []
         row += [_show(beside, key, spell)] if oracle is not None else []
         rows.append(tuple(row))
     return tuple(rows)
@@ -265,7 +265,7 @@ def _by_class(version: Version, metrics: Mapping[str, float]) -> tuple[tuple[str
 
 
 def _controls(client: MlflowClient, version: Version) -> tuple[tuple[str, ...], ...]:
-    rows: list[tuple[str, ...]] = [("judge", *(f"{c}: entropy / largest p" for c in evaluate.CONTROLS))]
+    rows: list[tuple[str, ...]] = [("judge", *(f"{c}: entropy / largest p" for c in measure.CONTROLS))]
     for role, key in (("calibrated", names.JUDGE), ("plain", names.JUDGE_PLAIN)):
         target = names.parse_uri(version.tags.get(key, ""))
         if target is None:
@@ -276,7 +276,7 @@ def _controls(client: MlflowClient, version: Version) -> tuple[tuple[str, ...], 
             continue
         cells = (
             f"{_show(m, f'control.{c}.entropy', '{:.3f}')} / {_show(m, f'control.{c}.max_prob', '{:.3f}')}"
-            for c in evaluate.CONTROLS
+            for c in measure.CONTROLS
         )
         rows.append((role, *cells))
     return tuple(rows)

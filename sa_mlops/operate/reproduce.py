@@ -10,9 +10,7 @@ from mlflow.tracking import MlflowClient
 from torch import Tensor
 
 from sa_mlops.config import RunConfig
-from sa_mlops.core.fisher import generator_fisher
 from sa_mlops.core.runtime import machine
-from sa_mlops.core.training import train_generator
 from sa_mlops.errors import CommandError
 from sa_mlops.methods import hardening
 from sa_mlops.methods import selective_amnesia as amnesia
@@ -21,10 +19,11 @@ from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names, recorded, tracking, versions
 from sa_mlops.registry.tracking import run_metrics, stoppable
 from sa_mlops.registry.versions import Version, VersionError
-from sa_mlops.settings import CLASSES, BaseSettings, FisherSettings, ForgetSettings, fingerprint
-from sa_mlops.stages import fisher as fim
-from sa_mlops.stages import judge
+from sa_mlops.settings import BaseSettings, FisherSettings, ForgetSettings, fingerprint
+from sa_mlops.stages import base, fisher, judge
 from sa_mlops.stages.context import Context
+from sa_mlops.stages.make import reusable
+from sa_mlops.stages.measure import Judges
 from sa_mlops.stages.progress import Progress
 from sa_mlops.stages.result import Result
 
@@ -82,7 +81,7 @@ def reproduce(word: str, device: str) -> Result:
     except ParameterError:
         given = version.tags.get(names.SEED, "")[:40]
         raise ReproduceError(f"{version.uri}: {names.SEED} {given!r} is no seed") from None
-    ctx = Context(RunConfig(dataset=dataset, seed=seed, device=device))
+    ctx = Context.open(RunConfig(dataset=dataset, seed=seed, device=device))
     made_on, here = version.tags.get(names.MACHINE, ""), machine(ctx.device)
     _same_kind_of_device(version, made_on, ctx.device.type)
     if ctx.dataset.md5 != version.tags.get(names.DATA_MD5, ""):
@@ -117,19 +116,18 @@ def plan(ctx: Context, version: Version, text: str) -> tuple[Callable[[], Tensor
     RecordedError, VersionError, WeightsError, ReproduceError : if settings or upstream versions are not what they were.
     """
     if version.stage in ("base", "oracle"):
-        base = recorded.read(BaseSettings, text)
-        left_out = tuple(c for c in range(CLASSES) if c not in base.labels)
-        return lambda: _base(ctx, base, left_out), _state(ctx, version), _known(version, "base", base)
+        recipe = recorded.read(BaseSettings, text)
+        return lambda: _base(ctx, recipe), _state(ctx, version), _known(version, "base", recipe)
     parent = _upstream(ctx, version, names.PARENT, names.GENERATORS)
     before = ctx.load(parent)
     if version.stage == "fim":
-        fisher = recorded.read(FisherSettings, text)
-        registered = fim.load(ctx, version, before)
-        return lambda: _fim(ctx, before, fisher), registered, _known(version, "fim", fisher)
+        sampling = recorded.read(FisherSettings, text)
+        registered = fisher.load(ctx, version, before)
+        return lambda: _fisher(ctx, before, sampling), registered, _known(version, "fim", sampling)
     step = recorded.read(ForgetSettings, text)
     if step.surrogate == "images":
         raise ReproduceError(f"{version.uri} was made with a folder of images, which is not kept")
-    diagonal = fim.load(ctx, _upstream(ctx, version, names.FIM, names.FISHERS), before)
+    diagonal = fisher.load(ctx, _upstream(ctx, version, names.FIM, names.FISHERS), before)
     return lambda: _forget(ctx, before, diagonal, step), _state(ctx, version), _known(version, "forget", step)
 
 
@@ -160,17 +158,14 @@ def _state(ctx: Context, version: Version) -> Tensors:
     return ctx.load(version).state_dict()
 
 
-def _base(ctx: Context, settings: BaseSettings, left_out: tuple[int, ...]) -> Tensors:
+def _base(ctx: Context, settings: BaseSettings) -> Tensors:
     with Progress("rebuilding", settings.optimisation.steps) as progress:
-        return train_generator(
-            ctx.dataset.train_images, ctx.dataset.train_labels, settings, ctx.generator("base", left_out),
-            report=progress,
-        ).state_dict()  # fmt: skip
+        return base.train(ctx, settings, progress).state_dict()
 
 
-def _fim(ctx: Context, model: CVAE, settings: FisherSettings) -> Tensors:
+def _fisher(ctx: Context, model: CVAE, settings: FisherSettings) -> Tensors:
     with Progress("rebuilding", settings.samples, unit="sample") as progress:
-        return generator_fisher(model, settings, ctx.generator("fim", settings.labels), report=progress)
+        return fisher.estimate(ctx, model, settings, progress)
 
 
 def _forget(ctx: Context, before: CVAE, diagonal: Tensors, settings: ForgetSettings) -> Tensors:
@@ -181,7 +176,7 @@ def _forget(ctx: Context, before: CVAE, diagonal: Tensors, settings: ForgetSetti
         )  # fmt: skip
     if settings.harden is None:
         return after.state_dict()
-    trainer = judge.known(ctx, "trainer")
+    trainer = reusable(ctx, judge.key(ctx, "trainer"))
     if trainer is None:
         raise ReproduceError("the judge that hardening trained against is not in this registry")
     gone = tuple(sorted(settings.earlier + settings.forget))
@@ -199,14 +194,14 @@ def measured(ctx: Context, version: Version, built: Tensors) -> dict[str, tuple[
     """
     targets = [names.parse_uri(version.tags.get(key, "")) for key in (names.JUDGE, names.JUDGE_PLAIN)]
     try:
-        pair = [versions.get(ctx.client, *target) for target in targets if target is not None]
+        pair = tuple(versions.get(ctx.client, *target) for target in targets if target is not None)
     except VersionError:
         return {}
-    if version.name != names.GENERATORS or len(pair) < len(targets):
+    if version.name != names.GENERATORS or len(pair) != 2:
         return {}
     model = ctx.load(version)
     model.load_state_dict(dict(built))
-    now = judge.seated(ctx, *pair).evaluator.evaluate(model, version.forgotten).metrics()
+    now = Judges(ctx, pair).measure(model, version.forgotten).metrics()
     then = run_metrics(ctx.client, version.run_id)
     return {name: (then[name], value) for name, value in sorted(now.items()) if name in then}
 

@@ -1,107 +1,115 @@
-"""`base`: a conditional VAE trained from scratch, on all ten classes or (an oracle) on some of them."""
+"""`base`: a conditional VAE trained from scratch on all classes; without some of them, the retrained control."""
 
 from __future__ import annotations
 
-import json
+import dataclasses
+from collections.abc import Callable
 
-from sa_mlops.config import BaseConfig
-from sa_mlops.core.training import train_generator
+from sa_mlops.config import BaseConfig, RecipeConfig
+from sa_mlops.core.training import Report, train_generator
 from sa_mlops.models.mlp import CVAE
 from sa_mlops.plots.curves import Panel, loss_terms
 from sa_mlops.plots.grids import sample_grid
-from sa_mlops.registry import lineage, names, publish
+from sa_mlops.registry import lineage, names
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.versions import Version
-from sa_mlops.settings import CLASSES, BaseSettings, fingerprint, jsonable
-from sa_mlops.stages import evaluate
-from sa_mlops.stages.context import Context, GridLog, StageRun
+from sa_mlops.settings import CLASSES, BaseSettings
+from sa_mlops.stages.context import Context
+from sa_mlops.stages.make import Key, Made, make
+from sa_mlops.stages.measure import Judges
 from sa_mlops.stages.progress import Progress
 from sa_mlops.stages.result import Result
+from sa_mlops.stages.runs import StageRun
 
 
-def obtain(ctx: Context, settings: BaseSettings) -> Version:
-    """The generator that these settings give with this data and seed: reused, or trained and measured now."""
-    left_out = tuple(c for c in range(CLASSES) if c not in settings.labels)
-    stage = "oracle" if left_out else "base"
-    tags = {
-        names.STAGE: stage,
-        names.FORGOTTEN: names.spell_digits(left_out),
-        names.CONFIG: fingerprint("base", settings),
-    }
-    found = ctx.reusable(names.GENERATORS, tags)
-    if found is not None:
-        ctx.note_reuse(stage, found)
-        if not left_out and names.BASE_ALIAS not in lineage.alias_map(ctx.client, names.GENERATORS):
-            # The run that made it was killed before it could say so.
-            ctx.client.set_registered_model_alias(names.GENERATORS, names.BASE_ALIAS, str(found.number))
-        return found
+def obtain(ctx: Context, settings: BaseSettings, judges: Judges, *, alias: bool = True) -> Version:
+    """The generator of these settings, data and seed: from the registry, or trained and measured now.
 
-    title = f"oracle (no {names.spell_digits(left_out)})" if left_out else "base"
-    judges = evaluate.judges(ctx)
-    with ctx.run(stage, title, _spelled(settings)) as run:
-        model, progress = _train(ctx, run, settings, title)
-        measured = evaluate.measure(ctx, model, left_out)
-        metrics = measured.metrics() | {f"time.{stage}": progress.seconds}
-        if not left_out:
-            metrics["base.test_nelbo"] = measured.test_nelbo
-        run.recorder.metrics(metrics)
-        run.figure(
-            sample_grid(
-                ctx.grid(model),
-                title=f"{title}: test nELBO {measured.test_nelbo:.1f} nats",
-                forgotten=left_out,
-            ),
-            "figures/samples.png",
-        )
-        version = publish.publish_generator(
-            ctx.client,
-            run.recorder,
-            model,
-            tags={
-                **tags,
-                names.SETTINGS: json.dumps(jsonable(settings)),
-                **judges.tags(),
-                **ctx.common_tags(),
-            },
-            description=(
-                f"**{title}**: conditional VAE, z_dim {settings.z_dim}, {settings.optimisation.steps} steps, "
-                f"test nELBO {measured.test_nelbo:.2f} nats, retained accuracy {measured.retained.accuracy:.4f}.\n\n"
-                "Pictures on the run: `figures/samples.png`, `figures/loss.png`."
-            ),
-            metrics=metrics,
-            params=_spelled(settings),
-        )
-        if not left_out:
-            ctx.client.set_registered_model_alias(names.GENERATORS, names.BASE_ALIAS, str(version.number))
-    return ctx.note_made(version)
-
-
-def _train(ctx: Context, run: StageRun, settings: BaseSettings, title: str) -> tuple[CVAE, Progress]:
+    Parameters
+    ----------
+    alias : give it the alias `base` if it has all classes.
+    """
+    forgotten = left_out(settings)
+    stage = "oracle" if forgotten else "base"
+    title = f"oracle (no {names.spell_digits(forgotten)})" if forgotten else "base"
     steps = settings.optimisation.steps
-    run.recorder.tags({names.STEPS: str(steps)})
-    left_out = tuple(c for c in range(CLASSES) if c not in settings.labels)
-    with Progress(title, steps, run.recorder) as progress:
-        model = train_generator(
-            ctx.dataset.train_images,
-            ctx.dataset.train_labels,
-            settings,
-            ctx.generator("base", left_out),
-            report=progress,
-            on_step=GridLog(ctx, run, steps),
+
+    def made(run: StageRun) -> Made:
+        with Progress(title, steps, run.recorder) as progress:
+            model = train(ctx, settings, progress, ctx.grid_log(run, steps))
+        panels = [
+            Panel(term, [progress.curve(term, title)]) for term in ("loss", "reconstruction", "divergence")
+        ]
+        run.figure(loss_terms(panels, title=f"{title}: training loss per image"), "figures/loss.png")
+        measured = judges.measure(model, forgotten)
+        heading = f"{title}: test nELBO {measured.test_nelbo:.1f} nats"
+        run.figure(sample_grid(ctx.grid(model), title=heading, forgotten=forgotten), "figures/samples.png")
+        metrics = measured.metrics() | {f"time.{stage}": progress.seconds}
+        return Made(
+            content=model,
+            metrics=metrics if forgotten else metrics | {"base.test_nelbo": measured.test_nelbo},
+            description=(
+                f"**{title}**: conditional VAE, z_dim {settings.z_dim}, {steps} steps, "
+                f"test nELBO {measured.test_nelbo:.2f} nats, retained accuracy {measured.retained.accuracy:.4f}."
+                "\n\nFigures of the run: `figures/samples.png`, `figures/loss.png`."
+            ),
+            tags=judges.tags(),
         )
-    panels = [Panel(term, [progress.curve(term, title)]) for term in ("loss", "reconstruction", "divergence")]
-    run.figure(loss_terms(panels, title=f"{title}: training loss per image"), "figures/loss.png")
-    return model, progress
+
+    key = Key(
+        name=names.GENERATORS,
+        stage=stage,
+        code="base",
+        title=title,
+        settings=settings,
+        tags={names.FORGOTTEN: names.spell_digits(forgotten)},
+        steps=steps,
+    )
+    version = make(ctx, key, made, before=judges.ready)
+    if alias and not forgotten:
+        _point(ctx, version)
+    return version
+
+
+def base_for(
+    ctx: Context,
+    config: RecipeConfig,
+    judges: Judges,
+    *,
+    without: tuple[int, ...] = (),
+    z_dim: int | None = None,
+) -> Version:
+    """The base of a command's recipe, or the generator of that recipe that is trained without some classes."""
+    options = {name: getattr(config, name) for name in RecipeConfig.parameters()}
+    recipe = dataclasses.replace(BaseConfig(**options), z_dim=z_dim or config.z_dim)
+    return obtain(ctx, recipe.settings(without=without), judges)
+
+
+def train(
+    ctx: Context, settings: BaseSettings, report: Report, on_step: Callable[[int, CVAE], None] | None = None
+) -> CVAE:
+    """The training loop on the command's data, with the random numbers of its seed."""
+    return train_generator(
+        ctx.dataset.train_images, ctx.dataset.train_labels, settings,
+        ctx.generator("base", left_out(settings)), report=report, on_step=on_step,
+    )  # fmt: skip
+
+
+def left_out(settings: BaseSettings) -> tuple[int, ...]:
+    """The classes that the generator is not trained on."""
+    return tuple(c for c in range(CLASSES) if c not in settings.labels)
+
+
+def _point(ctx: Context, version: Version) -> None:
+    """Let the alias `base` point to a base of this command, and to an older one only if nothing has the alias."""
+    known = lineage.alias_map(ctx.client, names.GENERATORS)
+    if version.uri in ctx.runs.made or names.BASE_ALIAS not in known:
+        ctx.client.set_registered_model_alias(names.GENERATORS, names.BASE_ALIAS, str(version.number))
 
 
 def run(config: BaseConfig) -> Result:
     """Train or reuse the base."""
-    ctx = Context(config)
-    with stoppable(), ctx.entry("base", config):
-        version = obtain(ctx, config.settings())
-        return evaluate.result(ctx, version)
-
-
-def _spelled(settings: BaseSettings) -> dict[str, str]:
-    flat = jsonable(settings)
-    return {k: str(v) for k, v in {**flat.pop("optimisation"), **flat}.items()}
+    ctx = Context.open(config)
+    judges = Judges(ctx)
+    with stoppable(), ctx.runs.entry("base", config):
+        return judges.result(obtain(ctx, config.settings(), judges))

@@ -1,25 +1,27 @@
-"""`evaluate --all-digits`: every digit forgotten on its own, under several seeds, in one table."""
+"""`evaluate --all-digits`: every class forgotten on its own, under several seeds, in one table."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from sa_mlops.config import BaseConfig, EvaluateConfig, ForgetConfig
+from sa_mlops.config import EvaluateConfig, ForgetConfig, RecipeConfig
 from sa_mlops.plots.matrices import digit_table
 from sa_mlops.registry import gates, names
 from sa_mlops.registry.gates import Gates
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.versions import Version
 from sa_mlops.settings import CLASSES
-from sa_mlops.stages import base, evaluate, forget
-from sa_mlops.stages.context import Context, StageRun
+from sa_mlops.stages import forget
+from sa_mlops.stages.base import base_for
+from sa_mlops.stages.context import Context
+from sa_mlops.stages.measure import Judges
 from sa_mlops.stages.progress import say
 from sa_mlops.stages.result import Result, table
+from sa_mlops.stages.runs import StageRun
 
 POOR = 0.9
 """Base accuracy below which a class is called poor: the base itself cannot draw it well."""
@@ -57,25 +59,21 @@ class Row:
 
 
 def run(config: EvaluateConfig) -> Result:
-    """Make what is missing, measure all, and say which targets are missed."""
-    ctx = Context(config)
+    """Make the missing versions, measure all, and name the targets that are missed."""
+    ctx = Context.open(config)
     limits = Gates()
-    with stoppable(), ctx.entry("evaluate", config) as entry:
+    with stoppable(), ctx.runs.entry("evaluate", config) as entry:
         entry.recorder.tags({names.STAGE: "evaluate", names.STEPS: str(CLASSES * len(config.seeds))})
         rows: list[Row] = []
         for seed in config.seeds:
             here = ctx.reseeded(seed)
-            shared: dict[str, Any] = {
-                "dataset": config.dataset,
-                "seed": seed,
-                "recipe": config.recipe,
-                "z_dim": config.z_dim,
-            }
-            start = base.obtain(here, BaseConfig(**shared).settings())
+            judges = Judges(here)
+            shared = {name: getattr(config, name) for name in RecipeConfig.parameters()} | {"seed": seed}
+            start = base_for(here, config, judges)
             for digit in range(CLASSES):
                 step = ForgetConfig(**shared, digit=digit, harden=config.harden)
-                version = forget.obtain_from(here, step, start, None, None)
-                rows.append(Row(seed, digit, version, evaluate.ensure(here, version)))
+                version = forget.obtain_from(here, step, start, judges)
+                rows.append(Row(seed, digit, version, judges.ensure(version)))
                 _follow(entry, rows[-1], len(rows), CLASSES * len(config.seeds))
         _log(entry, rows, config.seeds, limits)
         return _result(rows, limits)
@@ -136,9 +134,6 @@ def _result(rows: list[Row], limits: Gates) -> Result:
         documents.append({"seed": r.seed, "digit": r.digit, "version": r.version.uri, **v, "missed": failed})
     header = ["", "p", "H", "retained", "vs base", "worst class vs base", "FID vs base", "missed"]
     summary = f"{len(rows) - len({(r.seed, r.digit) for r, _ in missed})} of {len(rows)} meet every target"
-    document = {"rows": documents, "limits": json.loads(json.dumps(_limits(limits))), "missed": len(missed)}
+    targets = {name: getattr(limits, name) for name in Gates.__slots__}
+    document = {"rows": documents, "limits": targets, "missed": len(missed)}
     return Result(document, table(header, lines) + f"\n\n{summary}")
-
-
-def _limits(limits: Gates) -> dict[str, float]:
-    return {name: getattr(limits, name) for name in Gates.__slots__}

@@ -2,71 +2,91 @@
 
 from __future__ import annotations
 
-import json
-
-from sa_mlops.config import BaseConfig, FimConfig
+from sa_mlops.config import FimConfig
 from sa_mlops.core.fisher import Diagonal, combine, generator_fisher
+from sa_mlops.core.training import Report
 from sa_mlops.models.mlp import CVAE
 from sa_mlops.plots.curves import layer_fisher
-from sa_mlops.registry import names, publish, versions, weights
+from sa_mlops.registry import names, versions, weights
 from sa_mlops.registry.tracking import run_metrics, stoppable
 from sa_mlops.registry.versions import Version
-from sa_mlops.settings import CLASSES, FisherSettings, fingerprint, jsonable
-from sa_mlops.stages import base
+from sa_mlops.settings import CLASSES, FisherSettings
+from sa_mlops.stages.base import base_for
 from sa_mlops.stages.context import Context
+from sa_mlops.stages.make import Key, Made, make
+from sa_mlops.stages.measure import Judges
 from sa_mlops.stages.progress import Progress
 from sa_mlops.stages.result import Result, table
+from sa_mlops.stages.runs import StageRun
 
 
-def obtain(ctx: Context, parent: Version, settings: FisherSettings, model: CVAE | None = None) -> Version:
-    """The Fisher diagonal of generator `parent`: from the registry, or estimated now."""
-    tags = {
-        names.STAGE: "fim",
-        names.PARENT: parent.uri,
-        names.CONFIG: fingerprint("fim", settings),
-    }
-    found = ctx.reusable(names.FISHERS, tags)
-    if found is not None:
-        ctx.note_reuse("fim", found)
-        return found
+def obtain(ctx: Context, parent: Version, samples: int) -> Version:
+    """The Fisher diagonal of a generator over the classes that it retains: from the registry, or estimated now."""
+    settings = FisherSettings(samples=samples, labels=retained(parent))
+    labels = names.spell_digits(settings.labels)
+    title = f"Fisher of v{parent.number}"
 
-    model = ctx.load(parent) if model is None else model
-    params = {
-        "samples": str(settings.samples),
-        "labels": names.spell_digits(settings.labels),
-        "parent": parent.uri,
-    }
-    with ctx.run("fim", f"Fisher of v{parent.number}", params) as run:
-        run.recorder.used(parent.model_id)
-        run.recorder.tags({names.STEPS: str(settings.samples)})
-        generator = ctx.generator("fim", settings.labels)
-        with Progress(
-            f"Fisher of v{parent.number}", settings.samples, run.recorder, unit="sample"
-        ) as progress:
-            diagonal = generator_fisher(model, settings, generator, report=progress)
-        metrics = _summary(diagonal) | {"time.fim": progress.seconds}
-        run.recorder.metrics(metrics)
+    def made(run: StageRun) -> Made:
+        model = ctx.load(parent)
+        with Progress(title, samples, run.recorder, unit="sample") as progress:
+            diagonal = estimate(ctx, model, settings, progress)
         run.figure(layer_fisher({k: v.cpu().numpy() for k, v in diagonal.items()}), "figures/fisher.png")
-        version = publish.publish_files(
-            ctx.client,
-            run.recorder,
-            names.FISHERS,
-            lambda folder: weights.save(folder, diagonal, {"kind": "fim", "z_dim": model.z_dim}),
-            tags={
-                **tags,
-                names.FORGOTTEN: names.spell_digits(parent.forgotten),
-                names.SETTINGS: json.dumps(jsonable(settings)),
-                **ctx.common_tags(),
-            },
-            description=(
-                f"**Fisher diagonal** of {parent.uri} from {settings.samples} of its own samples of the classes "
-                f"{names.spell_digits(settings.labels)}: mean of the squared per-sample ELBO gradients.\n\n"
-                "Picture on the run: `figures/fisher.png`."
-            ),
-            metrics=metrics,
-            params=params,
+        description = (
+            f"**Fisher diagonal** of {parent.uri} from {samples} of its own samples of the classes {labels}: mean of "
+            "the squared per-sample ELBO gradients.\n\nFigure of the run: `figures/fisher.png`."
         )
-    return ctx.note_made(version)
+        return _published(parent, model, diagonal, description, progress.seconds)
+
+    params = {"samples": str(samples), "labels": labels, "parent": parent.uri}
+    return make(ctx, _key(parent, title, settings, params, (parent,), steps=samples), made)
+
+
+def accumulate(ctx: Context, parent: Version, newest: Version) -> Version:
+    """The sum of a generator's own diagonal and of the one that protected the step that made it."""
+    previous = names.parse_uri(parent.tags.get(names.FIM, ""))
+    if previous is None:
+        return newest
+    parts = (newest, versions.get(ctx.client, *previous))
+    uris = [v.uri for v in parts]
+
+    def made(_: StageRun) -> Made:
+        model = ctx.load(parent)
+        diagonal = combine(load(ctx, part, model) for part in parts)
+        description = f"**Fisher diagonal** up to {parent.uri}: the sum of {' and '.join(uris)}."
+        return _published(parent, model, diagonal, description)
+
+    title = f"Fisher up to v{parent.number}"
+    return make(ctx, _key(parent, title, {"sum of": uris}, {"sum_of": ",".join(uris)}, parts), made)
+
+
+def _key(
+    parent: Version,
+    title: str,
+    settings: object,
+    params: dict[str, str],
+    used: tuple[Version, ...],
+    steps: int = 0,
+) -> Key:
+    return Key(
+        name=names.FISHERS, stage="fim", code="fim", title=title, settings=settings,
+        tags={names.PARENT: parent.uri}, params=params, used=used, steps=steps,
+    )  # fmt: skip
+
+
+def _published(
+    parent: Version, model: CVAE, diagonal: Diagonal, description: str, seconds: float | None = None
+) -> Made:
+    return Made(
+        content=lambda folder: weights.save(folder, diagonal, {"kind": "fim", "z_dim": model.z_dim}),
+        metrics=_summary(diagonal) | ({} if seconds is None else {"time.fim": seconds}),
+        description=description,
+        tags={names.FORGOTTEN: names.spell_digits(parent.forgotten)},
+    )
+
+
+def estimate(ctx: Context, model: CVAE, settings: FisherSettings, report: Report) -> Diagonal:
+    """The diagonal of a net, with the random numbers of the command's seed."""
+    return generator_fisher(model, settings, ctx.generator("fim", settings.labels), report=report)
 
 
 def load(ctx: Context, version: Version, like: CVAE) -> Diagonal:
@@ -79,46 +99,9 @@ def load(ctx: Context, version: Version, like: CVAE) -> Diagonal:
     return weights.load_fisher(versions.files(version), like, ctx.device)
 
 
-def load_number(ctx: Context, number: int, like: CVAE) -> Diagonal:
-    """The diagonal of version `number`, for the net `like`. Errors as in `load`."""
-    return load(ctx, versions.get(ctx.client, names.FISHERS, number), like)
-
-
-def accumulate(ctx: Context, parent: Version, newest: Version) -> Version:
-    """The sum of a generator's own diagonal and of the one that protected the step that made it, as a version."""
-    previous = names.parse_uri(parent.tags.get(names.FIM, ""))
-    if previous is None:
-        return newest
-    parts = [newest, versions.get(ctx.client, names.FISHERS, previous[1])]
-    uris = [v.uri for v in parts]
-    tags = {
-        names.STAGE: "fim",
-        names.PARENT: parent.uri,
-        names.CONFIG: fingerprint("fim", {"sum of": uris}),
-    }
-    found = ctx.reusable(names.FISHERS, tags)
-    if found is not None:
-        return found
-    like = ctx.load(parent)
-    with ctx.run("fim", f"Fisher up to v{parent.number}", {"sum_of": ",".join(uris)}) as run:
-        for part in parts:
-            run.recorder.used(part.model_id)
-        diagonal = combine(load(ctx, part, like) for part in parts)
-        metrics = _summary(diagonal)
-        run.recorder.metrics(metrics)
-        version = publish.publish_files(
-            ctx.client, run.recorder, names.FISHERS,
-            lambda folder: weights.save(folder, diagonal, {"kind": "fim", "z_dim": like.z_dim}),
-            tags={**tags, names.FORGOTTEN: names.spell_digits(parent.forgotten), **ctx.common_tags()},
-            description=f"**Fisher diagonal** up to {parent.uri}: the sum of {' and '.join(uris)}.",
-            metrics=metrics, params={"sum_of": ",".join(uris)},
-        )  # fmt: skip
-    return ctx.note_made(version)
-
-
-def retained_labels(parent: Version, forget: tuple[int, ...] = ()) -> tuple[int, ...]:
-    """Classes that `parent` still draws and that are not about to be forgotten."""
-    return tuple(c for c in range(CLASSES) if c not in parent.forgotten + forget)
+def retained(parent: Version) -> tuple[int, ...]:
+    """The classes that a generator has not forgotten."""
+    return tuple(c for c in range(CLASSES) if c not in parent.forgotten)
 
 
 def _summary(diagonal: Diagonal) -> dict[str, float]:
@@ -131,18 +114,12 @@ def _summary(diagonal: Diagonal) -> dict[str, float]:
 
 def run(config: FimConfig) -> Result:
     """Estimate or reuse the Fisher diagonal of a generator."""
-    ctx = Context(config)
-    start = (
-        None if config.from_version == "auto" else ctx.named_generator("from_version", config.from_version)
-    )
-    with stoppable(), ctx.entry("fim", config):
-        if start is None:
-            recipe = BaseConfig(
-                dataset=config.dataset, seed=config.seed, recipe=config.recipe, z_dim=config.z_dim
-            )
-            start = base.obtain(ctx, recipe.settings())
-        settings = FisherSettings(samples=config.fisher_samples, labels=retained_labels(start))
-        version = obtain(ctx, start, settings)
+    ctx = Context.open(config)
+    word = config.from_version
+    start = None if word == "auto" else ctx.named_generator("from_version", word)
+    with stoppable(), ctx.runs.entry("fim", config):
+        start = start or base_for(ctx, config, Judges(ctx))
+        version = obtain(ctx, start, config.fisher_samples)
         metrics = run_metrics(ctx.client, version.run_id)
     layers = {k.removeprefix("fisher."): v for k, v in metrics.items() if k.startswith("fisher.")}
     text = f"{version.uri}: {version.title}\n" + table(

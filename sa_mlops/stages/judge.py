@@ -1,73 +1,63 @@
-"""`judge`: the classifiers that measure, each trained once, checked off the manifold, and registered."""
+"""`judge`: train the classifiers that measure, check their calibration, and register them."""
 
 from __future__ import annotations
-
-import dataclasses
-import json
 
 import numpy as np
 
 from sa_mlops.config import JudgeConfig
 from sa_mlops.core.judging import Control, JudgeCheck, check_judge
-from sa_mlops.core.measuring import Evaluator
 from sa_mlops.core.training import judge_steps, train_judge
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.plots.judging import control_answers, reliability_diagram
-from sa_mlops.registry import names, publish, versions, weights
+from sa_mlops.registry import names, versions, weights
 from sa_mlops.registry.tracking import run_metrics, stoppable
 from sa_mlops.registry.versions import Version
-from sa_mlops.settings import JUDGES, fingerprint, jsonable
-from sa_mlops.stages.context import Context, StageRun
+from sa_mlops.settings import JUDGES
+from sa_mlops.stages.context import Context
+from sa_mlops.stages.make import Key, Made, make, spelled
 from sa_mlops.stages.progress import Progress
 from sa_mlops.stages.result import Result, table
+from sa_mlops.stages.runs import StageRun
 
 MEASURING = ("calibrated", "plain")
-"""The roles that measure; the other judges are attackers."""
+"""The roles that measure; the other judges attack or train."""
+CONTROLS = ("grey", "noise", "gaussian")
+"""Images of no class; a calibrated judge is uncertain about them."""
 
 
-def known(ctx: Context, role: str) -> Version | None:
-    """The judge of a role for this data and seed that is in the registry."""
-    return ctx.reusable(names.JUDGES, _tags(role))
-
-
-def _tags(role: str) -> dict[str, str]:
-    return {
-        names.STAGE: "judge",
-        names.ROLE: role,
-        names.CONFIG: fingerprint("judge", JUDGES[role]),
-    }
+def key(ctx: Context, role: str) -> Key:
+    """The judge of a role."""
+    settings = JUDGES[role]
+    return Key(
+        name=names.JUDGES,
+        stage="judge",
+        code="judge",
+        title=f"judge {role}",
+        settings=settings,
+        tags={names.ROLE: role},
+        params={"role": role, **spelled(settings)},
+        steps=judge_steps(settings, len(ctx.dataset.train_images)),
+    )
 
 
 def obtain(ctx: Context, role: str) -> Version:
     """The judge of a role for this data and seed: from the registry, or trained now."""
-    settings, tags = JUDGES[role], _tags(role)
-    found = known(ctx, role)
-    if found is not None:
-        ctx.note_reuse("judge", found)
-        return found
+    wanted = key(ctx, role)
 
-    with ctx.run("judge", f"judge {role}", {"role": role, **_spelled(settings)}) as run:
-        data = ctx.dataset
-        steps = judge_steps(settings, len(data.train_images))
-        run.recorder.tags({names.STEPS: str(steps)})
+    def train(run: StageRun) -> Made:
+        data, settings = ctx.dataset, JUDGES[role]
         generator = ctx.generator("judge", role, settings.seed_offset)
-        with Progress(f"judge {role}", steps, run.recorder) as progress:
+        with Progress(wanted.title, wanted.steps, run.recorder) as progress:
             judge = train_judge(data.train_images, data.train_labels, settings, generator, report=progress)
         check = check_judge(judge, data.test_images, data.test_labels)
         _draw(run, check)
-        metrics = {"time.judge": progress.seconds, **_metrics(check)}
-        run.recorder.metrics(metrics)
-        version = publish.publish_files(
-            ctx.client,
-            run.recorder,
-            names.JUDGES,
-            lambda folder: weights.save_judge(folder, judge, settings.architecture),
-            tags={**tags, names.SETTINGS: json.dumps(jsonable(settings)), **ctx.common_tags()},
+        return Made(
+            content=lambda folder: weights.save_judge(folder, judge, settings.architecture),
+            metrics={"time.judge": progress.seconds, **_metrics(check)},
             description=_description(role, check),
-            metrics=metrics,
-            params=_spelled(settings),
         )
-    return ctx.note_made(version)
+
+    return make(ctx, wanted, train)
 
 
 def load(ctx: Context, version: Version) -> Judge:
@@ -75,46 +65,10 @@ def load(ctx: Context, version: Version) -> Judge:
     return weights.load_judge(versions.files(version), ctx.device)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Panel:
-    """The judges that measure, and what measures with them."""
-
-    calibrated: Version
-    plain: Version
-    evaluator: Evaluator
-
-
-def panel(ctx: Context) -> Panel:
-    """Both measuring judges, made once a command; the calibrated one is checked again before it is used.
-
-    Raises
-    ------
-    JudgeError : if it fails.
-    """
-    known = ctx.memo.get("panel")
-    if isinstance(known, Panel):
-        return known
-    calibrated, plain = (obtain(ctx, role) for role in MEASURING)
-    made = seated(ctx, calibrated, plain)
-    ctx.memo["panel"] = made
-    return made
-
-
-def seated(ctx: Context, calibrated: Version, plain: Version) -> Panel:
-    """Two registered judges as a panel. Raises JudgeError if the calibrated one fails its check."""
-    data = ctx.dataset
-    evaluator = Evaluator(
-        load(ctx, calibrated), load(ctx, plain),
-        data.train_images, data.train_labels, data.test_images, data.test_labels, ctx.seed,
-    )  # fmt: skip
-    evaluator.controls()
-    return Panel(calibrated, plain, evaluator)
-
-
 def run(config: JudgeConfig) -> Result:
-    """Train or reuse both measuring judges, and say how far they can be believed."""
-    ctx = Context(config)
-    with stoppable(), ctx.entry("judges", config):
+    """Train or reuse both measuring judges, and show how accurate and how calibrated they are."""
+    ctx = Context.open(config)
+    with stoppable(), ctx.runs.entry("judges", config):
         found = [obtain(ctx, role) for role in MEASURING]
     metrics = {v.tags[names.ROLE]: run_metrics(ctx.client, v.run_id) for v in found}
     rows = []
@@ -122,7 +76,7 @@ def run(config: JudgeConfig) -> Result:
         m = metrics[version.tags[names.ROLE]]
         controls = [
             f"{m.get(f'control.{c}.entropy', np.nan):.3f} / {m.get(f'control.{c}.max_prob', np.nan):.3f}"
-            for c in ("grey", "noise", "gaussian")
+            for c in CONTROLS
         ]
         rows.append(
             [
@@ -140,10 +94,6 @@ def run(config: JudgeConfig) -> Result:
         ]
     }
     return Result(document, text)
-
-
-def _spelled(settings: object) -> dict[str, str]:
-    return {k: str(v) for k, v in jsonable(settings).items()}
 
 
 def _metrics(check: JudgeCheck) -> dict[str, float]:
@@ -169,16 +119,17 @@ def _description(role: str, check: JudgeCheck) -> str:
     def line(c: Control) -> str:
         return f"| {c.name} | {c.samples} | {c.entropy:.4f} | {c.max_probability:.3f} |"
 
-    verdict = (
-        "It may measure." if not check.failures else "It must not measure: " + "; ".join(check.failures) + "."
-    )
     if role != "calibrated":
-        verdict = "It is here for the paper's protocol; off the manifold its answers mean nothing."
+        verdict = "Used for the paper's protocol; its answers to images of no class mean nothing."
+    elif check.failures:
+        verdict = "It must not measure: " + "; ".join(check.failures) + "."
+    else:
+        verdict = "It may measure."
     return "\n".join(
         [
-            f"**{role} judge**: {check.accuracy:.2%} of the test digits, ECE {check.reliability.ece:.4f}. {verdict}",
+            f"**{role} judge**: {check.accuracy:.2%} of the test images, ECE {check.reliability.ece:.4f}. {verdict}",
             "",
-            "| images that are no digits | count | mean entropy (nats) | largest probability |",
+            "| images of no class | count | mean entropy (nats) | largest probability |",
             "|---|---|---|---|",
             *map(line, check.controls),
             "",

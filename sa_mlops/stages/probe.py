@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sa_mlops.config import BaseConfig, ProbeConfig
+from sa_mlops.config import ProbeConfig
 from sa_mlops.core.metrics.intervals import Interval, difference_interval, wilson_interval
 from sa_mlops.core.probes import PROBES, base
 from sa_mlops.core.probes.base import Budget, Classifier, Result, Role, Scene, union
@@ -32,12 +32,14 @@ from sa_mlops.registry import names, versions
 from sa_mlops.registry.tracking import Recorder, stoppable
 from sa_mlops.registry.versions import Version
 from sa_mlops.settings import CLASSES, JUDGES
-from sa_mlops.stages import base as base_stage
-from sa_mlops.stages import evaluate, judge
-from sa_mlops.stages.context import Context, StageRun
+from sa_mlops.stages import judge
+from sa_mlops.stages.base import base_for
+from sa_mlops.stages.context import Context
+from sa_mlops.stages.measure import Judges, root_of
 from sa_mlops.stages.progress import Progress, say
 from sa_mlops.stages.result import Result as Outcome
 from sa_mlops.stages.result import table
+from sa_mlops.stages.runs import StageRun
 
 ATTACKERS: Mapping[Role, str] = {"calibrated": "attacker_calibrated", "plain": "attacker_plain"}
 STRIPS = ("latent_walk", "double_walk", "triangular_walk", "joint", "reconstruction")
@@ -83,14 +85,16 @@ class Attacked:
 
 def run(config: ProbeConfig) -> Outcome:
     """Attack a version, its base, an oracle and whatever else was named, and compare."""
-    ctx = Context(config)
+    ctx = Context.open(config)
     version = ctx.named_generator("version", config.version)
     digit = class_to_attack(version, config)
     chosen = config.chosen(tuple(PROBES))
     others = [ctx.named_generator("beside", word) for word in config.beside.split(",") if word.strip()]
-    with stoppable(), ctx.entry("probe", config) as entry:
+    with stoppable(), ctx.runs.entry("probe", config) as entry:
         entry.recorder.tags({names.STAGE: "probe", "sa.version": version.uri})
-        subjects = _subjects(ctx, config, version, others)
+        judges = Judges(ctx)
+        subjects = _subjects(ctx, config, version, others, judges)
+        judges.ready()  # refuses a judge that is not calibrated
         attackers, measuring = _classifiers(ctx)
         attacked = []
         for subject in subjects:
@@ -125,14 +129,16 @@ def class_to_attack(version: Version, config: ProbeConfig) -> int:
     return config.target
 
 
-def _subjects(ctx: Context, config: ProbeConfig, version: Version, others: list[Version]) -> list[Subject]:
+def _subjects(
+    ctx: Context, config: ProbeConfig, version: Version, others: list[Version], judges: Judges
+) -> list[Subject]:
     """Base first, then the version, the others, and the oracle."""
-    root = evaluate.root_of(ctx, version)
+    root = root_of(ctx, version)
     if root is None:
         raise CommandError(
             f"{version.uri} descends from no base in this registry; there is nothing to compare with"
         )
-    oracle = _oracle(ctx, config, version)
+    oracle = _oracle(ctx, config, version, judges)
     named = [("base", root), (f"v{version.number}", version)]
     named += [(f"v{v.number}", v) for v in others] + [("oracle", oracle)]
     contrast = config.contrast
@@ -145,7 +151,7 @@ def _subjects(ctx: Context, config: ProbeConfig, version: Version, others: list[
     return subjects
 
 
-def _oracle(ctx: Context, config: ProbeConfig, version: Version) -> Version:
+def _oracle(ctx: Context, config: ProbeConfig, version: Version, judges: Judges) -> Version:
     keys = {
         names.STAGE: "oracle",
         names.FORGOTTEN: names.spell_digits(version.forgotten),
@@ -161,10 +167,7 @@ def _oracle(ctx: Context, config: ProbeConfig, version: Version) -> Version:
             f"no oracle without the class {gone} is registered for seed {ctx.seed}; "
             f"make it with `sa-mlops oracle --digits {gone} --seed {ctx.seed}`, or leave --no-train out"
         )
-    recipe = BaseConfig(
-        dataset=config.dataset, seed=config.seed, recipe=config.recipe, z_dim=ctx.load(version).z_dim
-    )
-    return base_stage.obtain(ctx, recipe.settings(without=version.forgotten))
+    return base_for(ctx, config, judges, without=version.forgotten, z_dim=ctx.load(version).z_dim)
 
 
 def _classifiers(ctx: Context) -> tuple[dict[Role, Classifier], Classifier]:
@@ -175,7 +178,6 @@ def _classifiers(ctx: Context) -> tuple[dict[Role, Classifier], Classifier]:
             net=judge.load(ctx, version), architecture=s.architecture, seed=ctx.seed + s.seed_offset
         )
 
-    judge.panel(ctx)  # refuses a judge that is not calibrated
     return {role: classifier(name) for role, name in ATTACKERS.items()}, classifier("calibrated")
 
 
@@ -195,7 +197,7 @@ def _attack(
         "version": subject.version.uri, "digit": str(digit), "attempts": str(config.attempts),
         "contrast": str(subject.contrast),
     }  # fmt: skip
-    with ctx.run("probe subject", f"probe {subject.label}", params) as run:
+    with ctx.runs.run("probe subject", f"probe {subject.label}", params) as run:
         run.recorder.used(subject.version.model_id)
         results: dict[str, Result] = {}
         for name in chosen:

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from mlflow.tracking import MlflowClient
 
-from sa_mlops.config import BaseConfig, SequentialConfig
+from sa_mlops.config import SequentialConfig
 from sa_mlops.core.metrics.drift import fisher_distance
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.grids import sequential_columns
 from sa_mlops.plots.matrices import Measure, forgetting_matrix
-from sa_mlops.registry import names
-from sa_mlops.registry.tracking import run_metrics, stoppable
+from sa_mlops.registry import names, versions
+from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.versions import Version
-from sa_mlops.settings import CLASSES, FisherSettings
-from sa_mlops.stages import base, evaluate, forget
-from sa_mlops.stages import fisher as fim
-from sa_mlops.stages.context import Context, StageRun
+from sa_mlops.settings import CLASSES
+from sa_mlops.stages import fisher, forget, pictures
+from sa_mlops.stages.base import base_for
+from sa_mlops.stages.context import Context
+from sa_mlops.stages.measure import Judges, results
 from sa_mlops.stages.progress import say
 from sa_mlops.stages.result import Result, table
+from sa_mlops.stages.runs import StageRun
 
 MEASURES: tuple[Measure, ...] = ("probability", "entropy", "accuracy")
 METRIC = {"probability": "prob", "entropy": "entropy", "accuracy": "accuracy"}
@@ -40,63 +42,39 @@ class Step:
 
 def run(config: SequentialConfig) -> Result:
     """Forget the classes in their order."""
-    ctx = Context(config)
-    start = starting_point(ctx, config)
-    surrogate, md5 = forget.surrogate_images(config.step(config.digits[0]), ctx.device)
+    ctx = Context.open(config)
+    start = forget.starting_point(ctx, config.from_version, config.digits, "digits")
+    images, md5 = pictures.read(config.surrogate, ctx.device)
     if config.resume:
-        resume(ctx, config)
-    with stoppable(), ctx.entry("sequential", config) as entry:
+        ctx = resumed(ctx, config)
+    judges = Judges(ctx)
+    with stoppable(), ctx.runs.entry("sequential", config) as entry:
         entry.recorder.tags({names.STAGE: "sequential", names.STEPS: str(len(config.digits))})
-        if start is None:
-            recipe = BaseConfig(
-                dataset=config.dataset, seed=config.seed, recipe=config.recipe, z_dim=config.z_dim
-            )
-            start = base.obtain(ctx, recipe.settings())
-        steps = [Step(start, evaluate.ensure(ctx, start))]
+        start = start or base_for(ctx, config, judges)
+        steps = [Step(start, judges.ensure(start))]
         for number, digit in enumerate(config.digits, start=1):
             say(f"step {number} of {len(config.digits)}: forget {digit}")
             before = steps[-1].version
             settings = config.step(digit).resolved(before.forgotten, md5, config.fisher_source)
-            fisher = fisher_of(ctx, config, steps)
-            after = forget.obtain(ctx, before, settings, fisher, surrogate)
-            steps.append(Step(after, evaluate.ensure(ctx, after)))
+            protection = fisher_of(ctx, config, steps)
+            after = forget.obtain(ctx, before, settings, protection, judges, images)
+            steps.append(Step(after, judges.ensure(after)))
             _record(ctx, entry, steps, number)
         _draw(ctx, entry, steps)
         return _result(steps)
 
 
-def starting_point(ctx: Context, config: SequentialConfig) -> Version | None:
-    """The generator that `from_version` names, None for the base.
-
-    Raises
-    ------
-    ParameterError : if it is not there, or has forgotten one of the classes, or none would be retained.
-    """
-    if config.from_version == "auto":
-        return None
-    start = ctx.named_generator("from_version", config.from_version)
-    spelled = ",".join(map(str, config.digits))
-    kept = [c for c in range(CLASSES) if c not in start.forgotten]
-    if not set(config.digits) <= set(kept):
-        allowed = ", ".join(map(str, kept))
-        raise ParameterError("digits", spelled, f"digits that {start.uri} has not forgotten ({allowed})")
-    if len(config.digits) >= len(kept):
-        raise ParameterError("digits", spelled, f"at most {len(kept) - 1} of {kept}, so that one is retained")
-    return start
-
-
 def fisher_of(ctx: Context, config: SequentialConfig, steps: list[Step]) -> Version:
     """The Fisher diagonal that protects the next step."""
     start = steps[0].version if config.fisher_source == "base" else steps[-1].version
-    settings = FisherSettings(samples=config.fisher_samples, labels=fim.retained_labels(start))
-    newest = fim.obtain(ctx, start, settings)
+    newest = fisher.obtain(ctx, start, config.fisher_samples)
     if config.fisher_source == "accumulated" and len(steps) > 1:
-        return fim.accumulate(ctx, steps[-1].version, newest)
+        return fisher.accumulate(ctx, start, newest)
     return newest
 
 
-def resume(ctx: Context, config: SequentialConfig) -> None:
-    """Let the steps of the newest interrupted sequence with these parameters count as made by this command.
+def resumed(ctx: Context, config: SequentialConfig) -> Context:
+    """A context in which the steps of the newest interrupted sequence with these parameters are reused.
 
     Raises
     ------
@@ -104,9 +82,9 @@ def resume(ctx: Context, config: SequentialConfig) -> None:
     """
     previous = interrupted(ctx.client, config)
     if previous is None:
-        raise ParameterError("resume", "true", "it only after an interrupted sequence of the same parameters")
-    say(f"going on with run {previous}")
-    ctx.fresh = False
+        raise ParameterError("resume", "true", "false: no sequence with these parameters was interrupted")
+    say(f"resuming run {previous}")
+    return dataclasses.replace(ctx, fresh=False)
 
 
 def interrupted(client: MlflowClient, config: SequentialConfig) -> str | None:
@@ -126,11 +104,11 @@ def interrupted(client: MlflowClient, config: SequentialConfig) -> str | None:
 
 
 def _record(ctx: Context, entry: StageRun, steps: list[Step], number: int) -> None:
-    """The metrics `step.K.*` of the parent run: what is forgotten and may rebound, and how far the rest has drifted."""
+    """The metrics `step.K.*` of the parent run: rebound of the forgotten classes, and drift of the weights."""
     first, step = steps[0], steps[-1]
     m = step.metrics
     gone = step.version.forgotten
-    fisher = names.parse_uri(step.version.tags.get(names.FIM, ""))
+    protection = names.parse_uri(step.version.tags.get(names.FIM, ""))
     values = {
         f"step.{number}.forget.prob_max": max(m[f"digit.{d}.prob"] for d in gone),
         f"step.{number}.forget.entropy_min": min(m[f"digit.{d}.entropy"] for d in gone),
@@ -140,9 +118,9 @@ def _record(ctx: Context, entry: StageRun, steps: list[Step], number: int) -> No
         f"step.{number}.retain.fid": m["retain.fid"],
     }
     values |= {f"step.{number}.digit.{d}.prob": m[f"digit.{d}.prob"] for d in range(CLASSES)}
-    if fisher is not None:
+    if protection is not None:
         model, anchor = ctx.load(step.version), ctx.load(first.version)
-        diagonal = fim.load_number(ctx, fisher[1], model)
+        diagonal = fisher.load(ctx, versions.get(ctx.client, *protection), model)
         values[f"step.{number}.fisher_distance"] = fisher_distance(
             dict(model.named_parameters()), dict(anchor.named_parameters()), diagonal
         )
@@ -206,17 +184,10 @@ def _result(steps: list[Step]) -> Result:
                 "version": s.version.uri,
                 "parent": s.version.tags.get(names.PARENT),
                 "forgotten": list(s.version.forgotten),
-                "metrics": {
-                    k: v for k, v in sorted(s.metrics.items()) if not k.startswith(("train.", "system/"))
-                },
+                "metrics": results(s.metrics),
             }
             for s in steps
         ],
-        "forgetting_matrix": {m: json.loads(json.dumps(matrix(steps, m).tolist())) for m in MEASURES},
+        "forgetting_matrix": {m: matrix(steps, m).tolist() for m in MEASURES},
     }
     return Result(document, table(header, rows))
-
-
-def read_chain(client: MlflowClient, chain: list[Version]) -> list[Step]:
-    """A chain of registered generators with the metrics on their runs."""
-    return [Step(v, run_metrics(client, v.run_id)) for v in chain]

@@ -14,10 +14,9 @@ from sa_mlops.registry import gates, lineage, names, tracking
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.versions import Version
 from sa_mlops.settings import ForgetSettings
-from sa_mlops.stages import evaluate
-from sa_mlops.stages.context import StageRun
 from sa_mlops.stages.progress import say
 from sa_mlops.stages.result import Result, table
+from sa_mlops.stages.runs import StageRun
 from sa_mlops.tuning import study as studies
 from sa_mlops.tuning.objective import Bench
 
@@ -104,7 +103,7 @@ def fresh_seeds(used: tuple[int, ...], count: int) -> tuple[int, ...]:
 
 def _register(bench: Bench, step: ForgetConfig) -> Candidate:
     version = bench.publish(step)
-    metrics = evaluate.ensure(bench.ctx, version)
+    metrics = bench.judges.ensure(version)
     return _candidate(CHOSEN, step, version, metrics, version)
 
 
@@ -115,8 +114,8 @@ def _measure(bench: Bench, step: ForgetConfig, name: str) -> Candidate:
         f"{name}, digit {step.digit}, seed {step.seed}", nested=True, tags={names.STAGE: "rival"}
     ) as run:
         model, seconds = bench.make(step)
-        metrics = evaluate.measure(bench.ctx, model, forgotten).metrics() | {"time.forget": seconds}
-        metrics |= evaluate.beside_base(bench.ctx, bench.base, forgotten)
+        metrics = bench.judges.measure(model, forgotten).metrics() | {"time.forget": seconds}
+        metrics |= bench.judges.beside_base(bench.base, forgotten)
         Recorder(bench.ctx.client, run).metrics(metrics)
     stand_in = Version(names.GENERATORS, 0, {names.FORGOTTEN: names.spell_digits(forgotten)})
     return _candidate(name, step, stand_in, metrics, None)

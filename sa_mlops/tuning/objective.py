@@ -25,9 +25,10 @@ from sa_mlops.registry import gates, names, tracking
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.versions import Version
 from sa_mlops.settings import CLASSES, JUDGES
-from sa_mlops.stages import evaluate, forget, judge
 from sa_mlops.stages import fisher as fim
+from sa_mlops.stages import forget, judge
 from sa_mlops.stages.context import Context
+from sa_mlops.stages.measure import Judges
 from sa_mlops.tuning import study as studies
 
 STUDY, TRIAL = "sa.study", "sa.trial"
@@ -92,11 +93,13 @@ class Bench:
     base, fisher : versions that every trial starts from.
     """
 
-    def __init__(self, ctx: Context, config: TuneConfig, base: Version, fisher: Version) -> None:
-        self.ctx, self.config, self.base, self.fisher = ctx, config, base, fisher
+    def __init__(
+        self, ctx: Context, config: TuneConfig, base: Version, fisher: Version, judges: Judges
+    ) -> None:
+        self.ctx, self.config, self.base, self.fisher, self.judges = ctx, config, base, fisher, judges
         self.start = ctx.load(base)
         self.diagonal = fim.load(ctx, fisher, self.start)
-        self.evaluator = judge.panel(ctx).evaluator
+        self.evaluator = judges.evaluator
         self.before = self.class_scores(self.start)
         self.trainers: dict[int, Judge] = {}
         self.attacker: Classifier | None = None
@@ -118,10 +121,8 @@ class Bench:
         return tuple(sorted({*self.base.forgotten, digit}))
 
     def under(self, seed: int) -> Context:
-        """The context of forgetting under a seed; judges and the base's samples stay those of the study."""
-        other = self.ctx.reseeded(seed)
-        other.memo = self.ctx.memo
-        return other
+        """The context of forgetting under a seed; the judges stay those of the study."""
+        return self.ctx.reseeded(seed)
 
     def steps(self, values: Mapping[str, Any]) -> list[ForgetConfig]:
         """What a trial with these values does: a step of forgetting for each digit and seed."""
@@ -204,11 +205,11 @@ class Bench:
     def publish(self, config: ForgetConfig) -> Version:
         """The version of these settings as `forget` makes it: with every measure and picture, or reused."""
         settings = config.resolved(self.base.forgotten, None)
-        return forget.obtain(self.under(config.seed), self.base, settings, self.fisher, None)
+        return forget.obtain(self.under(config.seed), self.base, settings, self.fisher, self.judges)
 
     def passes(self, version: Version) -> bool:
         """Whether a version passes every gate."""
-        metrics = evaluate.ensure(self.ctx, version)
+        metrics = self.judges.ensure(version)
         return all(v.passed for v in gates.judge_version(version, metrics, gates.Gates()))
 
 

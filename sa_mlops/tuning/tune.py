@@ -20,19 +20,22 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from sa_mlops.config import BaseConfig, TuneConfig
+from sa_mlops.config import TuneConfig
 from sa_mlops.core.metrics.objectives import forgetting_gap, retention
 from sa_mlops.errors import Stopped
 from sa_mlops.plots import tuning as plots
 from sa_mlops.registry import names
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.versions import Version
-from sa_mlops.settings import FisherSettings, fingerprint
-from sa_mlops.stages import base, forget, judge
-from sa_mlops.stages import fisher as fim
-from sa_mlops.stages.context import Context, StageRun
+from sa_mlops.settings import fingerprint
+from sa_mlops.stages import fisher as fishers
+from sa_mlops.stages import forget
+from sa_mlops.stages.base import base_for
+from sa_mlops.stages.context import Context
+from sa_mlops.stages.measure import Judges
 from sa_mlops.stages.progress import say
 from sa_mlops.stages.result import Result, table
+from sa_mlops.stages.runs import StageRun
 from sa_mlops.tuning import choice, register
 from sa_mlops.tuning import study as studies
 from sa_mlops.tuning.front import hypervolume, knee
@@ -54,21 +57,18 @@ SETTINGS_FILE = "best_settings.json"
 def run(config: TuneConfig) -> Result:
     """Search, draw, choose, promote; a study that is already led lends its workers and ends."""
     studies.quiet()
-    ctx = Context(config)
-    starts = [forget.starting_point(ctx, config.trial(d, config.seed, {})) for d in config.digits]
-    with stoppable(), ctx.entry("tune", config) as entry:
+    ctx = Context.open(config)
+    judges = Judges(ctx)
+    starts = [forget.starting_point(ctx, config.from_version, (d,), "digits") for d in config.digits]
+    with stoppable(), ctx.runs.entry("tune", config) as entry:
         entry.recorder.tags({names.STAGE: "tune", names.STEPS: str(config.trials)})
-        recipe = BaseConfig(
-            dataset=config.dataset, seed=config.seed, recipe=config.recipe, z_dim=config.z_dim
-        )
         # Commands that begin at the same moment on one study must start from the same versions.
         with studies.alone(config.storage or journal_beside_store(config.study or "tune")):
-            start = starts[0] or base.obtain(ctx, recipe.settings())
-            labels = fim.retained_labels(start)
-            fisher = fim.obtain(ctx, start, FisherSettings(samples=config.fisher_samples, labels=labels))
-            judge.panel(ctx)
-        bench = Bench(ctx, config, start, fisher)
-        search = searched(ctx, config, start, fisher)
+            start = starts[0] or base_for(ctx, config, judges)
+            fisher = fishers.obtain(ctx, start, config.fisher_samples)
+            judges.ready()
+        bench = Bench(ctx, config, start, fisher, judges)
+        search = searched(judges, config, start, fisher)
         name = config.study or "tune-" + hashlib.sha256(search.encode()).hexdigest()[:8]
         place = config.storage or journal_beside_store(name)
         study = studies.open_study(place, name, config, search)
@@ -77,7 +77,7 @@ def run(config: TuneConfig) -> Result:
         return Session(ctx, config, entry, bench, study, place, search).run()
 
 
-def searched(ctx: Context, config: TuneConfig, start: Version, fisher: Version) -> str:
+def searched(judges: Judges, config: TuneConfig, start: Version, fisher: Version) -> str:
     """Everything that decides what a trial's values mean, as one line."""
     ways = (
         "trials",
@@ -98,7 +98,7 @@ def searched(ctx: Context, config: TuneConfig, start: Version, fisher: Version) 
     upstream = {
         "base": start.uri,
         "fisher": fisher.uri,
-        "judge": judge.panel(ctx).calibrated.uri,
+        "judge": judges.pair[0].uri,
         "training": fingerprint("forget", settings),
     }
     return json.dumps(values | upstream, sort_keys=True)

@@ -22,6 +22,7 @@ from sa_mlops.errors import CommandError, Stopped
 from sa_mlops.registry import names, versions
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.stages.context import Context
+from sa_mlops.stages.measure import Judges
 from sa_mlops.tuning import study as studies
 from sa_mlops.tuning.objective import Bench, Objective
 
@@ -63,12 +64,13 @@ def work(job: Job, number: int) -> None:
     studies.quiet()
     study = studies.open_study(job.place, job.study, job.config, job.search, worker=number)
     # Fresh versions of what is shared are there by now.
-    ctx = Context(replace(job.config, fresh=False))
+    ctx = Context.open(replace(job.config, fresh=False))
     bench = Bench(
         ctx,
         job.config,
         versions.get(ctx.client, names.GENERATORS, job.base),
         versions.get(ctx.client, names.FISHERS, job.fisher),
+        Judges(ctx),
     )
     objective = Objective(bench, study, job.parent)
 

@@ -13,11 +13,10 @@ from PIL import Image
 from stores import Store, isolate
 
 from sa_mlops import cli
-from sa_mlops.config import ForgetConfig
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import lineage, names, versions
 from sa_mlops.registry.versions import Version
-from sa_mlops.stages.forget import surrogate_images
+from sa_mlops.stages import pictures
 
 CPU = torch.device("cpu")
 
@@ -112,14 +111,14 @@ def test_a_sequence_never_forgets_a_class_twice(
     shared_store: Store, capsys: pytest.CaptureFixture[str], digits: str
 ) -> None:
     assert cli.main(["sequential", "--dataset", "digits", "--digits", digits, "--from-version", "2"]) == 2
-    assert "digits that models:/sa-cvae/2 has not forgotten" in capsys.readouterr().err
+    assert "classes that models:/sa-cvae/2 has not forgotten" in capsys.readouterr().err
 
 
 class TestPictures:
     def test_any_size_and_colour_becomes_grey_28_by_28(self, tmp_path: Path) -> None:
         picture(tmp_path / "a.png", (100, 50), "RGB", 255)
         picture(tmp_path / "b.JPG", (3, 3), "L", 0)
-        images, md5 = surrogate_images(ForgetConfig(surrogate=str(tmp_path)), CPU)
+        images, md5 = pictures.read(str(tmp_path), CPU)
         assert images is not None
         assert md5 is not None
         assert (images.shape, images.dtype) == ((2, 784), torch.float32)
@@ -128,36 +127,35 @@ class TestPictures:
 
     def test_the_hash_is_of_the_pictures(self, tmp_path: Path) -> None:
         picture(tmp_path / "a.png", (28, 28), value=100)
-        config = ForgetConfig(surrogate=str(tmp_path))
-        first = surrogate_images(config, CPU)[1]
-        assert surrogate_images(config, CPU)[1] == first
+        first = pictures.read(str(tmp_path), CPU)[1]
+        assert pictures.read(str(tmp_path), CPU)[1] == first
         picture(tmp_path / "a.png", (28, 28), value=101)
-        assert surrogate_images(config, CPU)[1] != first
+        assert pictures.read(str(tmp_path), CPU)[1] != first
 
     def test_files_that_are_no_pictures_by_name_are_passed_over(self, tmp_path: Path) -> None:
         picture(tmp_path / "a.png", (28, 28))
         (tmp_path / "notes.txt").write_text("no picture")
-        images, _ = surrogate_images(ForgetConfig(surrogate=str(tmp_path)), CPU)
+        images, _ = pictures.read(str(tmp_path), CPU)
         assert images is not None
         assert len(images) == 1
 
     @pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n" + b"\x00" * 50])
     def test_a_broken_picture_is_named(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "broken.png").write_bytes(content)
-        with pytest.raises(ParameterError, match=r"--surrogate: .*broken\.png is none"):
-            surrogate_images(ForgetConfig(surrogate=str(tmp_path)), CPU)
+        with pytest.raises(ParameterError, match=r"--surrogate: .*broken\.png cannot be read"):
+            pictures.read(str(tmp_path), CPU)
 
     def test_a_folder_without_pictures_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ParameterError, match="with pictures in it"):
-            surrogate_images(ForgetConfig(surrogate=str(tmp_path)), CPU)
+            pictures.read(str(tmp_path), CPU)
 
     @pytest.mark.parametrize("word", ["noise", "grey"])
     def test_noise_and_grey_need_none(self, word: str) -> None:
-        assert surrogate_images(ForgetConfig(surrogate=word), CPU) == (None, None)
+        assert pictures.read(word, CPU) == (None, None)
 
     def test_pixels_keep_their_place(self, tmp_path: Path) -> None:
         pixels = np.arange(784, dtype=np.uint8).reshape(28, 28)
         Image.fromarray(pixels).save(tmp_path / "a.png")
-        images, _ = surrogate_images(ForgetConfig(surrogate=str(tmp_path)), CPU)
+        images, _ = pictures.read(str(tmp_path), CPU)
         assert images is not None
         np.testing.assert_array_equal((images[0] * 255).round().numpy().astype(np.uint8), pixels.reshape(-1))

@@ -20,7 +20,11 @@ from sa_mlops.errors import CommandError
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, versions
 from sa_mlops.stages import latent
-from sa_mlops.stages.latent import Claim, Planar
+from sa_mlops.stages.context import Context
+from sa_mlops.stages.latent.animation import logged_grids
+from sa_mlops.stages.latent.claims import Claim
+from sa_mlops.stages.latent.planar import Planar
+from sa_mlops.stages.latent.updates import own_settings
 from sa_mlops.stages.result import Result
 
 pytestmark = pytest.mark.integration
@@ -67,7 +71,7 @@ def test_every_figure_is_logged_in_both_themes(done: Done, name: str, theme: str
 @pytest.mark.parametrize("name", ANIMATIONS)
 def test_every_grid_that_was_logged_is_a_frame(done: Done, name: str) -> None:
     version = versions.get(done.client, names.GENERATORS, 1 if name == "learning" else 2)
-    grids = latent.logged_grids(done.client, version)
+    grids = logged_grids(done.client, version)
     assert len(grids) >= 10
     assert max(grids) == int(done.client.get_run(version.run_id).data.tags[names.STEPS])
     with Image.open(done.artifact(f"figures/{name}.gif")) as gif:
@@ -76,15 +80,15 @@ def test_every_grid_that_was_logged_is_a_frame(done: Done, name: str) -> None:
 
 def test_grids_come_back_as_they_were_drawn(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", done.store.uri)
-    ctx = latent.Context(LatentConfig(dataset="digits"))
+    ctx = Context.open(LatentConfig(dataset="digits"))
     version = versions.get(done.client, names.GENERATORS, 2)
-    grids = latent.logged_grids(done.client, version)
+    grids = logged_grids(done.client, version)
     np.testing.assert_allclose(grids[max(grids)], ctx.grid(ctx.load(version)), atol=0.003)
 
 
 def test_a_run_without_grids_has_nothing_to_animate(done: Done) -> None:
     judge = versions.get(done.client, names.JUDGES, 1)
-    assert latent.logged_grids(done.client, judge) == {}
+    assert logged_grids(done.client, judge) == {}
 
 
 def test_each_claim_comes_with_its_number_and_whether_it_holds(done: Done) -> None:
@@ -141,7 +145,7 @@ def test_latest_passes_over_what_was_made_for_a_picture(done: Done, monkeypatch:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", done.store.uri)
     config = LatentConfig(dataset="digits")
     assert versions.resolve(done.client, names.GENERATORS, "latest").number == 5
-    before, after = latent.subject(latent.Context(config), config)
+    before, after = latent.subject(Context.open(config), config)
     assert (before.number, after.number) == (1, 3), "the oracle, beside the base of its seed"
 
 
@@ -169,14 +173,14 @@ def test_the_standard_update_ends_where_the_version_ended(done: Done) -> None:
 
 
 def test_settings_come_back_from_the_tags(done: Done) -> None:
-    settings = latent.own_settings(versions.get(done.client, names.GENERATORS, 2))
+    settings = own_settings(versions.get(done.client, names.GENERATORS, 2))
     assert settings is not None
     assert settings.forget == (1,)
     assert settings.optimisation.steps == 120
 
 
 def test_settings_of_a_base_are_none_of_amnesia(done: Done) -> None:
-    assert latent.own_settings(versions.get(done.client, names.GENERATORS, 1)) is None
+    assert own_settings(versions.get(done.client, names.GENERATORS, 1)) is None
 
 
 @pytest.mark.parametrize(
@@ -206,7 +210,7 @@ def test_a_mistake_gets_one_line_and_no_run(
 def test_an_empty_store_is_told_what_to_do_first(empty_store: Store) -> None:
     config = LatentConfig(dataset="digits")
     with pytest.raises(ParameterError, match="after `sa-mlops base`"):
-        latent.subject(latent.Context(config), config)
+        latent.subject(Context.open(config), config)
 
 
 def test_a_version_whose_parent_is_gone_is_refused(own_store: Store) -> None:
@@ -214,7 +218,7 @@ def test_a_version_whose_parent_is_gone_is_refused(own_store: Store) -> None:
     client.set_model_version_tag(names.GENERATORS, "2", names.PARENT, "models:/sa-cvae/99")
     config = LatentConfig(dataset="digits", version="2")
     with pytest.raises(CommandError, match="no version 99"):
-        latent.subject(latent.Context(config), config)
+        latent.subject(Context.open(config), config)
 
 
 def test_the_plane_of_the_map_can_be_decoded_under_any_label(own_store: Store) -> None:

@@ -1,0 +1,117 @@
+"""Maps of the latent space before and after: t-SNE, decoded manifold, centroids and their distances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sa_mlops.config import LatentConfig
+from sa_mlops.core import latent as space
+from sa_mlops.models.mlp import CVAE
+from sa_mlops.plots.latent import centroid_moves, distance_matrices, embedding_pair, manifold_pair
+from sa_mlops.settings import CLASSES
+from sa_mlops.stages.context import Context
+from sa_mlops.stages.latent.claims import Claim, Standing, find, heading
+from sa_mlops.stages.latent.figures import figure
+from sa_mlops.stages.latent.pair import Floats, Pair
+from sa_mlops.stages.progress import say
+from sa_mlops.stages.runs import StageRun
+
+SIDE = 20
+"""Images a side of the decoded manifold."""
+DEAD = 0.9
+"""Share of grey images from which on a manifold is dead."""
+
+
+def draw(
+    ctx: Context, config: LatentConfig, run: StageRun, pair: Pair
+) -> tuple[list[Claim], dict[str, float]]:
+    """Draw the maps of a pair; the claims about them and their metrics."""
+    title = f"v{pair.before.number} and v{pair.after.number}"
+    say(f"{title}: silhouettes, neighbourhoods and centroids")
+    claims, metrics, distances, standings = find(pair)
+    apart, cast = claims
+
+    say(f"{title}: t-SNE of {len(pair.subset)} test images, twice")
+    shown = pair.labels[pair.subset]
+    maps = space.tsne_pair(pair.means_before[pair.subset], pair.means_after[pair.subset], config.seed)
+    figure(
+        run, "tsne",
+        lambda theme: embedding_pair(
+            maps.before, maps.after, shown, title=heading(apart, pair), forgotten=pair.gone, theme=theme
+        ),
+    )  # fmt: skip
+
+    label = pair.gone[0] if config.label is None else config.label
+    say(f"{title}: manifold of label {label}, {SIDE} x {SIDE}")
+    decoded = [
+        _decode(ctx, model, z, label)
+        for model, z in zip((pair.model_before, pair.model_after), _grids(config, pair, maps), strict=True)
+    ]
+    dead = [space.dead_zone(images.reshape(len(images) ** 2, -1)).share for images in decoded]
+    metrics |= {"latent.dead_zone": dead[1], "latent.before.dead_zone": dead[0]}
+    sentence = f"{dead[1]:.0%} of the manifold of label {label} is grey ({dead[0]:.0%} before)"
+    if label in pair.gone:
+        claims = [*claims, Claim("dead zone", sentence, dead[1], DEAD)]
+    first, second = ("t-SNE 1", "t-SNE 2") if config.plane is None else (f"z{a + 1}" for a in config.plane)
+    figure(
+        run, "manifold",
+        lambda theme: manifold_pair(*decoded, title=sentence, axes_names=(first, second), theme=theme),
+    )  # fmt: skip
+
+    say(f"{title}: centroids")
+    centroids = [space.class_centroids(m, pair.labels) for m in (pair.means_before, pair.means_after)]
+    plane = space.joint_plane(*centroids)
+    figure(
+        run, "centroids",
+        lambda theme: centroid_moves(
+            plane.before, plane.after, title=heading(cast, pair), explained=plane.explained,
+            forgotten=pair.gone, theme=theme,
+        ),
+    )  # fmt: skip
+    grown = metrics["latent.distance_ratio"], metrics["latent.distance_ratio_retained"]
+    figure(
+        run, "centroid_distances",
+        lambda theme: distance_matrices(
+            distances.before, distances.after, distances.ratio, forgotten=pair.gone, theme=theme,
+            title=f"Distances to {pair.named} grow {grown[0]:.2f}-fold, those among the others {grown[1]:.2f}-fold",
+        ),
+    )  # fmt: skip
+    run.client.log_table(run.run_id, _rows(pair, distances, *standings), "tables/latent_classes.json")
+    return claims, metrics
+
+
+def _grids(config: LatentConfig, pair: Pair, maps: space.EmbeddingPair) -> tuple[Floats, Floats]:
+    """Latents (side * side, z_dim) behind the manifold of each net: the same, or those behind its own map."""
+    if config.plane is not None:
+        z = space.prior_grid(pair.model_after.z_dim, config.plane, SIDE)
+        return z, z
+    before, after = pair.means_before[pair.subset], pair.means_after[pair.subset]
+    return space.map_grid(maps.before, before, SIDE).z, space.map_grid(maps.after, after, SIDE).z
+
+
+def _decode(ctx: Context, model: CVAE, z: Floats, label: int) -> NDArray[np.float32]:
+    """Images (side, side, 28, 28) of latents (side * side, z_dim) under one label."""
+    latents = torch.from_numpy(z).to(ctx.device)
+    with torch.no_grad():
+        images = model.sample(latents, torch.full((len(z),), label, device=ctx.device))
+    array: NDArray[np.float32] = images.view(SIDE, SIDE, 28, 28).cpu().numpy()
+    return array
+
+
+def _rows(pair: Pair, distances: space.CentroidDistances, was: Standing, now: Standing) -> dict[str, Any]:
+    """One row a class."""
+    columns = {
+        "silhouette before": was.silhouette,
+        "silhouette after": now.silhouette,
+        "purity before": was.purity,
+        "purity after": now.purity,
+        "outcast before": was.outcast,
+        "outcast after": now.outcast,
+        "mean distance ratio": np.nanmean(distances.ratio, axis=1),
+    }
+    rounded = {name: np.round(values.astype(float), 4).tolist() for name, values in columns.items()}
+    return {"digit": list(range(CLASSES)), "forgotten": [c in pair.gone for c in range(CLASSES)]} | rounded

@@ -1,0 +1,63 @@
+"""The same comparison with two latents, whose space needs no map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sa_mlops.config import BaseConfig, ForgetConfig, LatentConfig
+from sa_mlops.plots.latent import latent_pair
+from sa_mlops.stages import base, forget
+from sa_mlops.stages.context import Context
+from sa_mlops.stages.latent.claims import Claim, find, heading
+from sa_mlops.stages.latent.figures import figure
+from sa_mlops.stages.latent.pair import PURPOSE, encode
+from sa_mlops.stages.measure import Judges
+from sa_mlops.stages.runs import StageRun
+
+
+@dataclass(frozen=True, slots=True)
+class Planar:
+    """Budget of the experiment with z_dim 2."""
+
+    base_steps: int = 3_000
+    forget_steps: int = 300
+    fisher_samples: int = 50_000
+
+
+PLANAR = Planar()
+"""Half of the fast recipe's steps: two latents are learned sooner than eight."""
+
+
+def planar(
+    ctx: Context, config: LatentConfig, run: StageRun, gone: tuple[int, ...], budget: Planar
+) -> tuple[list[Claim], dict[str, float]]:
+    """Train a base with z_dim 2, let it forget the same classes, and draw both; the claims and their metrics."""
+    judges = Judges(ctx)
+    common: dict[str, Any] = {
+        "dataset": config.dataset,
+        "seed": config.seed,
+        "device": config.device,
+        "z_dim": 2,
+    }
+    recipe = BaseConfig(**common, steps=budget.base_steps)
+    start = base.obtain(ctx, recipe.settings(), judges, alias=False)
+    step = ForgetConfig(
+        **common, digits=gone, steps=budget.forget_steps, fisher_samples=budget.fisher_samples
+    )
+    after = forget.obtain_from(ctx, step, start, judges)
+    for version in (start, after):
+        if version.uri in ctx.runs.made:
+            ctx.client.set_model_version_tag(version.name, str(version.number), PURPOSE, "latent z_dim=2")
+    pair = encode(ctx, config, start, after, (ctx.load(start), ctx.load(after)))
+    claims, metrics, _, _ = find(pair)
+    rows = pair.subset
+    figure(
+        run, "z2",
+        lambda theme: latent_pair(
+            pair.means_before[rows], pair.means_after[rows], pair.labels[rows],
+            title=f"z_dim 2: {heading(claims[0], pair)}", forgotten=gone, theme=theme,
+        ),
+    )  # fmt: skip
+    named = [replace(c, name=f"{c.name}, z_dim 2") for c in claims]
+    return named, {k.replace("latent.", "latent.z2.", 1): v for k, v in metrics.items()}

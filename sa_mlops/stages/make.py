@@ -1,0 +1,144 @@
+"""How a version is made, for every stage: reuse a registered one, or open a run, train, publish and note."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sa_mlops.core.runtime import machine
+from sa_mlops.datasets import pin
+from sa_mlops.models.mlp import CVAE
+from sa_mlops.registry import names, publish, tracking, versions
+from sa_mlops.registry.versions import Version
+from sa_mlops.settings import fingerprint, jsonable
+from sa_mlops.stages.context import Context
+from sa_mlops.stages.runs import StageRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A version before it is made.
+
+    Attributes
+    ----------
+    name : the registered model.
+    stage : tag `sa.stage` of the version and of its run.
+    code : the stage whose code revision counts in `sa.config`.
+    title : of the run.
+    settings : decide the result; hashed as `sa.config`, recorded as `sa.settings`.
+    tags : further tags that decide whether a version is reused, such as the parent.
+    params : of the run; the settings if empty.
+    used : versions that the run reads.
+    steps : of the training loop, for progress; 0 if there is none.
+    """
+
+    name: str
+    stage: str
+    code: str
+    title: str
+    settings: object
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    used: tuple[Version, ...] = ()
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """The result of training, to be published.
+
+    Attributes
+    ----------
+    content : a generator, or a function that writes the files of another model into a folder.
+    metrics : of the run and of the version.
+    description : Markdown, shown with the version.
+    tags : further tags of the version.
+    """
+
+    content: CVAE | Callable[[Path], None]
+    metrics: Mapping[str, float]
+    description: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def make(
+    ctx: Context,
+    key: Key,
+    train: Callable[[StageRun], Made],
+    before: Callable[[], object] | None = None,
+) -> Version:
+    """The version of a key: from the registry, or trained now in a run of its own and registered.
+
+    Parameters
+    ----------
+    train : trains, measures and draws in the open run.
+    before : called before the run opens, to make versions whose runs are not part of it.
+    """
+    found = reusable(ctx, key)
+    if found is not None:
+        ctx.runs.reused(key.stage, found)
+        return found
+    if before is not None:
+        before()
+    params = key.params or spelled(key.settings)
+    with ctx.runs.run(key.stage, key.title, params) as run:
+        for version in key.used:
+            run.recorder.used(version.model_id)
+        if key.steps:
+            run.recorder.tags({names.STEPS: str(key.steps)})
+        made = train(run)
+        run.recorder.metrics(made.metrics)
+        tags = {
+            names.STAGE: key.stage,
+            names.SETTINGS: json.dumps(jsonable(key.settings)),
+            names.GIT_COMMIT: _commit(),
+            names.MACHINE: machine(ctx.device),
+            **_identity(ctx, key),
+            **made.tags,
+        }
+        if isinstance(made.content, CVAE):
+            version = publish.publish_generator(
+                ctx.client, run.recorder, made.content,
+                tags=tags, description=made.description, metrics=made.metrics, params=params,
+            )  # fmt: skip
+        else:
+            version = publish.publish_files(
+                ctx.client, run.recorder, key.name, made.content,
+                tags=tags, description=made.description, metrics=made.metrics, params=params,
+            )  # fmt: skip
+    ctx.runs.made.add(version.uri)
+    return version
+
+
+def reusable(ctx: Context, key: Key) -> Version | None:
+    """A registered version of the same settings, data and seed; under `--fresh` only one that this command made."""
+    found = versions.find(ctx.client, key.name, _identity(ctx, key))
+    return None if found is not None and ctx.fresh and found.uri not in ctx.runs.made else found
+
+
+def spelled(settings: object) -> dict[str, str]:
+    """Settings as a run's params: every field as text, those of the training loop among the others."""
+    flat = jsonable(settings)
+    return {k: str(v) for k, v in {**flat.pop("optimisation", {}), **flat}.items()}
+
+
+def _identity(ctx: Context, key: Key) -> dict[str, str]:
+    """The tags by which a version is found again. The hash in `sa.config` covers the stage."""
+    return {
+        **key.tags,
+        names.CONFIG: fingerprint(key.code, key.settings),
+        names.DATASET: ctx.dataset.name,
+        names.DATA_MD5: ctx.dataset.md5,
+        names.SEED: str(ctx.seed),
+    }
+
+
+@functools.cache
+def _commit() -> str:
+    try:
+        return tracking.git_commit(pin.project_root())
+    except pin.DataError:
+        return ""

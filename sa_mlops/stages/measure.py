@@ -1,0 +1,216 @@
+"""Measuring generators: the judges of a command, what they find in a generator, and its base beside it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+
+from sa_mlops.core import measuring
+from sa_mlops.core.measuring import Drawn, Evaluation, Evaluator
+from sa_mlops.models.mlp import CVAE
+from sa_mlops.registry import names, versions
+from sa_mlops.registry.tracking import Recorder, run_metrics
+from sa_mlops.registry.versions import Version
+from sa_mlops.settings import CLASSES, fingerprint
+from sa_mlops.stages import judge
+from sa_mlops.stages.context import Context
+from sa_mlops.stages.judge import CONTROLS, MEASURING
+from sa_mlops.stages.progress import say
+from sa_mlops.stages.result import Result, table
+
+REVISION = 1
+"""Raise when measuring changes: registered versions are then measured again."""
+BASE_PREFIX = "base."
+
+
+class Judges:
+    """The two judges that measure: obtained, loaded and checked at first use.
+
+    Parameters
+    ----------
+    ctx : its seed and data are those of the judges, latents and resamples.
+    pair : the calibrated and the plain judge, if they are given.
+    """
+
+    def __init__(self, ctx: Context, pair: tuple[Version, Version] | None = None) -> None:
+        self.ctx, self._pair = ctx, pair
+        self._drawn: dict[str, Drawn] = {}
+
+    @functools.cached_property
+    def pair(self) -> tuple[Version, Version]:
+        """The calibrated and the plain judge's versions."""
+        if self._pair is not None:
+            return self._pair
+        calibrated, plain = (judge.obtain(self.ctx, role) for role in MEASURING)
+        return calibrated, plain
+
+    @functools.cached_property
+    def evaluator(self) -> Evaluator:
+        """Both judges, loaded.
+
+        Raises
+        ------
+        JudgeError : if the calibrated one fails its check.
+        """
+        data = self.ctx.dataset
+        calibrated, plain = (judge.load(self.ctx, version) for version in self.pair)
+        evaluator = Evaluator(
+            calibrated, plain,
+            data.train_images, data.train_labels, data.test_images, data.test_labels, self.ctx.seed,
+        )  # fmt: skip
+        evaluator.controls()
+        return evaluator
+
+    def ready(self) -> None:
+        """Obtain and check both judges now, before a run opens that needs them."""
+        _ = self.evaluator
+
+    def tags(self) -> dict[str, str]:
+        """The tags of a measured version."""
+        calibrated, plain = (version.uri for version in self.pair)
+        sizes = [REVISION, measuring.SAMPLES, measuring.MANIFOLD_SAMPLES, measuring.MEMBERSHIP_SAMPLES]
+        text = json.dumps([sizes, calibrated, plain])
+        return {
+            names.JUDGE: calibrated,
+            names.JUDGE_PLAIN: plain,
+            names.EVALUATION: hashlib.sha256(text.encode()).hexdigest()[:12],
+        }
+
+    def measure(self, model: CVAE, forgotten: tuple[int, ...]) -> Evaluation:
+        """Measure a net with these classes as the forgotten ones."""
+        return self.evaluator.evaluate(model, forgotten)
+
+    def beside_base(self, base: Version, forgotten: tuple[int, ...]) -> dict[str, float]:
+        """The same measures of the base at the same latents, as `base.METRIC`; the base is sampled once."""
+        if base.uri not in self._drawn:
+            self._drawn[base.uri] = self.evaluator.draw(self.ctx.load(base))
+        found = self.evaluator.score(self._drawn[base.uri], forgotten)
+        return {BASE_PREFIX + k: v for k, v in found.metrics().items()}
+
+    def ensure(self, version: Version) -> dict[str, float]:
+        """The metrics of a version under these judges: read from its run, or measured now and recorded there."""
+        client, tags = self.ctx.client, self.tags()
+        known = run_metrics(client, version.run_id)
+        if version.tags.get(names.EVALUATION) == tags[names.EVALUATION] and "retain.accuracy" in known:
+            return known
+        say(f"{version.title}: measuring")
+        metrics = self.measure(self.ctx.load(version), version.forgotten).metrics()
+        root = root_of(self.ctx, version)
+        if root is not None and root.uri != version.uri:
+            metrics |= self.beside_base(root, version.forgotten)
+        elif version.stage == "base":
+            metrics["base.test_nelbo"] = metrics["test_nelbo"]
+        Recorder(client, version.run_id).metrics(metrics, model_id=version.model_id)
+        for key, value in tags.items():
+            client.set_model_version_tag(version.name, str(version.number), key, value)
+        return known | metrics
+
+    def controls(self) -> dict[str, dict[str, float]]:
+        """Role -> the recorded answers of that judge to images of no class."""
+        return {
+            role: {
+                k: v for k, v in run_metrics(self.ctx.client, v.run_id).items() if k.startswith("control.")
+            }
+            for role, v in zip(MEASURING, self.pair, strict=True)
+        }
+
+    def result(self, version: Version) -> Result:
+        """The output of a stage that ends in a generator: its metrics beside its base's, and the judges' controls."""
+        metrics, controls = self.ensure(version), self.controls()
+        document = {
+            "version": version.uri,
+            "stage": version.stage,
+            "forgotten": list(version.forgotten),
+            "tags": dict(version.tags),
+            "metrics": results(metrics),
+            "controls": controls,
+        }
+        parts = (
+            f"{version.uri}: {version.title}",
+            before_after(metrics, version.title),
+            controls_text(controls),
+        )
+        return Result(document, "\n\n".join(parts))
+
+
+def root_of(ctx: Context, version: Version) -> Version | None:
+    """The base that a generator descends from, itself if it is one.
+
+    A retrained generator has no parent: its base is the one of its recipe, seed and data, else the newest of its seed
+    and data.
+    """
+    seen = set()
+    here = version
+    while here.parent is not None and here.number not in seen:
+        seen.add(here.number)
+        here = versions.get(ctx.client, names.GENERATORS, here.parent)
+    if here.stage == "oracle":
+        keys = {k: here.tags.get(k, "") for k in (names.DATASET, names.DATA_MD5, names.SEED)}
+        keys[names.STAGE] = "base"
+        twin = versions.find(ctx.client, names.GENERATORS, {**keys, names.CONFIG: _config_of_base(here)})
+        return twin or versions.find(ctx.client, names.GENERATORS, keys)
+    return here if here.stage == "base" else None
+
+
+def _config_of_base(retrained: Version) -> str:
+    """The tag `sa.config` of the base with the same settings but all classes; empty if they cannot be read."""
+    try:
+        settings = json.loads(retrained.tags.get(names.SETTINGS, ""))
+        return fingerprint("base", settings | {"labels": list(range(CLASSES))})
+    except (ValueError, TypeError):
+        return ""
+
+
+def results(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics without training curves and system measurements, by name."""
+    return {k: v for k, v in sorted(metrics.items()) if not k.startswith(("train.", "system/"))}
+
+
+ROWS = (
+    ("forget.prob", "probability of the forgotten", "{:.4f}"),
+    ("forget.entropy", "entropy, nats (at most 2.3026)", "{:.4f}"),
+    ("forget.accuracy", "accuracy on the forgotten", "{:.4f}"),
+    ("forget.prob_plain", "probability, plain judge", "{:.4f}"),
+    ("forget.entropy_plain", "entropy, plain judge", "{:.4f}"),
+    ("forget.pixel_variance", "pixel variance", "{:.5f}"),
+    ("forget.membership_auc", "membership AUC (0.5: no leak)", "{:.4f}"),
+    ("forget.nearest_real", "distance to the nearest real image", "{:.3f}"),
+    ("retain.accuracy", "accuracy on the retained", "{:.4f}"),
+    ("retain.accuracy_min", "worst retained class", "{:.4f}"),
+    ("retain.fid", "FID of the retained", "{:.3f}"),
+    ("retain.precision", "precision of the retained", "{:.4f}"),
+    ("retain.recall", "recall of the retained", "{:.4f}"),
+    ("test_nelbo", "test nELBO, nats", "{:.2f}"),
+    ("retain.nelbo", "nELBO of retained test images", "{:.2f}"),
+)
+"""Metric, its words and its spelling in tables of results."""
+
+
+def before_after(metrics: Mapping[str, float], title: str) -> str:
+    """The metrics of a version beside those of its base, as a table; a base has one column."""
+    compared = f"{BASE_PREFIX}retain.accuracy" in metrics
+    rows = []
+    for key, words, spell in ROWS:
+        if key not in metrics:
+            continue
+        after = metrics[key]
+        row = [words]
+        if compared:
+            before = metrics.get(BASE_PREFIX + key)
+            row += ["" if before is None else spell.format(before), spell.format(after)]
+            row += ["" if before is None else f"{after - before:+.4f}"]
+        else:
+            row += [spell.format(after)]
+        rows.append(row)
+    return table(["metric", "before", "after", "change"] if compared else ["metric", title], rows)
+
+
+def controls_text(controls: Mapping[str, Mapping[str, float]]) -> str:
+    """The answers of each judge to images of no class, as a table."""
+    rows = [
+        [role, *(f"{m[f'control.{c}.entropy']:.3f} / {m[f'control.{c}.max_prob']:.3f}" for c in CONTROLS)]
+        for role, m in controls.items()
+    ]
+    return table(["judge's answer (mean entropy / largest p)", *CONTROLS], rows)

@@ -1,0 +1,106 @@
+"""The runs of one command: its own, and one nested in it for every further stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from mlflow.tracking import MlflowClient
+from numpy.typing import NDArray
+
+from sa_mlops.parameters import Parameters
+from sa_mlops.registry import names, tracking
+from sa_mlops.registry.tracking import Recorder
+from sa_mlops.registry.versions import Version
+from sa_mlops.stages.progress import say
+
+
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """An open run of one stage."""
+
+    recorder: Recorder
+    client: MlflowClient
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id."""
+        return self.recorder.run_id
+
+    def now(self) -> int:
+        """Milliseconds since 1970."""
+        return int(time.time() * 1000)
+
+    def figure(self, figure: Figure, path: str) -> None:
+        """Log a figure as an artifact under a stable path."""
+        self.client.log_figure(self.run_id, figure, path, save_kwargs={"dpi": 150})
+
+    def image(self, key: str, grid: NDArray[np.float32], step: int) -> None:
+        """Log a grid (h, w) in [0, 1], NaN between images, as MLflow's time-stepped image."""
+        pixels = np.round(255 * np.nan_to_num(np.clip(grid, 0, 1), nan=1.0)).astype(np.uint8)
+        self.client.log_image(self.run_id, np.repeat(np.repeat(pixels, 2, 0), 2, 1), key=key, step=step)
+
+
+class Runs:
+    """Opens the runs of a command on one data set.
+
+    Attributes
+    ----------
+    made : URIs of the versions that this command made; `--fresh` does not make them twice.
+    """
+
+    def __init__(self, client: MlflowClient, dataset: str, md5: str) -> None:
+        self.client, self.dataset, self.md5 = client, dataset, md5
+        self.made: set[str] = set()
+        self._entry: tuple[str, StageRun] | None = None
+        self._claimed = False
+
+    @contextmanager
+    def entry(self, stage: str, config: Parameters) -> Iterator[StageRun]:
+        """The command's own run."""
+        with tracking.open_run(stage, nested=False, tags={"sa.entry": stage}) as run_id:
+            run = self._opened(run_id, config.spelled())
+            self._entry, self._claimed = (stage, run), False
+            try:
+                yield run
+            finally:
+                self._entry = None
+
+    @contextmanager
+    def run(self, stage: str, title: str, params: Mapping[str, str]) -> Iterator[StageRun]:
+        """A run for one stage: the command's own the first time that its own stage asks, otherwise a nested one."""
+        own = self._claim(stage)
+        if own is not None:
+            own.recorder.tags({names.STAGE: stage})
+            own.recorder.params({f"resolved.{k}": v for k, v in params.items()})
+            yield own
+            return
+        with tracking.open_run(title, nested=True, tags={names.STAGE: stage}) as run_id:
+            yield self._opened(run_id, params)
+
+    def reused(self, stage: str, version: Version) -> None:
+        """Say that a registered version is used, and note it on the command's run."""
+        say(f"{version.title}: reused ({version.uri})")
+        if self._entry is not None:
+            self._entry[1].recorder.used(version.model_id)
+        own = self._claim(stage)
+        if own is not None:
+            own.recorder.tags({names.STAGE: stage, names.REUSED: version.uri})
+            own.recorder.metrics(tracking.run_metrics(self.client, version.run_id))
+
+    def _opened(self, run_id: str, params: Mapping[str, str]) -> StageRun:
+        recorder = Recorder(self.client, run_id)
+        recorder.params(params)
+        recorder.dataset(self.dataset, self.md5)
+        return StageRun(recorder, self.client)
+
+    def _claim(self, stage: str) -> StageRun | None:
+        """The command's own run if `stage` is the command's and has not had it yet."""
+        if self._entry is None or self._entry[0] != stage or self._claimed:
+            return None
+        self._claimed = True
+        return self._entry[1]
