@@ -16,11 +16,11 @@ import torch
 
 from benchmarks.budget import Budget
 from benchmarks.clock import child
+from sa_mlops import datasets
 from sa_mlops.core.measuring import Evaluator
 from sa_mlops.core.runtime import make_generator
 from sa_mlops.core.training import train_generator, train_judge
-from sa_mlops.datasets import pin as data
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.settings import (
     BASE_OPTIMISATION,
     CLASSES,
@@ -44,9 +44,9 @@ class Bench:
     device: torch.device
 
     @cached_property
-    def dataset(self) -> data.Dataset:
+    def dataset(self) -> datasets.Dataset:
         """The images, on the device."""
-        return data.load(self.budget.dataset, self.device)
+        return datasets.load(self.budget.dataset, self.device)
 
     @cached_property
     def base(self) -> CVAE:
@@ -55,6 +55,7 @@ class Bench:
         return train_generator(
             self.dataset.train_images,
             self.dataset.train_labels,
+            self.dataset.spec,
             base_settings(self.base_optimisation),
             self.generator("base"),
         )
@@ -65,10 +66,10 @@ class Bench:
         say("training the judges")
         d = self.dataset
         calibrated, plain = (
-            train_judge(d.train_images, d.train_labels, JUDGES[role], self.generator("judge", role))
+            train_judge(d.train_images, d.train_labels, d.spec, JUDGES[role], self.generator("judge", role))
             for role in ("calibrated", "plain")
         )
-        return Evaluator(calibrated, plain, d.train_images, d.train_labels, d.test_images, d.test_labels, 0)
+        return Evaluator(calibrated, plain, d, 0)
 
     @property
     def base_optimisation(self) -> Optimisation:

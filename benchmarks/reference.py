@@ -21,8 +21,9 @@ from torchvision.transforms import ToTensor
 from torchvision.transforms.functional import to_pil_image
 
 from sa_mlops.core.fisher import Diagonal
-from sa_mlops.datasets import pin as data
-from sa_mlops.models.mlp import CVAE, one_hot
+from sa_mlops.datasets import Dataset as Images
+from sa_mlops.datasets import mnist, pin
+from sa_mlops.models.interface import CVAE, make_net, one_hot
 
 BATCH = 256
 LR = 1e-4
@@ -66,21 +67,21 @@ class PerImage(Dataset[tuple[Tensor, int]]):
         return self.transform(picture), self.labels[row]
 
 
-def per_image_dataset(loaded: data.Dataset) -> Dataset[tuple[Tensor, int]]:
+def per_image_dataset(loaded: Images) -> Dataset[tuple[Tensor, int]]:
     """The training images one at a time: torchvision's own MNIST, or its like for other data."""
     if loaded.name == "mnist":
-        pin, _ = data.ensure(data.project_root())
-        mnist: Dataset[tuple[Tensor, int]] = MNIST(
-            str(pin.path), train=True, transform=ToTensor(), download=False
+        pinned, _ = pin.ensure(pin.project_root())
+        images: Dataset[tuple[Tensor, int]] = MNIST(
+            str(pinned.path), train=True, transform=ToTensor(), download=False
         )
-        return mnist
+        return images
     return PerImage(loaded.train_images, loaded.train_labels)
 
 
 def loss(model: CVAE, images: Tensor, labels: Tensor) -> Tensor:
     """Binary cross-entropy of the sigmoid's output plus the divergence, summed over the batch."""
     noise = torch.randn(len(images), model.z_dim, device=images.device)
-    return _loss(model, images, one_hot(labels), noise)
+    return _loss(model, images, one_hot(labels, model.classes), noise)
 
 
 def _loss(model: CVAE, images: Tensor, condition: Tensor, noise: Tensor) -> Tensor:
@@ -94,14 +95,14 @@ def _loss(model: CVAE, images: Tensor, condition: Tensor, noise: Tensor) -> Tens
 @as_it_comes()
 def train_base(images: Dataset[tuple[Tensor, int]], steps: int, device: torch.device) -> CVAE:
     """The base: Adam at a constant rate, a shuffled DataLoader without workers."""
-    model = CVAE().to(device)
+    model = make_net("mlp", mnist.SPEC, 8).to(device)
     adam = torch.optim.Adam(model.parameters(), lr=LR)
     loader = DataLoader(images, batch_size=BATCH, shuffle=True)
     batches = _endless(loader)
     for _ in range(steps):
         x, y = next(batches)
         adam.zero_grad()
-        loss(model, x.flatten(1).to(device), y.to(device)).backward()
+        loss(model, x.to(device), y.to(device)).backward()
         adam.step()
     return model
 
@@ -150,7 +151,7 @@ def fisher_by_vmap(model: CVAE, samples: int) -> Diagonal:
         labels = torch.randint(0, 10, (n,), device=device)
         with torch.no_grad():
             images = model.sample(z, labels)
-        for name, g in gradient(values, images, one_hot(labels), noise).items():
+        for name, g in gradient(values, images, one_hot(labels, model.classes), noise).items():
             total[name] += g.square().sum(dim=0) / samples
     return total
 
@@ -174,7 +175,7 @@ def forget(start: CVAE, fisher: Diagonal, digit: int, steps: int, on_step: OnSte
     kept = torch.tensor([c for c in range(10) if c != digit], device=device)
     adam = torch.optim.Adam(model.parameters(), lr=LR)
     for step in range(1, steps + 1):
-        noise = torch.rand(BATCH, 784, device=device)
+        noise = torch.rand(BATCH, *start.shape, device=device)
         forgotten = torch.full((BATCH,), digit, device=device)
         labels = kept[torch.randint(0, len(kept), (BATCH,), device=device)]
         with torch.no_grad():

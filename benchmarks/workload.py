@@ -12,14 +12,15 @@ import torch
 from benchmarks import reference
 from benchmarks.bench import DIGIT, base_settings, forget_settings, shortened
 from benchmarks.clock import synchronise
+from sa_mlops import datasets
 from sa_mlops.core.fisher import generator_fisher
 from sa_mlops.core.measuring import Evaluator
 from sa_mlops.core.runtime import make_generator, prepare, resolve_device
 from sa_mlops.core.training import train_generator
-from sa_mlops.datasets import pin as data
+from sa_mlops.datasets import mnist
 from sa_mlops.methods import selective_amnesia as amnesia
 from sa_mlops.models.classifiers import make_judge
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import make_net
 from sa_mlops.settings import BASE_OPTIMISATION, CLASSES, FORGET_OPTIMISATION, FisherSettings
 
 # Untrained nets do: what a step costs does not depend on the values of the weights.
@@ -33,12 +34,12 @@ class Work:
         self.dataset_name = dataset
         self.device = device
         self.generator = make_generator(device, 0, "workload")
-        self.model = CVAE().to(device)
-        self.images: data.Dataset | None = None
+        self.model = make_net("mlp", mnist.SPEC, 8).to(device)
+        self.images: datasets.Dataset | None = None
 
-    def load(self) -> data.Dataset:
+    def load(self) -> datasets.Dataset:
         """The images."""
-        self.images = data.load(self.dataset_name, self.device)
+        self.images = datasets.load(self.dataset_name, self.device)
         return self.images
 
     def nothing(self, _size: int) -> None:
@@ -49,7 +50,7 @@ class Work:
         """Training steps of the base."""
         d = self.images or self.load()
         settings = base_settings(shortened(BASE_OPTIMISATION["fast"], size))
-        train_generator(d.train_images, d.train_labels, settings, self.generator)
+        train_generator(d.train_images, d.train_labels, d.spec, settings, self.generator)
 
     def reference_base(self, size: int) -> None:
         """Training steps of the reference's base."""
@@ -92,10 +93,8 @@ class Work:
     def evaluate(self, size: int) -> None:
         """Evaluations of a generator."""
         d = self.images or self.load()
-        judges = [make_judge(kind).to(self.device).eval() for kind in ("wide", "reference")]
-        evaluator = Evaluator(
-            judges[0], judges[1], d.train_images, d.train_labels, d.test_images, d.test_labels, 0
-        )
+        judges = [make_judge(kind, d.spec).to(self.device).eval() for kind in ("wide", "reference")]
+        evaluator = Evaluator(judges[0], judges[1], d, 0)
         for _ in range(size):
             evaluator.evaluate(self.model, (DIGIT,))
 

@@ -36,11 +36,12 @@ class Optimisation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseSettings:
-    """A generator trained from scratch on the classes in `labels` (an oracle leaves some out)."""
+    """A generator trained from scratch on the classes in `labels` (an oracle leaves some out); `net` as in `models`."""
 
     z_dim: int
     labels: tuple[int, ...]
     optimisation: Optimisation
+    net: str = "mlp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,10 +131,9 @@ class ForgetSettings:
     fisher_source: FisherSource = "recomputed"
     distillation: float = 1.0
 
-    @property
-    def retained(self) -> tuple[int, ...]:
-        """Classes that are replayed: neither forgotten nor being forgotten."""
-        return tuple(c for c in range(CLASSES) if c not in self.forget + self.earlier)
+    def retained(self, classes: int) -> tuple[int, ...]:
+        """Of `classes` classes those that are replayed: neither forgotten nor being forgotten."""
+        return tuple(c for c in range(classes) if c not in self.forget + self.earlier)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,5 +219,9 @@ def jsonable(settings: Any) -> dict[str, Any]:
 
 def fingerprint(stage: str, settings: Any) -> str:
     """Twelve hex digits that change whenever the settings or the stage's code revision do."""
-    text = json.dumps([stage, REVISION[stage], jsonable(settings)], sort_keys=True)
+    fields = jsonable(settings)
+    if fields.get("net") == "mlp":
+        # Versions from before nets had names are reused.
+        del fields["net"]
+    text = json.dumps([stage, REVISION[stage], fields], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -15,7 +15,8 @@ def state() -> dict[str, Any]:
     """Versions, aliases and statuses of the store, and which versions are not whole."""
     from mlflow.tracking import MlflowClient
 
-    from sa_mlops.models.mlp import CVAE
+    from sa_mlops.datasets import mnist
+    from sa_mlops.models.interface import make_net
     from sa_mlops.registry import gates, names, tracking, versions, weights
 
     client: MlflowClient = tracking.connect()
@@ -30,7 +31,7 @@ def state() -> dict[str, Any]:
                 if name == names.GENERATORS:
                     weights.load_cvae(folder / "artifacts")
                 elif name == names.FISHERS:
-                    weights.load_fisher(folder, CVAE(8))
+                    weights.load_fisher(folder, make_net("mlp", mnist.SPEC, 8))
                 else:
                     weights.load_judge(folder)
             except Exception as error:

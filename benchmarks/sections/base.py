@@ -13,7 +13,7 @@ from benchmarks.results import Row, Section, Target, at_least, at_most, timed
 from sa_mlops.core.elbo import negative_elbo
 from sa_mlops.core.runtime import make_generator
 from sa_mlops.core.training import train_generator
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.settings import BASE_OPTIMISATION
 
 LEVEL = 100.2
@@ -117,6 +117,7 @@ def _train(bench: Bench, repeat: int) -> Training:
     bench.base = train_generator(
         d.train_images,
         d.train_labels,
+        d.spec,
         base_settings(bench.base_optimisation),
         bench.generator("base", repeat),
         on_step=score,
@@ -135,7 +136,7 @@ def _paper(bench: Bench) -> tuple[float, float]:
 
     d = bench.dataset
     settings = base_settings(BASE_OPTIMISATION["paper"])
-    train_generator(d.train_images, d.train_labels, settings, bench.generator("paper"), on_step=score)
+    train_generator(d.train_images, d.train_labels, d.spec, settings, bench.generator("paper"), on_step=score)
     return found[0], found[1]
 
 

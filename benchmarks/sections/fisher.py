@@ -9,7 +9,8 @@ from benchmarks.bench import Bench
 from benchmarks.clock import Contender, alternate, ratio
 from benchmarks.results import Row, Section, at_least, at_most, timed
 from sa_mlops.core.fisher import elbo_loss, generator_fisher, squared_gradients
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.datasets import mnist
+from sa_mlops.models.interface import CVAE, make_net
 from sa_mlops.settings import CLASSES, FisherSettings
 
 CHUNK = 500
@@ -21,7 +22,7 @@ def run(bench: Bench) -> Section:
     """Time the four ways, each per sample, and compare ours with the loop."""
     budget, device = bench.budget, bench.device
     torch.manual_seed(0)
-    model = CVAE().to(device)
+    model = make_net("mlp", mnist.SPEC, 8).to(device)
     settings = FisherSettings(samples=budget.fisher_samples, labels=tuple(range(CLASSES)))
     generator = bench.generator("fisher")
     times = alternate(

@@ -11,7 +11,7 @@ from benchmarks.results import Row, Section, at_least, at_most, timed
 from sa_mlops.core.fisher import Diagonal, generator_fisher
 from sa_mlops.core.measuring import Evaluation
 from sa_mlops.methods import selective_amnesia as amnesia
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.settings import CLASSES, FisherSettings
 
 ENTROPY = 2.29

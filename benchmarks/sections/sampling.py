@@ -11,7 +11,8 @@ import torch
 from benchmarks.bench import Bench, store_here
 from benchmarks.clock import Contender, Times, alternate, ratio
 from benchmarks.results import Row, Section, timed
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.datasets import mnist
+from sa_mlops.models.interface import CVAE, make_net
 
 
 def run(bench: Bench) -> Section:
@@ -22,7 +23,7 @@ def run(bench: Bench) -> Section:
     from sa_mlops.registry.tracking import Recorder, connect, open_run
 
     torch.manual_seed(0)
-    model = CVAE().to(bench.device)
+    model = make_net("mlp", mnist.SPEC, 8).to(bench.device)
     rows: list[Row] = []
     with store_here():
         client = connect()

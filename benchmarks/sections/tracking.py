@@ -13,8 +13,9 @@ from benchmarks.bench import Bench, base_settings, forget_settings, shortened, s
 from benchmarks.clock import Contender, Times, alternate, ratio
 from benchmarks.results import Row, Section, at_most, timed
 from sa_mlops.core.training import train_generator
+from sa_mlops.datasets import mnist
 from sa_mlops.methods import selective_amnesia as amnesia
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import make_net
 from sa_mlops.settings import BASE_OPTIMISATION
 
 Loop = Callable[..., Any]
@@ -29,14 +30,14 @@ def run(bench: Bench) -> Section:
     budget, device = bench.budget, bench.device
     d = bench.dataset
     torch.manual_seed(0)
-    start = CVAE().to(device)
+    start = make_net("mlp", mnist.SPEC, 8).to(device)
     fisher = {name: torch.ones_like(p) for name, p in start.named_parameters()}
     base = shortened(BASE_OPTIMISATION["fast"], budget.tracked_base_steps)
     amnesia_steps = bench.forget_optimisation
 
     def train(**watch: Any) -> None:
         train_generator(
-            d.train_images, d.train_labels, base_settings(base), bench.generator("tracked"), **watch
+            d.train_images, d.train_labels, d.spec, base_settings(base), bench.generator("tracked"), **watch
         )
 
     def forget(**watch: Any) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sa_mlops.models.mlp import CVAE, one_hot
+from sa_mlops.models.interface import CVAE, one_hot
 
 
 class NegativeElbo(NamedTuple):
@@ -23,11 +23,12 @@ class NegativeElbo(NamedTuple):
 
 
 def pixel_cross_entropy(logits: Tensor, images: Tensor) -> Tensor:
-    """Binary cross-entropy summed over pixels: (n, 784) logits and targets in [0, 1] -> (n,) nats.
+    """Binary cross-entropy summed over pixels: (n, C, H, W) logits and targets in [0, 1] -> (n,) nats.
 
     Written on logits, so that saturated pixels stay finite: max(l, 0) - l x + log(1 + exp(-|l|)). Torch's own function
     takes log1p there, which its CPU kernels do four times slower; what log rounds away is below 1e-7 nats a pixel.
     """
+    logits, images = logits.flatten(1), images.flatten(1)
     size = logits.abs()
     # max(l, 0) as (l + |l|) / 2, whose gradient is right at 0 as well.
     linear = 0.5 * size.sum(dim=1) + (logits * (0.5 - images)).sum(dim=1)
@@ -39,11 +40,11 @@ def negative_elbo(model: CVAE, images: Tensor, labels: Tensor, noise: Tensor) ->
 
     Parameters
     ----------
-    images : (n, 784) in [0, 1].
-    labels : (n,) int64.
+    images : (n, C, H, W) in [0, 1].
+    labels : (n,) int64, class indices.
     noise : (n, z_dim) standard normal; given by the caller, so that a draw can be repeated.
     """
-    condition = one_hot(labels)
+    condition = one_hot(labels, model.classes)
     mean, log_var = model.encode(images, condition)
     z = mean + torch.exp(0.5 * log_var) * noise
     divergence = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).sum(dim=1)

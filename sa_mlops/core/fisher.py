@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from sa_mlops.core.elbo import negative_elbo
 from sa_mlops.core.training import Report, silent
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.settings import FisherSettings
 
 PerSampleLoss = Callable[..., Tensor]

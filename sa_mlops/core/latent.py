@@ -16,8 +16,6 @@ from sklearn.metrics import pairwise_distances, silhouette_samples
 from sklearn.neighbors import KNeighborsRegressor, NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from sa_mlops.settings import CLASSES
-
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
 
@@ -33,8 +31,8 @@ class CentroidPlane:
 
     Attributes
     ----------
-    before, after : (10, 2) coordinates on the same two principal axes.
-    explained : (2,) share of the variance of all twenty centroids on each axis, [0, 1].
+    before, after : (K, 2) coordinates on the same two principal axes.
+    explained : (2,) share of the variance of all 2K centroids on each axis, [0, 1].
     """
 
     before: Floats
@@ -48,8 +46,8 @@ class CentroidDistances:
 
     Attributes
     ----------
-    before, after : (10, 10) symmetric, diagonal 0.
-    ratio : (10, 10) after over before; NaN on the diagonal.
+    before, after : (K, K) symmetric, diagonal 0.
+    ratio : (K, K) after over before; NaN on the diagonal.
     """
 
     before: Floats
@@ -63,8 +61,8 @@ class Quarantine:
 
     Attributes
     ----------
-    silhouette : (10,) mean silhouette of the class's points, [-1, 1] (Rousseeuw, 1987); near 1 is a cluster apart.
-    purity : (10,) mean share of the class's own among each of its points' nearest neighbours, [0, 1].
+    silhouette : (K,) mean silhouette of the class's points, [-1, 1] (Rousseeuw, 1987); near 1 is a cluster apart.
+    purity : (K,) mean share of the class's own among each of its points' nearest neighbours, [0, 1].
     """
 
     silhouette: Floats
@@ -110,27 +108,27 @@ class PlaneGrid:
     z: Floats
 
 
-def class_centroids(means: Floats, labels: Labels) -> Floats:
-    """Mean of each class: means (n, z_dim) and labels (n,) -> (10, z_dim).
+def class_centroids(means: Floats, labels: Labels, classes: int) -> Floats:
+    """Mean of each class: means (n, z_dim) and labels (n,) -> (K, z_dim).
 
     Raises
     ------
     ValueError : naming a class without any point.
     """
-    missing = sorted(set(range(CLASSES)) - set(labels.tolist()))
+    missing = sorted(set(range(classes)) - set(labels.tolist()))
     if missing:
         raise ValueError(f"no points of class {', '.join(map(str, missing))}")
-    return np.stack([means[labels == c].mean(axis=0) for c in range(CLASSES)])
+    return np.stack([means[labels == c].mean(axis=0) for c in range(classes)])
 
 
 def joint_plane(before: Floats, after: Floats) -> CentroidPlane:
-    """Project two models' centroids (10, z_dim), z_dim >= 2, on the two main axes of all twenty (PCA)."""
+    """Project two models' centroids (K, z_dim), z_dim >= 2, on the two main axes of all 2K (PCA)."""
     pca = PCA(n_components=2, svd_solver="full").fit(np.concatenate([before, after]))
     return CentroidPlane(pca.transform(before), pca.transform(after), pca.explained_variance_ratio_)
 
 
 def centroid_distances(before: Floats, after: Floats) -> CentroidDistances:
-    """Distances among each model's centroids (10, z_dim), and how they changed."""
+    """Distances among each model's centroids (K, z_dim), and how they changed."""
     d_before, d_after = pairwise_distances(before), pairwise_distances(after)
     ratio = np.full_like(d_before, np.nan)
     np.divide(d_after, d_before, out=ratio, where=d_before > 0)
@@ -138,9 +136,9 @@ def centroid_distances(before: Floats, after: Floats) -> CentroidDistances:
 
 
 def outcast(distances: Floats) -> Floats:
-    """Mean distance of each class's centroid to the others, over the mean distance among those others: (10,).
+    """Mean distance of each class's centroid to the others, over the mean distance among those others: (K,).
 
-    About 1 for a class among its like, 2 or 3 for one that was pushed out. Distances are (10, 10).
+    About 1 for a class among its like, 2 or 3 for one that was pushed out. Distances are (K, K).
     """
     classes = len(distances)
     to_others = distances.sum(axis=1)
@@ -150,7 +148,7 @@ def outcast(distances: Floats) -> Floats:
     return ratio
 
 
-def quarantine(means: Floats, labels: Labels, neighbours: int = 10) -> Quarantine:
+def quarantine(means: Floats, labels: Labels, classes: int, neighbours: int = 10) -> Quarantine:
     """How far the points of each class keep apart from all other points.
 
     Time and memory for distances grow with n^2 (in chunks): some thousands of points are meant.
@@ -158,7 +156,7 @@ def quarantine(means: Floats, labels: Labels, neighbours: int = 10) -> Quarantin
     Parameters
     ----------
     means : (n, z_dim), n above `neighbours`.
-    labels : (n,) int.
+    labels : (n,) int, below `classes`.
     neighbours : size of the neighbourhood behind the purity; the point itself is not counted.
 
     Raises
@@ -173,21 +171,23 @@ def quarantine(means: Floats, labels: Labels, neighbours: int = 10) -> Quarantin
     others[others.all(axis=1), -1] = False
     own = labels[nearest[others].reshape(-1, neighbours)] == labels[:, None]
     return Quarantine(
-        _class_means(silhouette_samples(means, labels), labels), _class_means(own.mean(axis=1), labels)
+        _class_means(silhouette_samples(means, labels), labels, classes),
+        _class_means(own.mean(axis=1), labels, classes),
     )
 
 
-def _class_means(values: Floats, labels: Labels) -> Floats:
-    """Mean of values (n,) over each class, NaN without any: (10,)."""
-    return np.array([values[labels == c].mean() if (labels == c).any() else np.nan for c in range(CLASSES)])
+def _class_means(values: Floats, labels: Labels, classes: int) -> Floats:
+    """Mean of values (n,) over each class, NaN without any: (K,)."""
+    return np.array([values[labels == c].mean() if (labels == c).any() else np.nan for c in range(classes)])
 
 
 def dead_zone(images: Floats) -> DeadZone:
-    """Find the grey cells among decoded images (n, pixels) in [0, 1].
+    """Find the grey cells among decoded images (n, C, H, W) in [0, 1].
 
-    A cell is grey if its mean is within 0.1 of 0.5 and its variance over pixels is at most 0.01: what a
-    decoder paints whose target was noise.
+    A cell is grey if its mean is within 0.1 of 0.5 and its variance over pixels is at most 0.01, as the output of a
+    decoder whose target was noise.
     """
+    images = images.reshape(len(images), -1)
     level = np.abs(images.mean(axis=1) - 0.5) <= GREY_LEVEL
     return DeadZone(level & (images.var(axis=1) <= GREY_VARIANCE))
 

@@ -1,4 +1,4 @@
-"""Everything that is measured of one generator, on tensors, at latents that are the same for every generator."""
+"""All measurements of a generator, on tensors; every generator is sampled at the same latents."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from sa_mlops.core.metrics.nearest import nearest_real
 from sa_mlops.core.metrics.objectives import forgetting_gap, retention
 from sa_mlops.core.metrics.scores import ClassScores, class_scores, pixel_variance, sample_scores
 from sa_mlops.core.runtime import make_generator
+from sa_mlops.datasets.spec import Dataset, DataSpec, metric_word
 from sa_mlops.errors import CommandError
 from sa_mlops.models.classifiers import Judge
-from sa_mlops.models.mlp import CVAE
-from sa_mlops.settings import CLASSES
+from sa_mlops.models.interface import CVAE
 
 SAMPLES = 1000
 """Samples a class."""
@@ -42,7 +42,7 @@ class JudgeError(CommandError):
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What is left of the forgotten classes.
+    """Measures of the forgotten classes.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Forgotten:
 
 @dataclass(frozen=True, slots=True)
 class Retained:
-    """How well the other classes are kept.
+    """Measures of the retained classes.
 
     Attributes
     ----------
@@ -94,13 +94,15 @@ class Evaluation:
 
     Attributes
     ----------
+    spec : the data set, whose class names the metrics carry.
     forgotten_classes : the classes in that role; may be empty.
-    classes, classes_plain : scores of all ten classes under the calibrated and the plain judge.
+    classes, classes_plain : scores of all classes under the calibrated and the plain judge.
     forgotten : None if no class is in that role.
     test_nelbo : negative ELBO of all test images, nats per image.
     gap, retention : the tuner's two objectives (`core.metrics.objectives`); the gap is None without forgotten classes.
     """
 
+    spec: DataSpec
     forgotten_classes: tuple[int, ...]
     classes: tuple[ClassScores, ...]
     classes_plain: tuple[ClassScores, ...]
@@ -146,11 +148,8 @@ class Evaluation:
                 "objective.gap": self.gap,
             }
         for s in self.classes:
-            out |= {
-                f"digit.{s.label}.prob": s.probability,
-                f"digit.{s.label}.entropy": s.entropy,
-                f"digit.{s.label}.accuracy": s.accuracy,
-            }
+            key = f"class.{metric_word(self.spec.classes[s.label])}"
+            out |= {f"{key}.prob": s.probability, f"{key}.entropy": s.entropy, f"{key}.accuracy": s.accuracy}
         return out
 
 
@@ -162,7 +161,7 @@ class Drawn:
     ----------
     model : the generator.
     labels : (n,) int64, conditions.
-    log_probs, log_probs_plain : (n, 10), answers of the calibrated and the plain judge.
+    log_probs, log_probs_plain : (n, K), answers of the calibrated and the plain judge.
     features : (n, d), penultimate layer of the calibrated judge.
     test_nelbo : negative ELBO of every test image, nats.
     """
@@ -177,48 +176,45 @@ class Drawn:
 
 @dataclass(slots=True)
 class Evaluator:
-    """Measures generators against one data set under one pair of judges; what is real is embedded once.
+    """Measures generators against one data set under one pair of judges; real images are embedded once.
 
     Attributes
     ----------
     calibrated, plain : the judges.
-    train_images, train_labels, test_images, test_labels : real images (n, 784) in [0, 1] and classes (n,) int64.
+    data : the real images.
     seed : decides latents and resamples.
     """
 
     calibrated: Judge
     plain: Judge
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
+    data: Dataset
     seed: int
     _test_features: Tensor | None = field(default=None, init=False)
     _real_moments: dict[tuple[int, ...], Moments] = field(default_factory=dict, init=False)
 
     @property
     def device(self) -> torch.device:
-        """Where everything lies."""
-        return self.test_images.device
+        """Device of judges, images and generators."""
+        return self.data.test_images.device
 
     def controls(self) -> tuple[tuple[Control, ...], tuple[Control, ...]]:
-        """What the calibrated and the plain judge say to images that are no digits.
+        """Answers of the calibrated and the plain judge to images that show no class.
 
         Raises
         ------
-        JudgeError : if the calibrated judge is sure of something there; its numbers would mean nothing.
+        JudgeError : if the calibrated judge is certain of a class there; its measurements would mean nothing.
         """
         calibrated = judge_controls(self.calibrated, self.device)
         for control in calibrated:
             if not control.uncertain:
                 raise JudgeError(
                     f"the evaluation judge is not calibrated: {control.name} gets entropy {control.entropy:.3f} and a "
-                    f"class at {control.max_probability:.3f}; train it anew with `sa-mlops judge --fresh`"
+                    f"class at {control.max_probability:.3f}; train it again with `sa-mlops judge --fresh`"
                 )
         return calibrated, judge_controls(self.plain, self.device)
 
     def samples(self, model: CVAE, label: int, count: int = SAMPLES) -> Tensor:
-        """Images (count, 784) of one class, at the same latents for every model of a latent size."""
+        """Images (count, C, H, W) of one class, at the same latents for every model of a latent size."""
         z = torch.randn(
             count,
             model.z_dim,
@@ -230,14 +226,14 @@ class Evaluator:
 
     @torch.no_grad()
     def draw(self, model: CVAE, on_class: Callable[[int], None] = lambda _: None) -> Drawn:
-        """Sample all ten classes of a generator and let the judges look; whatever class is forgotten, this is the same.
+        """Sample every class of a generator and record the judges' answers; independent of the forgotten classes.
 
         Parameters
         ----------
         on_class : called after each class (progress).
         """
         labels, log_probs, plain, embedded = [], [], [], []
-        for c in range(CLASSES):
+        for c in range(self.data.spec.count):
             images = self.samples(model, c)
             embedding = self.calibrated.embed(images)
             labels.append(torch.full((len(images),), c, device=self.device))
@@ -245,26 +241,27 @@ class Evaluator:
             log_probs.append(F.log_softmax(self.calibrated.head(embedding), dim=1))
             plain.append(self.plain.log_probs(images))
             on_class(c)
-        elbo = self._nelbo(model, self.test_images, self.test_labels, draws=1)
+        elbo = self._nelbo(model, self.data.test_images, self.data.test_labels, draws=1)
         return Drawn(
             model, torch.cat(labels), torch.cat(log_probs), torch.cat(plain), torch.cat(embedded), elbo
         )
 
     def evaluate(self, model: CVAE, forgotten: tuple[int, ...]) -> Evaluation:
-        """Measure `model` with the classes `forgotten` in the role of the forgotten ones (nine at most)."""
+        """Measure `model` with the classes `forgotten` in the role of the forgotten ones, K - 1 at most."""
         return self.score(self.draw(model), forgotten)
 
     @torch.no_grad()
     def score(self, drawn: Drawn, forgotten: tuple[int, ...]) -> Evaluation:
-        """The measures of what was drawn, with the classes `forgotten` in the role of the forgotten ones."""
+        """The measures of drawn samples, with the classes `forgotten` in the role of the forgotten ones."""
         chosen = torch.isin(drawn.labels, self._classes(forgotten))
         classes = class_scores(drawn.log_probs, drawn.labels)
         rest = tuple(s for s in classes if s.label not in forgotten)
         role = tuple(s for s in classes if s.label in forgotten)
         correct = sample_scores(drawn.log_probs, drawn.labels).correct.float()
         fid, precision, recall = self._quality(drawn.features[~chosen], forgotten)
-        kept_images = ~torch.isin(self.test_labels, self._classes(forgotten))
+        kept_images = ~torch.isin(self.data.test_labels, self._classes(forgotten))
         return Evaluation(
+            spec=self.data.spec,
             forgotten_classes=forgotten,
             classes=classes,
             classes_plain=class_scores(drawn.log_probs_plain, drawn.labels),
@@ -279,7 +276,7 @@ class Evaluator:
                 nelbo=float(drawn.test_nelbo[kept_images].double().mean()),
             ),
             test_nelbo=float(drawn.test_nelbo.double().mean()),
-            gap=forgetting_gap(role) if role else None,
+            gap=forgetting_gap(role, self.data.spec.count) if role else None,
             retention=retention(rest),
         )
 
@@ -293,7 +290,9 @@ class Evaluator:
         for c in forgotten:
             images = self.samples(drawn.model, c)
             variances.append(pixel_variance(images))
-            distances.append(nearest_real(images, self.train_images[self.train_labels == c]).distances)
+            distances.append(
+                nearest_real(images, self.data.train_images[self.data.train_labels == c]).distances
+            )
         return Forgotten(
             probability=_mean([s.probability for s in role]),
             entropy=_mean([s.entropy for s in role]),
@@ -332,8 +331,8 @@ class Evaluator:
         generator = make_generator(self.device, self.seed, "membership")
         losses = []
         for images, labels in (
-            (self.train_images, self.train_labels),
-            (self.test_images, self.test_labels),
+            (self.data.train_images, self.data.train_labels),
+            (self.data.test_images, self.data.test_labels),
         ):
             rows = torch.isin(labels, self._classes(forgotten)).nonzero().flatten()
             order = torch.randperm(len(rows), generator=generator, device=self.device)
@@ -343,8 +342,8 @@ class Evaluator:
 
     def _quality(self, generated: Tensor, forgotten: tuple[int, ...]) -> tuple[float, float, float]:
         if self._test_features is None:
-            self._test_features = features(self.calibrated, self.test_images)
-        keep = ~torch.isin(self.test_labels, self._classes(forgotten))
+            self._test_features = features(self.calibrated, self.data.test_images)
+        keep = ~torch.isin(self.data.test_labels, self._classes(forgotten))
         real = self._test_features[keep]
         if forgotten not in self._real_moments:
             self._real_moments[forgotten] = moments(real)

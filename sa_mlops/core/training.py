@@ -11,10 +11,11 @@ from torch.nn import functional as F
 
 from sa_mlops.core.elbo import negative_elbo
 from sa_mlops.core.outliers import outliers
+from sa_mlops.datasets.spec import DataSpec
 from sa_mlops.errors import CommandError
 from sa_mlops.models.classifiers import Judge, make_judge
-from sa_mlops.models.mlp import CVAE
-from sa_mlops.settings import PIXELS, BaseSettings, JudgeSettings, Optimisation
+from sa_mlops.models.interface import CVAE, make_net
+from sa_mlops.settings import BaseSettings, JudgeSettings, Optimisation
 
 Report = Callable[[int, Mapping[str, Tensor]], None]
 """report(step, terms): called after every step with terms that still live on the device. Reading one is a host sync."""
@@ -95,6 +96,7 @@ class Batches:
 def train_generator(
     images: Tensor,
     labels: Tensor,
+    spec: DataSpec,
     settings: BaseSettings,
     generator: torch.Generator,
     *,
@@ -105,8 +107,9 @@ def train_generator(
 
     Parameters
     ----------
-    images : (n, 784) in [0, 1], on the device that trains.
-    labels : (n,) int64.
+    images : (n, C, H, W) in [0, 1], on the device that trains.
+    labels : (n,) int64, class indices.
+    spec : classes and image shape.
     generator : source of batches and noise; weights start from its seed too.
     report : receives `reconstruction`, `divergence` and their sum `loss`, nats per image.
     on_step : sees the net after each step (sample grids).
@@ -119,7 +122,7 @@ def train_generator(
     keep = torch.isin(labels, torch.tensor(settings.labels, device=labels.device))
     images, labels = images[keep], labels[keep]
     torch.manual_seed(generator.initial_seed())
-    model = CVAE(settings.z_dim).to(images.device)
+    model = make_net(settings.net, spec, settings.z_dim).to(images.device)
     adam, schedule = make_optimiser(list(model.parameters()), settings.optimisation)
     batches = Batches(len(images), settings.optimisation.batch_size, generator)
     watch = Watch(report)
@@ -156,24 +159,26 @@ OUTLIER_WEIGHT = 16.0
 def train_judge(
     images: Tensor,
     labels: Tensor,
+    spec: DataSpec,
     settings: JudgeSettings,
     generator: torch.Generator,
     *,
     report: Report = silent,
 ) -> Judge:
-    """A classifier; a calibrated one is also shown images that are no digits, whose target is uniform.
+    """A classifier; a calibrated one is also shown images that show no class, whose target is uniform.
 
-    Outlier exposure after Hendrycks et al. (2019): loss = CE(digits) + w CE(uniform, outliers), with half a batch
-    of outliers (see `core.outliers`) beside each batch of digits. Digits are shifted by up to two pixels.
+    Outlier exposure after Hendrycks et al. (2019): loss = CE(images) + w CE(uniform, outliers), with half a batch
+    of outliers (see `core.outliers`) beside each batch of images. Images are shifted by up to 1/14 of their size.
 
     Parameters
     ----------
-    images : (n, 784) in [0, 1].
-    labels : (n,) int64.
+    images : (n, C, H, W) in [0, 1], on the device that trains.
+    labels : (n,) int64, class indices.
+    spec : classes and image shape.
     report : receives `loss`.
     """
     torch.manual_seed(generator.initial_seed())
-    judge = make_judge(settings.architecture).to(images.device).to(memory_format=torch.channels_last)
+    judge = make_judge(settings.architecture, spec).to(images.device).to(memory_format=torch.channels_last)
     steps = judge_steps(settings, len(images))
     optimisation = Optimisation(
         steps=steps, lr=settings.lr, batch_size=settings.batch_size, schedule="one_cycle"
@@ -184,14 +189,14 @@ def train_judge(
     watch = Watch(report)
     for step in range(1, steps + 1):
         rows = batches.next()
-        digits = shifted(images[rows], generator)
+        moved = shifted(images[rows], generator)
         if settings.calibrated:
             strange = outliers(images, int(len(rows) * OUTLIER_SHARE), generator)
-            logits, astray = judge(torch.cat([digits, strange])).split([len(rows), len(strange)])
+            logits, astray = judge(torch.cat([moved, strange])).split([len(rows), len(strange)])
             loss = F.cross_entropy(logits, labels[rows])
             loss = loss - OUTLIER_WEIGHT * F.log_softmax(astray, dim=1).mean()
         else:
-            loss = F.cross_entropy(judge(digits), labels[rows])
+            loss = F.cross_entropy(judge(moved), labels[rows])
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -207,7 +212,9 @@ def judge_steps(settings: JudgeSettings, rows: int) -> int:
 
 
 def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (n, 784) moved together by up to two pixels each way, edges filled with black."""
-    dy, dx = torch.randint(0, 5, (2,), generator=generator, device=generator.device).tolist()
-    padded = F.pad(images.view(-1, 28, 28), (2, 2, 2, 2))
-    return padded[:, dy : dy + 28, dx : dx + 28].reshape(-1, PIXELS)
+    """Images (n, C, H, W) moved together by up to 1/14 of their shorter side each way, edges filled with black."""
+    h, w = images.shape[2:]
+    reach = max(1, min(h, w) // 14)
+    dy, dx = torch.randint(0, 2 * reach + 1, (2,), generator=generator, device=generator.device).tolist()
+    padded = F.pad(images, (reach, reach, reach, reach))
+    return padded[..., dy : dy + h, dx : dx + w].contiguous()

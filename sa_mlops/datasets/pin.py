@@ -1,7 +1,4 @@
-"""Images as tensors on a device: MNIST as `data.dvc` pins it, or scikit-learn's digits.
-
-Nothing is read before every file's md5 agrees with the pin. DVC is imported only when something has to be fetched.
-"""
+"""The folder that `data.dvc` pins: no file is used before its md5 agrees. DVC is imported only to fetch files."""
 
 from __future__ import annotations
 
@@ -13,11 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from filelock import FileLock, Timeout
-from torch import Tensor
-from torch.nn import functional as F
 
 from sa_mlops.errors import CommandError
 
@@ -54,24 +48,6 @@ class PinnedFile:
 
     name: str
     md5: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """Images (n, 784) float32 in [0, 1] and labels (n,) int64, on one device.
-
-    Attributes
-    ----------
-    name : `mnist` or `digits`.
-    md5 : the hash that pins it; goes into the tag `sa.data_md5`.
-    """
-
-    name: str
-    md5: str
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
 
 
 def project_root() -> Path:
@@ -235,44 +211,6 @@ def ensure(root: Path) -> tuple[Pin, tuple[PinnedFile, ...]]:
     if not pin.path.exists():
         pull(pin)
     return pin, verify(pin)
-
-
-def load(name: str, device: torch.device) -> Dataset:
-    """All images of a dataset on `device`: float32, about 220 MB for MNIST.
-
-    Raises
-    ------
-    DataError : if the pinned files are not what they should be.
-    """
-    return _mnist(device) if name == "mnist" else _digits(device)
-
-
-def _mnist(device: torch.device) -> Dataset:
-    from torchvision.datasets import MNIST
-
-    pin, _ = ensure(project_root())
-    try:
-        splits = [MNIST(str(pin.path), train=train, download=False) for train in (True, False)]
-    except (RuntimeError, OSError, ValueError) as error:
-        raise DataError(f"{pin.path.name}/ cannot be read: {' '.join(str(error).split())}") from None
-    (train_x, train_y), (test_x, test_y) = (
-        (s.data.flatten(1).to(device) / 255, s.targets.to(device)) for s in splits
-    )
-    return Dataset("mnist", pin.md5, train_x, train_y, test_x, test_y)
-
-
-def _digits(device: torch.device) -> Dataset:
-    """scikit-learn's 1,797 digits (8 x 8, 17 levels), bilinear to 28 x 28; every fifth is a test image."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    raw, targets = bunch.images.astype("float32"), bunch.target.astype("int64")
-    md5 = hashlib.md5(raw.tobytes() + targets.tobytes(), usedforsecurity=False).hexdigest()
-    small = torch.from_numpy(raw)[:, None] / 16
-    images = F.interpolate(small, size=(28, 28), mode="bilinear").flatten(1).to(device)
-    labels = torch.from_numpy(targets).to(device)
-    test = torch.arange(len(labels), device=device) % 5 == 0
-    return Dataset("digits", md5, images[~test], labels[~test], images[test], labels[test])
 
 
 def _md5(path: Path) -> str:

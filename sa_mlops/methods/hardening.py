@@ -44,8 +44,8 @@ from sa_mlops.core.training import Report, check_finite, make_optimiser, silent
 from sa_mlops.errors import CommandError
 from sa_mlops.methods.selective_amnesia import draw
 from sa_mlops.models.classifiers import Judge
-from sa_mlops.models.mlp import CVAE, one_hot
-from sa_mlops.settings import CLASSES, PIXELS, HardenSettings
+from sa_mlops.models.interface import CVAE, one_hot
+from sa_mlops.settings import HardenSettings
 
 CONDITION_SPREAD = 6.0
 """Attacks start from conditions softmax(N(0, s^2)), s uniform up to this: from even mixtures to a label."""
@@ -103,21 +103,21 @@ class Memory:
     written : places stored so far.
     """
 
-    def __init__(self, z_dim: int, generator: torch.Generator) -> None:
+    def __init__(self, z_dim: int, classes: int, generator: torch.Generator) -> None:
         self.generator = generator
         self.z = torch.zeros(MEMORY, z_dim, device=generator.device)
-        self.condition = torch.zeros(MEMORY, CLASSES, device=generator.device)
+        self.condition = torch.zeros(MEMORY, classes, device=generator.device)
         self.written = 0
 
     def store(self, z: Tensor, condition: Tensor) -> None:
-        """Keep places (m, z_dim) with their conditions (m, 10), of more than `MEMORY` the last."""
+        """Keep places (m, z_dim) with their conditions (m, K), of more than `MEMORY` the last."""
         z, condition = z[-MEMORY:], condition[-MEMORY:]
         rows = (self.written + torch.arange(len(z), device=z.device)) % MEMORY
         self.z[rows], self.condition[rows] = z, condition
         self.written += len(z)
 
     def recall(self, count: int) -> tuple[Tensor, Tensor]:
-        """`count` places with replacement, (count, z_dim), (count, 10); none while nothing is known."""
+        """`count` places with replacement, (count, z_dim), (count, K); none while nothing is known."""
         known = min(self.written, MEMORY)
         size = (count if known else 0,)
         rows = torch.randint(max(known, 1), size, generator=self.generator, device=self.generator.device)
@@ -129,11 +129,11 @@ class AttackPool:
 
     Attributes
     ----------
-    z, logits : (pool, z_dim), (pool, 10), where the attacks are; the condition is the logits' softmax, or they
+    z, logits : (pool, z_dim), (pool, K), where the attacks are; the condition is the logits' softmax, or they
         themselves where `free`, (pool, 1) bool.
     targets : (pool,) int64, the class that each is after.
     found : (pool,) bool, whether the trainer has seen the class at an attack since it was drawn.
-    wanted : (pool / 2, 784), images of the class that the second half tries to reproduce.
+    wanted : (pool / 2, C, H, W), images of the class that the second half tries to reproduce.
     contrast : (pool, 1), factor of the pixel logits before the trainer sees them: from 1 to `settings.contrast`, in
         each half.
     within, beyond : where attacks that are gone were found: where something is to be retained, and elsewhere.
@@ -160,16 +160,16 @@ class AttackPool:
     ) -> None:
         self.start, self.trainer, self.near, self.settings = start, trainer, near, settings
         self.classes, self.generator = classes, generator
-        self.labels = torch.eye(CLASSES, device=generator.device)[
-            [c for c in range(CLASSES) if c not in classes]
-        ]
+        retained = [c for c in range(start.classes) if c not in classes]
+        self.labels = torch.eye(start.classes, device=generator.device)[retained]
         self.climbers = settings.pool - settings.pool // 2
         self.edge = shell(start.z_dim, TAIL)[1]
         place = torch.arange(settings.pool + 1, device=generator.device) * settings.unbounded
         self.free = place.floor().diff().bool()[:, None]
         self.z, self.logits, self.targets, self.rate, self.wanted = self._drawn()
         self.found = torch.zeros(settings.pool, dtype=torch.bool, device=generator.device)
-        self.within, self.beyond = Memory(start.z_dim, generator), Memory(start.z_dim, generator)
+        self.within = Memory(start.z_dim, start.classes, generator)
+        self.beyond = Memory(start.z_dim, start.classes, generator)
         self.contrast = torch.linspace(1, settings.contrast, self.climbers, device=generator.device)
         self.contrast = self.contrast.repeat(2)[: settings.pool, None]
         self.turns = round(1 / settings.looked_at)
@@ -178,7 +178,7 @@ class AttackPool:
     def find(self, model: CVAE) -> tuple[Tensor, Tensor]:
         """Look at the attacks, go back to remembered places, and move every attack for the next time.
 
-        Pixel logits (n, 784), with a graph, and (n,), how much they are to be grey: 1 where the class has been found,
+        Pixel logits (n, C, H, W), with a graph, and (n,), their weight of grey: 1 where the class has been found,
         `STRAY_WEIGHT` where the condition is no retained label or the latent is outside the prior, else 0. The first
         `pool` of n are the attacks.
 
@@ -207,8 +207,10 @@ class AttackPool:
         return torch.cat([pixels, known]), torch.cat([weight, weight.new_ones(len(known))])
 
     def _seen(self, rows: slice, pixels: Tensor) -> Tensor:
-        """(m,) log-probability that the trainer gives the attacks' classes in their pixel logits (m, 784)."""
-        return log_prob(self.trainer, torch.sigmoid(self.contrast[rows] * pixels), self.targets[rows])
+        """(m,) log-probability that the trainer gives the attacks' classes in their pixel logits (m, C, H, W)."""
+        return log_prob(
+            self.trainer, torch.sigmoid(self.contrast[rows, :, None, None] * pixels), self.targets[rows]
+        )
 
     def _look(self, rows: slice, seen: Tensor) -> None:
         self.found[rows] |= seen.exp() > self.settings.threshold
@@ -220,7 +222,7 @@ class AttackPool:
         self.logits = self.logits.detach() - rate * logits_slope.sign()
 
     def _condition(self, logits: Tensor) -> Tensor:
-        """What the decoder is given, (pool, 10)."""
+        """What the decoder is given, (pool, K)."""
         return torch.where(self.free, logits, logits.softmax(dim=1))
 
     def _stray(self, condition: Tensor) -> Tensor:
@@ -243,18 +245,18 @@ class AttackPool:
         self.targets = torch.where(gone[:, 0], targets, self.targets)
         self.rate = torch.where(gone, rate, self.rate)
         self.found = self.found & ~gone[:, 0]
-        self.wanted = torch.where(gone[self.climbers :], wanted, self.wanted)
+        self.wanted = torch.where(gone[self.climbers :, :, None, None], wanted, self.wanted)
 
     def _drawn(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         s, generator, device = self.settings, self.generator, self.generator.device
         spread = 1 + (s.spread - 1) * torch.rand((s.pool, 1), generator=generator, device=device)
         z = spread * torch.randn(s.pool, self.start.z_dim, generator=generator, device=device)
         sharp = CONDITION_SPREAD * torch.rand((s.pool, 1), generator=generator, device=device)
-        logits = sharp * torch.randn(s.pool, CLASSES, generator=generator, device=device)
+        logits = sharp * torch.randn(s.pool, self.start.classes, generator=generator, device=device)
         known, condition = self.near.recall(s.pool)
         if len(known):
             picked = torch.rand((s.pool, 1), generator=generator, device=device) < s.near
-            noise = torch.randn(s.pool, CLASSES, generator=generator, device=device)
+            noise = torch.randn(s.pool, self.start.classes, generator=generator, device=device)
             z = torch.where(picked, known, z)
             logits = torch.where(picked, NEAR_SHARPNESS * condition + noise, logits)
         logits = torch.where(self.free, logits.softmax(dim=1), logits)
@@ -268,12 +270,12 @@ class AttackPool:
 
 
 def log_prob(judge: Judge, images: Tensor, targets: Tensor) -> Tensor:
-    """(n,) log-probability of each image's (n, 784) class (n,)."""
+    """(n,) log-probability of each image's (n, C, H, W) class (n,)."""
     return judge.log_probs(images).gather(1, targets[:, None]).squeeze(1)
 
 
-def outside(count: int, z_dim: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Places where the prior has next to no mass: latents (count, z_dim) and conditions (count, 10).
+def outside(count: int, z_dim: int, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Places where the prior has next to no mass: latents (count, z_dim) and conditions (count, K).
 
     Norms reach from the shell's edge, where most of them are, to `REACH` times it. In turns the condition is free, a
     mixture of labels and a label.
@@ -283,9 +285,10 @@ def outside(count: int, z_dim: int, generator: torch.Generator) -> tuple[Tensor,
     norm = edge * REACH ** torch.rand((count, 1), generator=generator, device=device).square()
     z = norm * F.normalize(torch.randn(count, z_dim, generator=generator, device=device), dim=1)
     scale = torch.rand((count, 1), generator=generator, device=device)
-    logits = scale * torch.randn(count, CLASSES, generator=generator, device=device)
+    logits = scale * torch.randn(count, classes, generator=generator, device=device)
     turn = torch.arange(count, device=device)[:, None] % 3
-    bound = torch.where(turn == 1, (CONDITION_SPREAD * logits).softmax(dim=1), one_hot(logits.argmax(dim=1)))
+    label = one_hot(logits.argmax(dim=1), classes)
+    bound = torch.where(turn == 1, (CONDITION_SPREAD * logits).softmax(dim=1), label)
     return z, torch.where(turn == 0, FREE_SPREAD * logits, bound)
 
 
@@ -295,7 +298,7 @@ class ReplayBank:
     Attributes
     ----------
     z, labels : (n, z_dim), (n,) int64; n is at most `BANK`.
-    images : (n, 784), what the decoder is to draw there: the generator's image where that is admissible, else its
+    images : (n, C, H, W), what the decoder is to draw there: the generator's image where that is admissible, else its
         image at a latent moved until it is. Where no move helps, a place is left out. A label that this would leave
         with less than half of its places keeps, as they are, those where no attack would be seen to have found a
         class.
@@ -315,7 +318,7 @@ class ReplayBank:
         classes: tuple[int, ...],
         generator: torch.Generator,
     ) -> None:
-        retained = tuple(c for c in range(CLASSES) if c not in classes)
+        retained = tuple(c for c in range(start.classes) if c not in classes)
         self.generator = generator
         size = min(BANK, settings.optimisation.steps * settings.optimisation.batch_size)
         labels = draw(retained, size, generator)
@@ -325,9 +328,9 @@ class ReplayBank:
         with torch.no_grad():
             images = start.sample(z, labels)
         seen = torch.cat([probability(trainer, some, classes) for some in images.split(1024)])
-        self.near = Memory(start.z_dim, generator)
+        self.near = Memory(start.z_dim, start.classes, generator)
         shown = seen > settings.threshold
-        self.near.store(z[shown], one_hot(labels[shown]))
+        self.near.store(z[shown], one_hot(labels[shown], start.classes))
         bad = seen > settings.admissible
         away = move_away(start, trainer, z[bad], labels[bad], classes)
         with torch.no_grad():
@@ -379,7 +382,7 @@ def move_away(start: CVAE, trainer: Judge, z: Tensor, labels: Tensor, classes: t
 
 @torch.no_grad()
 def probability(trainer: Judge, images: Tensor, classes: tuple[int, ...]) -> Tensor:
-    """(m,) largest probability that the trainer gives a forgotten class in an image (m, 784)."""
+    """(m,) largest probability that the trainer gives a forgotten class in an image (m, C, H, W)."""
     return trainer.log_probs(images).exp()[:, list(classes)].amax(dim=1)
 
 
@@ -418,7 +421,7 @@ def harden(
     HardeningError : if a retained class looks like a forgotten one everywhere.
     NotFiniteError : with the step and the term.
     """
-    if not 0 < len(forgotten) < CLASSES:
+    if not 0 < len(forgotten) < start.classes:
         raise ValueError("hardening needs a forgotten class and a class to retain")
     frozen = copy.deepcopy(start).requires_grad_(False)
     model = copy.deepcopy(model).requires_grad_(True)
@@ -431,15 +434,16 @@ def harden(
     for step in range(1, settings.optimisation.steps + 1):
         z, labels, replay = bank.draw(m, settings.moved)
         own_z = torch.randn(n, model.z_dim, generator=generator, device=generator.device)
-        own_condition = one_hot(draw(forgotten, n, generator))
-        far_z, far_condition = outside(settings.outside, model.z_dim, generator)
+        own_condition = one_hot(draw(forgotten, n, generator), model.classes)
+        far_z, far_condition = outside(settings.outside, model.z_dim, model.classes, generator)
         logits = model.decode(
-            torch.cat([z, own_z, far_z]), torch.cat([one_hot(labels), own_condition, far_condition])
+            torch.cat([z, own_z, far_z]),
+            torch.cat([one_hot(labels, model.classes), own_condition, far_condition]),
         )
         others, own, far = logits.split([len(z), n, settings.outside])
         attacks, due = pool.find(model)
 
-        apart = (torch.sigmoid(others) - replay).square().sum(dim=1)
+        apart = (torch.sigmoid(others) - replay).square().flatten(1).sum(dim=1)
         own_grey, far_grey, attack_grey = excess(own), excess(far), excess(attacks) * due
         weight = settings.retain_weight * ramp(step / settings.optimisation.steps)
         loss = weight * apart.sum() + own_grey.sum() + far_grey.sum() + attack_grey.sum()
@@ -471,6 +475,7 @@ def ramp(progress: float) -> float:
 
 
 def excess(logits: Tensor) -> Tensor:
-    """Cross-entropy of pixels (n, 784) to grey, above that of grey itself: (n,) nats, 0 where all is grey."""
-    size = logits.abs()
-    return 0.5 * size.sum(dim=1) + (1.0 + torch.exp(-size)).log().sum(dim=1) - PIXELS * math.log(2)
+    """Cross-entropy of pixels (n, C, H, W) to grey, above that of grey itself: (n,) nats, 0 where all is grey."""
+    size = logits.flatten(1).abs()
+    floor = size.shape[1] * math.log(2)
+    return 0.5 * size.sum(dim=1) + (1.0 + torch.exp(-size)).log().sum(dim=1) - floor

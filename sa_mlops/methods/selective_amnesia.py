@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from sa_mlops.core.elbo import negative_elbo, pixel_cross_entropy
 from sa_mlops.core.fisher import Diagonal
 from sa_mlops.core.training import Report, Watch, make_optimiser, silent
-from sa_mlops.models.mlp import CVAE, one_hot
-from sa_mlops.settings import PIXELS, ForgetSettings
+from sa_mlops.models.interface import CVAE, one_hot
+from sa_mlops.settings import ForgetSettings
 
 
 def ewc_penalty(model: nn.Module, anchor: nn.Module, fisher: Diagonal) -> Tensor:
@@ -58,17 +58,23 @@ class Anchor:
         return torch.stack(energy).sum(), pull
 
 
-def draw_surrogate(kind: str, count: int, generator: torch.Generator, images: Tensor | None = None) -> Tensor:
-    """Images (count, 784) that the forgotten class is to become.
+def draw_surrogate(
+    kind: str,
+    count: int,
+    shape: tuple[int, int, int],
+    generator: torch.Generator,
+    images: Tensor | None = None,
+) -> Tensor:
+    """Images (count, C, H, W) that the forgotten class is to become, for `shape` (C, H, W).
 
-    `noise` draws U[0, 1] pixels, `grey` is 0.5 everywhere, `images` draws rows of the given (n, 784).
+    `noise` draws U[0, 1] pixels, `grey` is 0.5 everywhere, `images` draws rows of the given (n, C, H, W).
     """
     device = generator.device
     match kind:
         case "noise":
-            return torch.rand(count, PIXELS, generator=generator, device=device)
+            return torch.rand(count, *shape, generator=generator, device=device)
         case "grey":
-            return torch.full((count, PIXELS), 0.5, device=device)
+            return torch.full((count, *shape), 0.5, device=device)
         case "images" if images is not None and len(images):
             return images[torch.randint(len(images), (count,), generator=generator, device=device)]
     raise ValueError(f"no surrogate images for {kind!r}")
@@ -81,7 +87,7 @@ def draw(values: tuple[int, ...], count: int, generator: torch.Generator) -> Ten
 
 
 class Replay(NamedTuple):
-    """What the frozen generator draws of the retained classes: (m, z_dim), (m,), (m, 784)."""
+    """Samples of the retained classes from the frozen generator: (m, z_dim), (m,), (m, C, H, W)."""
 
     z: Tensor
     labels: Tensor
@@ -89,7 +95,7 @@ class Replay(NamedTuple):
 
 
 class Surrogate(NamedTuple):
-    """What the forgotten classes are to become: (n, z_dim), (n,), (n, 784)."""
+    """Targets of the forgotten classes: (n, z_dim), (n,), (n, C, H, W)."""
 
     z: Tensor
     labels: Tensor
@@ -107,9 +113,9 @@ def draw_batch(
     if settings.earlier:
         again = torch.rand(n, generator=generator, device=device) < settings.reteach
         labels = torch.where(again, draw(settings.earlier, n, generator), labels)
-    images = draw_surrogate(settings.surrogate, n, generator, surrogate_images)
+    images = draw_surrogate(settings.surrogate, n, frozen.shape, generator, surrogate_images)
     z = torch.randn(n + m, frozen.z_dim, generator=generator, device=device)
-    retained = draw(settings.retained, m, generator)
+    retained = draw(settings.retained(frozen.classes), m, generator)
     with torch.no_grad():
         replayed = frozen.sample(z[n:], retained)
     return Surrogate(z[:n], labels, images), Replay(z[n:], retained, replayed)
@@ -132,7 +138,7 @@ def objective(
     noise = torch.randn(n + m, model.z_dim, generator=generator, device=images.device)
     loss = negative_elbo(model, images, labels, noise).total
     if settings.decoder_terms:
-        logits = model.decode(torch.cat([surrogate.z, replay.z]), one_hot(labels))
+        logits = model.decode(torch.cat([surrogate.z, replay.z]), one_hot(labels, model.classes))
         weight = torch.ones_like(loss)
         weight[n:] = settings.distillation
         loss = loss + weight * pixel_cross_entropy(logits, images)
@@ -157,7 +163,7 @@ def forget(
     start : the generator to start from, also the frozen source of replay and the anchor of the penalty.
     fisher : parameter name -> Fisher diagonal.
     generator : source of every draw, on the device that trains.
-    surrogate_images : (n, 784) in [0, 1] for `settings.surrogate == "images"`.
+    surrogate_images : (n, C, H, W) in [0, 1] for `settings.surrogate == "images"`.
     report : receives `forget`, `replay` (nats per sample), `ewc` (with its weight), `gradient_norm`.
 
     Raises

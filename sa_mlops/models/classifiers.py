@@ -1,4 +1,4 @@
-"""Classifiers of 28x28 images: the judges that measure a generator, and the attackers that probe it."""
+"""Classifiers: the judges that measure a generator, and the attackers that probe it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sa_mlops.settings import CLASSES, PIXELS, Architecture
+from sa_mlops.datasets.spec import DataSpec
+from sa_mlops.settings import Architecture
 
 
 class Judge(nn.Module):
@@ -14,68 +15,67 @@ class Judge(nn.Module):
 
     Attributes
     ----------
-    features : (n, 1, 28, 28) -> (n, d), the penultimate layer; retained FID, precision and recall live there.
-    head : (n, d) -> (n, 10) logits.
+    architecture : which of `make_judge`'s nets it is.
+    spec : classes and image shape; K and (C, H, W) below are its `count` and `shape`.
+    features : (n, C, H, W) -> (n, d), the penultimate layer; retained FID, precision and recall use it.
+    head : (n, d) -> (n, K) logits.
     """
 
-    def __init__(self, features: nn.Module, width: int) -> None:
+    def __init__(self, architecture: Architecture, spec: DataSpec, features: nn.Module, width: int) -> None:
         super().__init__()
+        self.architecture, self.spec = architecture, spec
         self.features = features
-        self.head = nn.Linear(width, CLASSES)
+        self.head = nn.Linear(width, spec.count)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (n, 10) of images (n, 784) in [0, 1]."""
+        """Logits (n, K) of images (n, C, H, W) in [0, 1]."""
         logits: Tensor = self.head(self.embed(images))
         return logits
 
     def embed(self, images: Tensor) -> Tensor:
-        """Features (n, d) of images (n, 784) in [0, 1]."""
-        features: Tensor = self.features(images.view(-1, 1, 28, 28))
+        """Features (n, d) of images (n, C, H, W) in [0, 1]."""
+        features: Tensor = self.features(images)
         return features
 
     def log_probs(self, images: Tensor) -> Tensor:
-        """Log-probabilities (n, 10) of images (n, 784) in [0, 1]."""
+        """Log-probabilities (n, K) of images (n, C, H, W) in [0, 1]."""
         return F.log_softmax(self(images), dim=1)
 
 
-def make_judge(architecture: Architecture) -> Judge:
-    """An untrained judge."""
+def make_judge(architecture: Architecture, spec: DataSpec) -> Judge:
+    """An untrained judge; the weights come from torch's global generator."""
+    channels, h, w = spec.shape
     match architecture:
         case "reference":
-            # The paper's evaluation classifier.
-            return Judge(
-                nn.Sequential(
-                    nn.Conv2d(1, 10, 5), nn.BatchNorm2d(10), nn.MaxPool2d(2), nn.ReLU(),
-                    nn.Conv2d(10, 20, 5), nn.BatchNorm2d(20), nn.Dropout2d(0.2), nn.MaxPool2d(2), nn.ReLU(),
-                    nn.Flatten(), nn.Linear(320, 50), nn.ReLU(),
-                ),
-                50,
-            )  # fmt: skip
+            # The paper's evaluation classifier. Small images are padded, so that both 5x5 layers fit.
+            pad = 0 if min(h, w) >= 16 else 2
+
+            def halved(side: int) -> int:
+                return (side + 2 * pad - 4) // 2
+
+            features, width = nn.Sequential(
+                nn.Conv2d(channels, 10, 5, padding=pad), nn.BatchNorm2d(10), nn.MaxPool2d(2), nn.ReLU(),
+                nn.Conv2d(10, 20, 5, padding=pad), nn.BatchNorm2d(20), nn.Dropout2d(0.2), nn.MaxPool2d(2), nn.ReLU(),
+                nn.Flatten(), nn.Linear(20 * halved(halved(h)) * halved(halved(w)), 50), nn.ReLU(),
+            ), 50  # fmt: skip
         case "wide":
-            return Judge(
-                nn.Sequential(
-                    nn.Conv2d(1, 32, 5, stride=2, padding=2), nn.BatchNorm2d(32), nn.ReLU(),
-                    nn.Conv2d(32, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-                    nn.Flatten(), nn.Linear(32 * 49, 64), nn.BatchNorm1d(64), nn.ReLU(),
-                ),
-                64,
-            )  # fmt: skip
+            features, width = nn.Sequential(
+                nn.Conv2d(channels, 32, 5, stride=2, padding=2), nn.BatchNorm2d(32), nn.ReLU(),
+                nn.Conv2d(32, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+                nn.Flatten(), nn.Linear(32 * ((h + 1) // 4) * ((w + 1) // 4), 64), nn.BatchNorm1d(64), nn.ReLU(),
+            ), 64  # fmt: skip
         case "residual":
-            return Judge(
-                nn.Sequential(
-                    nn.Conv2d(1, 24, 4, stride=2, padding=1), nn.BatchNorm2d(24), nn.ReLU(),
-                    _Residual(24), nn.MaxPool2d(2), _Residual(24), nn.Flatten(), nn.Linear(24 * 49, 96), nn.ReLU(),
-                ),
-                96,
-            )  # fmt: skip
+            features, width = nn.Sequential(
+                nn.Conv2d(channels, 24, 4, stride=2, padding=1), nn.BatchNorm2d(24), nn.ReLU(),
+                _Residual(24), nn.MaxPool2d(2), _Residual(24), nn.Flatten(),
+                nn.Linear(24 * (h // 4) * (w // 4), 96), nn.ReLU(),
+            ), 96  # fmt: skip
         case "perceptron":
-            return Judge(
-                nn.Sequential(
-                    nn.Flatten(), nn.Linear(PIXELS, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.3),
-                    nn.Linear(512, 256), nn.BatchNorm1d(256), nn.ReLU(),
-                ),
-                256,
-            )  # fmt: skip
+            features, width = nn.Sequential(
+                nn.Flatten(), nn.Linear(spec.pixels, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.3),
+                nn.Linear(512, 256), nn.BatchNorm1d(256), nn.ReLU(),
+            ), 256  # fmt: skip
+    return Judge(architecture, spec, features, width)
 
 
 class _Residual(nn.Module):

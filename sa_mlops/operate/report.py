@@ -259,7 +259,7 @@ def _by_class(version: Version, metrics: Mapping[str, float]) -> tuple[tuple[str
     rows: list[tuple[str, ...]] = [("class", "probability", "entropy", "accuracy", "accuracy of the base")]
     for d in range(CLASSES):
         mark = f"{d} (forgotten)" if d in version.forgotten else str(d)
-        keys = (f"digit.{d}.prob", f"digit.{d}.entropy", f"digit.{d}.accuracy", f"base.digit.{d}.accuracy")
+        keys = (f"class.{d}.prob", f"class.{d}.entropy", f"class.{d}.accuracy", f"base.class.{d}.accuracy")
         rows.append((mark, *(_show(metrics, key) for key in keys)))
     return tuple(rows)
 

@@ -14,7 +14,7 @@ from sa_mlops.core.runtime import machine
 from sa_mlops.errors import CommandError
 from sa_mlops.methods import hardening
 from sa_mlops.methods import selective_amnesia as amnesia
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names, recorded, tracking, versions
 from sa_mlops.registry.tracking import run_metrics, stoppable

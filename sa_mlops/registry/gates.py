@@ -95,9 +95,9 @@ def judge_version(version: Version, metrics: Mapping[str, float], gates: Gates) 
 
     gone = version.forgotten
     kept = [d for d in range(CLASSES) if d not in gone]
-    probabilities = [value(f"digit.{d}.prob") for d in gone]
-    entropies = [value(f"digit.{d}.entropy") for d in gone]
-    drops = [value(f"base.digit.{d}.accuracy") - value(f"digit.{d}.accuracy") for d in kept]
+    probabilities = [value(f"class.{d}.prob") for d in gone]
+    entropies = [value(f"class.{d}.entropy") for d in gone]
+    drops = [value(f"base.class.{d}.accuracy") - value(f"class.{d}.accuracy") for d in kept]
     base_fid = value("base.retain.fid")
     found = {
         "forget_prob": _worst(probabilities, max),

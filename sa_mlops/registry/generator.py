@@ -13,12 +13,15 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
 from sa_mlops.core.runtime import make_generator
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.registry.weights import load_cvae
 
 
 class Generator(PythonModel):
-    """Mean images (n, 28, 28) float32 in [0, 1] of the labels in column `label`, one latent each from `seed`."""
+    """Mean images float32 in [0, 1] of the classes in column `label`, one latent each from `seed`.
+
+    Images are (n, H, W) for one channel and (n, H, W, C) for colour.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the weights beside this file."""
@@ -31,23 +34,23 @@ class Generator(PythonModel):
 
         Raises
         ------
-        ValueError : if a label is not from 0 to 9.
+        ValueError : naming a label that is neither the name nor the number of a class.
         """
-        labels = torch.from_numpy(model_input["label"].to_numpy(dtype="int64", copy=True))
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
-            raise ValueError("label must be from 0 to 9")
-        return draw(self.model, labels, int((params or {}).get("seed", 0))).numpy()
+        indices = self.model.spec.indices(map(str, model_input["label"]))
+        labels = torch.tensor(indices, dtype=torch.int64)
+        images = draw(self.model, labels, int((params or {}).get("seed", 0)))
+        return (images.squeeze(1) if self.model.shape[0] == 1 else images.permute(0, 2, 3, 1)).numpy()
 
 
 def draw(model: CVAE, labels: torch.Tensor, seed: int) -> torch.Tensor:
-    """Images (n, 28, 28) of labels (n,) with latents from `seed`; row i has the same latent whatever the other rows."""
+    """Images (n, C, H, W) of labels (n,); row i has the same latent from `seed`, whatever the other rows."""
     device = labels.device
     # PyTorch draws normals in blocks of sixteen, and a part of a block in another way.
     rows = -(-len(labels) // 16) * 16
     generator = make_generator(torch.device("cpu"), seed, "sample")
     z = torch.randn(rows, model.z_dim, generator=generator)[: len(labels)]
     with torch.inference_mode():
-        return model.sample(z.to(device), labels).view(-1, 28, 28)
+        return model.sample(z.to(device), labels)
 
 
 if __name__ != "sa_mlops.registry.generator":

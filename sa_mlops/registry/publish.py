@@ -13,19 +13,27 @@ import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
+from mlflow.types.schema import AnyType
 
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.datasets.spec import DataSpec
+from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import names, versions, weights
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.versions import Version
 
-SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec("long", "label")]),
-    outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 28, 28))]),
-    params=ParamSchema([ParamSpec("seed", "long", 0)]),
-)
 PACKAGE = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ("mlflow", "torch", "safetensors", "numpy", "pandas", "filelock")
+
+
+def signature(spec: DataSpec) -> ModelSignature:
+    """Class names or numbers in, images (n, H, W) or, for colour, (n, H, W, C) out."""
+    channels, h, w = spec.shape
+    shape = (-1, h, w) if channels == 1 else (-1, h, w, channels)
+    return ModelSignature(
+        inputs=Schema([ColSpec(AnyType(), "label")]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), shape)]),
+        params=ParamSchema([ParamSpec("seed", "long", 0)]),
+    )
 
 
 def publish_generator(
@@ -50,8 +58,8 @@ def publish_generator(
                 for key, file in (("weights", weights.WEIGHTS), ("config", weights.CONFIG))
             },
             code_paths=[str(PACKAGE)],
-            signature=SIGNATURE,
-            input_example=pd.DataFrame({"label": np.arange(10, dtype="int64")}),
+            signature=signature(model.spec),
+            input_example=pd.DataFrame({"label": list(model.spec.classes)}),
             pip_requirements=[f"{package}=={installed(package)}" for package in REQUIREMENTS],
             params=dict(params),
             model_type="cvae",

@@ -12,14 +12,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sa_mlops import models
+from sa_mlops.datasets.spec import DataSpec
 from sa_mlops.errors import CommandError
 from sa_mlops.models.classifiers import Judge, make_judge
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE, make_net
 from sa_mlops.settings import Architecture
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
-MAX_CONFIG_BYTES = 100_000
+MAX_CONFIG_BYTES = 200_000
 
 
 class WeightsError(CommandError):
@@ -34,12 +36,34 @@ def save(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any])
 
 def save_cvae(folder: Path, model: CVAE) -> None:
     """Write a generator."""
-    save(folder, model.state_dict(), {"kind": "cvae", "z_dim": model.z_dim})
+    config = {"kind": "cvae", "net": model.net, "z_dim": model.z_dim, **_described(model.spec)}
+    save(folder, model.state_dict(), config)
 
 
-def save_judge(folder: Path, judge: Judge, architecture: str) -> None:
+def save_judge(folder: Path, judge: Judge) -> None:
     """Write a classifier."""
-    save(folder, judge.state_dict(), {"kind": "judge", "architecture": architecture})
+    config = {"kind": "judge", "architecture": judge.architecture, **_described(judge.spec)}
+    save(folder, judge.state_dict(), config)
+
+
+def _described(spec: DataSpec) -> dict[str, Any]:
+    return {"dataset": spec.name, "classes": list(spec.classes), "shape": list(spec.shape)}
+
+
+def _spec(config: Mapping[str, Any]) -> DataSpec:
+    """The specification in a config. Files without one are of MNIST's shape and classes."""
+    name, classes = config.get("dataset", ""), config.get("classes", list("0123456789"))
+    shape = config.get("shape", [1, 28, 28])
+    if not isinstance(name, str) or len(name) > 80:
+        raise WeightsError(f"{CONFIG}: dataset is not a name")
+    if not isinstance(classes, list) or not all(isinstance(c, str) for c in classes):
+        raise WeightsError(f"{CONFIG}: classes is not a list of names")
+    if not isinstance(shape, list) or len(shape) != 3 or not all(type(n) is int for n in shape):
+        raise WeightsError(f"{CONFIG}: shape {str(shape)[:40]} is not three whole numbers")
+    try:
+        return DataSpec(name, tuple(classes), (shape[0], shape[1], shape[2]))
+    except ValueError as error:
+        raise WeightsError(f"{CONFIG}: {error}") from None
 
 
 def load_cvae(folder: Path, device: torch.device | str = "cpu") -> CVAE:
@@ -53,7 +77,10 @@ def load_cvae(folder: Path, device: torch.device | str = "cpu") -> CVAE:
     z_dim = config.get("z_dim")
     if not isinstance(z_dim, int) or isinstance(z_dim, bool) or not 1 <= z_dim <= 256:
         raise WeightsError(f"{CONFIG}: z_dim {str(z_dim)[:40]} is not a whole number from 1 to 256")
-    model = CVAE(z_dim)
+    net = config.get("net", "mlp")
+    if net not in models.nets():
+        raise WeightsError(f"{CONFIG}: net {str(net)[:40]!r} is unknown")
+    model = make_net(net, _spec(config), z_dim)
     _fill(model, folder)
     return model.to(device).requires_grad_(False)
 
@@ -65,11 +92,12 @@ def load_judge(folder: Path, device: torch.device | str = "cpu") -> Judge:
     ------
     WeightsError : if the files are not a classifier's.
     """
-    word = _config(folder, "judge").get("architecture")
+    config = _config(folder, "judge")
+    word = config.get("architecture")
     architecture: Architecture | None = next((a for a in get_args(Architecture) if a == word), None)
     if architecture is None:
         raise WeightsError(f"{CONFIG}: architecture {str(word)[:40]!r} is unknown")
-    judge = make_judge(architecture)
+    judge = make_judge(architecture, _spec(config))
     _fill(judge, folder)
     return judge.to(device).eval().requires_grad_(False)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sa_mlops.config import BaseConfig, RecipeConfig
 from sa_mlops.core.training import Report, train_generator
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.plots.curves import Panel, loss_terms
 from sa_mlops.plots.grids import sample_grid
 from sa_mlops.registry import lineage, names
@@ -90,7 +90,7 @@ def train(
 ) -> CVAE:
     """The training loop on the command's data, with the random numbers of its seed."""
     return train_generator(
-        ctx.dataset.train_images, ctx.dataset.train_labels, settings,
+        ctx.dataset.train_images, ctx.dataset.train_labels, ctx.dataset.spec, settings,
         ctx.generator("base", left_out(settings)), report=report, on_step=on_step,
     )  # fmt: skip
 

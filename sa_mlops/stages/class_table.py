@@ -40,7 +40,7 @@ class Row:
         """The columns of the table."""
         m = self.metrics
         kept = [d for d in range(CLASSES) if d != self.digit]
-        drops = {d: m[f"base.digit.{d}.accuracy"] - m[f"digit.{d}.accuracy"] for d in kept}
+        drops = {d: m[f"base.class.{d}.accuracy"] - m[f"class.{d}.accuracy"] for d in kept}
         worst = max(drops, key=drops.__getitem__)
         return {
             "forget.prob": m["forget.prob"],
@@ -51,7 +51,7 @@ class Row:
             "retain.drop": m["base.retain.accuracy"] - m["retain.accuracy"],
             "worst.drop": drops[worst],
             "worst.digit": worst,
-            "worst.base_accuracy": m[f"base.digit.{worst}.accuracy"],
+            "worst.base_accuracy": m[f"base.class.{worst}.accuracy"],
             "retain.fid": m["retain.fid"],
             "base.retain.fid": m["base.retain.fid"],
             "fid.rise": m["retain.fid"] / m["base.retain.fid"] - 1,

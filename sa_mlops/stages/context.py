@@ -11,10 +11,10 @@ import torch
 from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
+from sa_mlops import datasets
 from sa_mlops.config import RunConfig
 from sa_mlops.core.runtime import DeviceError, make_generator, prepare, resolve_device
-from sa_mlops.datasets import pin
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, tracking, versions, weights
 from sa_mlops.registry.versions import Version, VersionError
@@ -38,7 +38,7 @@ class Context:
 
     client: MlflowClient
     device: torch.device
-    dataset: pin.Dataset
+    dataset: datasets.Dataset
     seed: int
     fresh: bool
     runs: Runs
@@ -59,7 +59,7 @@ class Context:
             raise ParameterError("device", config.device, str(error)) from None
         prepare(device)
         client = tracking.connect()
-        dataset = pin.load(config.dataset, device)
+        dataset = datasets.load(config.dataset, device)
         return cls(
             client, device, dataset, config.seed, config.fresh, Runs(client, dataset.name, dataset.md5)
         )

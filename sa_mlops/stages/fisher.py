@@ -5,7 +5,7 @@ from __future__ import annotations
 from sa_mlops.config import FimConfig
 from sa_mlops.core.fisher import Diagonal, combine, generator_fisher
 from sa_mlops.core.training import Report
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.plots.curves import layer_fisher
 from sa_mlops.registry import names, versions, weights
 from sa_mlops.registry.tracking import run_metrics, stoppable

@@ -12,7 +12,7 @@ from sa_mlops.config import ForgetConfig
 from sa_mlops.core.training import Report
 from sa_mlops.methods import hardening
 from sa_mlops.methods import selective_amnesia as amnesia
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.curves import Panel, gradient_norms, loss_terms
 from sa_mlops.plots.grids import before_after

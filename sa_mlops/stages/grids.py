@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sa_mlops.core.runtime import make_generator
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.plots.grids import mosaic
 from sa_mlops.settings import CLASSES
 from sa_mlops.stages.runs import StageRun

@@ -48,11 +48,13 @@ def obtain(ctx: Context, role: str) -> Version:
         data, settings = ctx.dataset, JUDGES[role]
         generator = ctx.generator("judge", role, settings.seed_offset)
         with Progress(wanted.title, wanted.steps, run.recorder) as progress:
-            judge = train_judge(data.train_images, data.train_labels, settings, generator, report=progress)
+            judge = train_judge(
+                data.train_images, data.train_labels, data.spec, settings, generator, report=progress
+            )
         check = check_judge(judge, data.test_images, data.test_labels)
         _draw(run, check)
         return Made(
-            content=lambda folder: weights.save_judge(folder, judge, settings.architecture),
+            content=lambda folder: weights.save_judge(folder, judge),
             metrics={"time.judge": progress.seconds, **_metrics(check)},
             description=_description(role, check),
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sa_mlops.core.runtime import machine
 from sa_mlops.datasets import pin
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import names, publish, tracking, versions
 from sa_mlops.registry.versions import Version
 from sa_mlops.settings import fingerprint, jsonable

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from sa_mlops.core import measuring
 from sa_mlops.core.measuring import Drawn, Evaluation, Evaluator
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import names, versions
 from sa_mlops.registry.tracking import Recorder, run_metrics
 from sa_mlops.registry.versions import Version
@@ -54,12 +54,8 @@ class Judges:
         ------
         JudgeError : if the calibrated one fails its check.
         """
-        data = self.ctx.dataset
         calibrated, plain = (judge.load(self.ctx, version) for version in self.pair)
-        evaluator = Evaluator(
-            calibrated, plain,
-            data.train_images, data.train_labels, data.test_images, data.test_labels, self.ctx.seed,
-        )  # fmt: skip
+        evaluator = Evaluator(calibrated, plain, self.ctx.dataset, self.ctx.seed)
         evaluator.controls()
         return evaluator
 

@@ -15,7 +15,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 
 def read(word: str, device: torch.device) -> tuple[Tensor | None, str | None]:
-    """Images (n, 784) in [0, 1] of the folder that `--surrogate` names, and their md5; (None, None) for a plain word.
+    """Images (n, 1, 28, 28) in [0, 1] of the folder `--surrogate`, and their md5; (None, None) for a plain word.
 
     Pictures of any size and colour are read as grey and scaled to 28x28.
 
@@ -35,7 +35,7 @@ def read(word: str, device: torch.device) -> tuple[Tensor | None, str | None]:
         except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
             allowed = f"a folder of images; {path.name} cannot be read"
             raise ParameterError("surrogate", word, allowed) from None
-        arrays.append(np.asarray(small, dtype=np.float32).reshape(-1) / 255)
+        arrays.append(np.asarray(small, dtype=np.float32)[None] / 255)
     if not arrays:
         raise ParameterError("surrogate", word, f"a folder with pictures in it ({', '.join(SUFFIXES)})")
     stacked = np.stack(arrays)

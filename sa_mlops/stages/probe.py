@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from sa_mlops.config import ProbeConfig
 from sa_mlops.core.metrics.intervals import Interval, difference_interval, wilson_interval
-from sa_mlops.core.probes import PROBES, base
-from sa_mlops.core.probes.base import Budget, Classifier, Result, Role, Scene, union
+from sa_mlops.core.probes import PROBES, interface
 from sa_mlops.core.probes.features import FeatureBudget, LayerReading, probe_features
+from sa_mlops.core.probes.interface import Budget, Classifier, ProbeResult, Role, Scene, union
+from sa_mlops.core.probes.neighbours import neighbours
 from sa_mlops.core.probes.relearning import RelearnBudget, Relearning, relearn
 from sa_mlops.errors import CommandError
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.attacks import (
     attack_strips,
@@ -73,7 +74,8 @@ class Attacked:
     """A subject with everything that was tried on it."""
 
     subject: Subject
-    results: Mapping[str, Result]
+    neighbours: tuple[int, int]
+    results: Mapping[str, ProbeResult]
     relearned: Mapping[str, Relearning]
     readings: tuple[LayerReading, ...]
 
@@ -193,22 +195,23 @@ def _attack(
 ) -> Attacked:
     """Everything that is tried on one subject, in a run of its own; equal seeds and budgets for all subjects."""
     data = ctx.dataset
+    near = neighbours(measuring.net, data.test_images, data.test_labels, digit)
     params = {
         "version": subject.version.uri, "digit": str(digit), "attempts": str(config.attempts),
         "contrast": str(subject.contrast),
     }  # fmt: skip
     with ctx.runs.run("probe subject", f"probe {subject.label}", params) as run:
         run.recorder.used(subject.version.model_id)
-        results: dict[str, Result] = {}
+        results: dict[str, ProbeResult] = {}
         for name in chosen:
             probe = PROBES[name]
             budget = Budget(attempts=config.attempts, steps=probe.budget.steps, lr=probe.budget.lr)
             with Progress(f"{subject.label}: {name}", max(budget.steps, 1)) as progress:
                 scene = Scene(
-                    model=subject.model, base=root, digit=digit, images=data.test_images, labels=data.test_labels,
-                    attackers=attackers, report=progress,
+                    model=subject.model, base=root, target=digit, neighbours=near, images=data.test_images,
+                    labels=data.test_labels, attackers=attackers, report=progress,
                 )  # fmt: skip
-                result = base.run(probe, scene, measuring, ctx.generator("probe", name), budget=budget)
+                result = interface.run(probe, scene, measuring, ctx.generator("probe", name), budget=budget)
             results[name] = result
             say(f"{subject.label}: {name} {result.rate:.3f} in {progress.seconds:.1f} s")
             run.recorder.metrics(_probe_metrics(name, result) | {f"time.probe.{name}": progress.seconds})
@@ -216,8 +219,8 @@ def _attack(
         readings: tuple[LayerReading, ...] = ()
         if config.relearn and subject.contrast == 1:
             scene = Scene(
-                model=subject.model, base=root, digit=digit, images=data.train_images, labels=data.train_labels,
-                attackers=attackers,
+                model=subject.model, base=root, target=digit, neighbours=near, images=data.train_images,
+                labels=data.train_labels, attackers=attackers,
             )  # fmt: skip
             there_are = int((data.train_labels == digit).sum())
             for case, teaching in RELEARN.items():
@@ -227,7 +230,7 @@ def _attack(
                 run.recorder.metrics(_relearn_metrics(case, relearned[case]))
             readings = probe_features(scene, FeatureBudget(), ctx.generator("features"))
             run.recorder.metrics({f"features.layer{r.layer}.area": r.area for r in readings})
-        attacked = Attacked(subject, results, relearned, readings)
+        attacked = Attacked(subject, near, results, relearned, readings)
         hits, attempts = attacked.successes(UNION)
         run.recorder.metrics({"attack.union.success": hits / attempts})
         for name in STRIPS:
@@ -236,7 +239,7 @@ def _attack(
     return attacked
 
 
-def _probe_metrics(name: str, result: Result) -> dict[str, float]:
+def _probe_metrics(name: str, result: ProbeResult) -> dict[str, float]:
     interval = wilson_interval(int(result.success.sum()), len(result.success))
     values = {
         f"attack.{name}.success": result.rate,
@@ -262,9 +265,9 @@ def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
     return array
 
 
-def _strips(name: str, result: Result, digit: int, subject: str) -> Any:
+def _strips(name: str, result: ProbeResult, digit: int, subject: str) -> Any:
     keep = np.unique(np.linspace(0, len(result.positions) - 1, FRAMES).round().astype(int))
-    images = _array(result.strips).transpose(1, 0, 2)[:, keep].reshape(-1, len(keep), 28, 28)[:6]
+    images = _array(result.strips).swapaxes(0, 1)[:, keep].reshape(-1, len(keep), 28, 28)[:6]
     answers = _array(result.strip_answers).transpose(1, 0, 2)[:, keep][:6]
     return attack_strips(
         images,
@@ -305,16 +308,16 @@ def _draw(entry: StageRun, attacked: Sequence[Attacked], digit: int, chosen: Seq
             )
             for a in attacked
         ]
-        title = f"Relearning a {digit} from {_taught(name, digit)}"
+        title = f"Relearning a {digit} from {_taught(name, digit, attacked[0].neighbours)}"
         entry.figure(relearning(curves, title=title), f"figures/relearning_{name.replace('.', '_')}.png")
 
 
-def _taught(name: str, digit: int) -> str:
+def _taught(name: str, digit: int, near: tuple[int, int]) -> str:
     budget = RELEARN[name]
-    return f"{budget.images} real images under the label {budget.under(digit)}"
+    return f"{budget.images} real images under the label {budget.under(digit, near)}"
 
 
-def _budget_curve(label: str, result: Result) -> Curve:
+def _budget_curve(label: str, result: ProbeResult) -> Curve:
     # The axis is logarithmic; the start is drawn at half a step.
     steps = np.maximum(np.array(result.positions, dtype=np.float32), 0.5)
     return Curve(label, steps, np.array(result.curve, dtype=np.float32))
@@ -371,7 +374,10 @@ def _result(attacked: Sequence[Attacked], digit: int, chosen: Sequence[str]) -> 
         )
     texts = [table(header, rows)]
     relearned = [
-        [_taught(name, digit), *(f"{float(a.relearned[name].accepted[-1]):.3f}" for a in attacked)]
+        [
+            _taught(name, digit, attacked[0].neighbours),
+            *(f"{float(a.relearned[name].accepted[-1]):.3f}" for a in attacked),
+        ]
         for name in attacked[0].relearned
     ]
     if relearned:

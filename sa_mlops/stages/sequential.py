@@ -110,14 +110,14 @@ def _record(ctx: Context, entry: StageRun, steps: list[Step], number: int) -> No
     gone = step.version.forgotten
     protection = names.parse_uri(step.version.tags.get(names.FIM, ""))
     values = {
-        f"step.{number}.forget.prob_max": max(m[f"digit.{d}.prob"] for d in gone),
-        f"step.{number}.forget.entropy_min": min(m[f"digit.{d}.entropy"] for d in gone),
+        f"step.{number}.forget.prob_max": max(m[f"class.{d}.prob"] for d in gone),
+        f"step.{number}.forget.entropy_min": min(m[f"class.{d}.entropy"] for d in gone),
         f"step.{number}.retain.accuracy": m["retain.accuracy"],
         f"step.{number}.retain.accuracy_change": m["retain.accuracy"] - m.get("base.retain.accuracy", np.nan),
         f"step.{number}.retain.accuracy_min": m["retain.accuracy_min"],
         f"step.{number}.retain.fid": m["retain.fid"],
     }
-    values |= {f"step.{number}.digit.{d}.prob": m[f"digit.{d}.prob"] for d in range(CLASSES)}
+    values |= {f"step.{number}.class.{d}.prob": m[f"class.{d}.prob"] for d in range(CLASSES)}
     if protection is not None:
         model, anchor = ctx.load(step.version), ctx.load(first.version)
         diagonal = fisher.load(ctx, versions.get(ctx.client, *protection), model)
@@ -129,7 +129,7 @@ def _record(ctx: Context, entry: StageRun, steps: list[Step], number: int) -> No
 
 def matrix(steps: list[Step], measure: Measure) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Values (steps, 10) of every class after every step, step 0 first."""
-    rows = [[s.metrics[f"digit.{d}.{METRIC[measure]}"] for d in range(CLASSES)] for s in steps]
+    rows = [[s.metrics[f"class.{d}.{METRIC[measure]}"] for d in range(CLASSES)] for s in steps]
     return np.array(rows, dtype=np.float32)
 
 
@@ -152,7 +152,7 @@ def _draw(ctx: Context, entry: StageRun, steps: list[Step]) -> None:
         rows = {"step": labels} | {f"digit {d}": values[:, d].round(4).tolist() for d in range(CLASSES)}
         entry.client.log_table(entry.run_id, rows, f"tables/forgetting_matrix_{measure}.json")
     blocks = np.stack([ctx.grid(ctx.load(s.version), rows=2) for s in steps])
-    worst = max((steps[-1].metrics[f"digit.{d}.prob"] for d in gone[-1]), default=np.nan)
+    worst = max((steps[-1].metrics[f"class.{d}.prob"] for d in gone[-1]), default=np.nan)
     entry.figure(
         sequential_columns(
             blocks, steps=labels, forgotten=gone,
@@ -169,8 +169,8 @@ def _result(steps: list[Step]) -> Result:
         rows.append(
             [
                 f"v{step.version.number} {label}",
-                f"{max((m[f'digit.{d}.prob'] for d in gone), default=np.nan):.4f}",
-                f"{min((m[f'digit.{d}.entropy'] for d in gone), default=np.nan):.4f}",
+                f"{max((m[f'class.{d}.prob'] for d in gone), default=np.nan):.4f}",
+                f"{min((m[f'class.{d}.entropy'] for d in gone), default=np.nan):.4f}",
                 f"{m['retain.accuracy']:.4f}",
                 f"{m.get('base.retain.accuracy', m['retain.accuracy']):.4f}",
                 f"{m['retain.accuracy_min']:.4f}",

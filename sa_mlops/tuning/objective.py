@@ -13,14 +13,15 @@ import torch
 from sa_mlops.config import ForgetConfig, TuneConfig
 from sa_mlops.core.metrics.objectives import forgetting_gap, retention
 from sa_mlops.core.metrics.scores import ClassScores, class_scores
-from sa_mlops.core.probes import base as probes
-from sa_mlops.core.probes.base import Budget, Classifier, Scene
+from sa_mlops.core.probes import interface as probes
 from sa_mlops.core.probes.gradient import Gradient
+from sa_mlops.core.probes.interface import Budget, Classifier, Scene
+from sa_mlops.core.probes.neighbours import neighbours
 from sa_mlops.core.training import NotFiniteError
 from sa_mlops.methods import hardening
 from sa_mlops.methods import selective_amnesia as amnesia
 from sa_mlops.models.classifiers import Judge
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import gates, names, tracking
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.versions import Version
@@ -170,12 +171,14 @@ class Bench:
         """Share of joint attacks on latent and condition that bring the digit back; 0 where trials are not hardened."""
         if self.attacker is None:
             return 0.0
+        images, labels = self.evaluator.data.test_images, self.evaluator.data.test_labels
         scene = Scene(
             model=model,
             base=self.start,
-            digit=digit,
-            images=self.evaluator.test_images,
-            labels=self.evaluator.test_labels,
+            target=digit,
+            neighbours=neighbours(self.evaluator.calibrated, images, labels, digit),
+            images=images,
+            labels=labels,
             attackers={"calibrated": self.attacker},
         )
         measuring = self._classifier("calibrated")
@@ -193,7 +196,7 @@ class Bench:
         gone = scores[digit]
         attack = self.attacked(model, digit)
         return Score(
-            gap=forgetting_gap([gone]) + attack,
+            gap=forgetting_gap([gone], CLASSES) + attack,
             retention=retention([s for _, s in kept]),
             probability=gone.probability,
             entropy=gone.entropy,

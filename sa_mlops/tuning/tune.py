@@ -155,7 +155,7 @@ class Session:
             ([before[d]], [s for s in before if s.label not in self.bench.forgotten(d)])
             for d in self.config.digits
         ]
-        gap = float(np.mean([forgetting_gap(gone) for gone, _ in pairs]))
+        gap = float(np.mean([forgetting_gap(gone, 10) for gone, _ in pairs]))
         kept = float(np.mean([retention(rest) for _, rest in pairs]))
         return gap, -kept / 2
 

@@ -10,14 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sa_mlops.core.elbo import NegativeElbo, negative_elbo, pixel_cross_entropy
-from sa_mlops.models.mlp import CVAE, LOG_VAR_RANGE
+from sa_mlops.datasets.mnist import SPEC
+from sa_mlops.models.interface import LOG_VAR_RANGE
+from sa_mlops.models.mlp import MLP
 
 
-class Fixed(CVAE):
+class Fixed(MLP):
     """A net whose encoder answers `mean` and `log_var` and whose decoder answers logits 0 and keeps its latent."""
 
     def __init__(self, mean: Tensor, log_var: Tensor) -> None:
-        super().__init__(mean.shape[1])
+        super().__init__(SPEC, mean.shape[1])
         self.posterior = mean, log_var
         self.latent = torch.empty(0)
 
@@ -31,7 +33,7 @@ class Fixed(CVAE):
 
 def fixed_elbo(mean: list[float], log_var: list[float], noise: list[float]) -> tuple[NegativeElbo, Tensor]:
     net = Fixed(torch.tensor([mean]), torch.tensor([log_var]))
-    terms = negative_elbo(net, torch.zeros(1, 784), torch.tensor([0]), torch.tensor([noise]))
+    terms = negative_elbo(net, torch.zeros(1, 1, 28, 28), torch.tensor([0]), torch.tensor([noise]))
     return terms, net.latent
 
 
@@ -44,26 +46,26 @@ class TestReconstruction:
 
     @pytest.mark.parametrize("logit", [-20.0, -0.3, 0.0, 0.3, 20.0])
     def test_value_and_gradient_are_those_of_torch(self, logit: float) -> None:
-        logits = torch.full((2, 784), logit, requires_grad=True)
-        images = torch.rand(2, 784)
+        logits = torch.full((2, 1, 28, 28), logit, requires_grad=True)
+        images = torch.rand(2, 1, 28, 28)
         ours = pixel_cross_entropy(logits, images)
-        torchs = F.binary_cross_entropy_with_logits(logits, images, reduction="none").sum(dim=1)
+        torchs = F.binary_cross_entropy_with_logits(logits, images, reduction="none").sum(dim=(1, 2, 3))
         torch.testing.assert_close(ours, torchs)
         torch.testing.assert_close(*(torch.autograd.grad(loss.sum(), logits)[0] for loss in (ours, torchs)))
 
     def test_there_is_one_value_a_sample(self) -> None:
-        assert pixel_cross_entropy(torch.zeros(3, 784), torch.rand(3, 784)).shape == (3,)
+        assert pixel_cross_entropy(torch.zeros(3, 1, 28, 28), torch.rand(3, 1, 28, 28)).shape == (3,)
 
     @pytest.mark.parametrize("logit", [-1e4, 1e4])
     @pytest.mark.parametrize("pixel", [0.0, 1.0])
     def test_saturated_pixels_stay_finite(self, logit: float, pixel: float) -> None:
-        value = pixel_cross_entropy(torch.full((1, 784), logit), torch.full((1, 784), pixel))
+        value = pixel_cross_entropy(torch.full((1, 1, 28, 28), logit), torch.full((1, 1, 28, 28), pixel))
         assert bool(value.isfinite().all())
 
     @pytest.mark.parametrize("logit", [-1e4, 1e4])
     def test_saturated_pixels_have_finite_gradients(self, logit: float) -> None:
-        logits = torch.full((1, 784), logit, requires_grad=True)
-        pixel_cross_entropy(logits, torch.full((1, 784), 0.5)).sum().backward()
+        logits = torch.full((1, 1, 28, 28), logit, requires_grad=True)
+        pixel_cross_entropy(logits, torch.full((1, 1, 28, 28), 0.5)).sum().backward()
         assert logits.grad is not None
         assert bool(logits.grad.isfinite().all())
 
@@ -81,7 +83,7 @@ class TestDivergence:
     def test_it_agrees_with_torch_distributions(self) -> None:
         mean, log_var = torch.randn(2, 4), torch.randn(2, 4)
         net = Fixed(mean, log_var)
-        terms = negative_elbo(net, torch.zeros(2, 784), torch.tensor([0, 1]), torch.zeros(2, 4))
+        terms = negative_elbo(net, torch.zeros(2, 1, 28, 28), torch.tensor([0, 1]), torch.zeros(2, 4))
         posterior = torch.distributions.Normal(mean, (0.5 * log_var).exp())
         expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(
             dim=1
@@ -100,26 +102,26 @@ class TestBound:
 
     def test_samples_do_not_interact(self) -> None:
         torch.manual_seed(0)
-        net = CVAE(2)
-        images, labels, noise = torch.rand(3, 784), torch.tensor([1, 5, 9]), torch.randn(3, 2)
+        net = MLP(SPEC, 2)
+        images, labels, noise = torch.rand(3, 1, 28, 28), torch.tensor([1, 5, 9]), torch.randn(3, 2)
         alone = negative_elbo(net, images[1:2], labels[1:2], noise[1:2]).total
         torch.testing.assert_close(negative_elbo(net, images, labels, noise).total[1:2], alone)
 
     def test_the_label_matters(self) -> None:
         torch.manual_seed(0)
-        net, image, noise = CVAE(2), torch.rand(1, 784), torch.zeros(1, 2)
+        net, image, noise = MLP(SPEC, 2), torch.rand(1, 1, 28, 28), torch.zeros(1, 2)
         a, b = (negative_elbo(net, image, torch.tensor([c]), noise).total for c in (1, 2))
         assert not torch.equal(a, b)
 
     @pytest.mark.parametrize("extreme", [-1e6, 1e6])
     def test_a_net_that_answers_extremes_gives_finite_terms(self, extreme: float) -> None:
-        net = CVAE(2)
+        net = MLP(SPEC, 2)
         with torch.no_grad():
             for part in (net.encoder[-1], net.decoder[-1]):
                 part.weight.zero_()
             net.encoder[-1].bias.copy_(torch.tensor([0.0, 0.0, extreme, extreme]))
             net.decoder[-1].bias.fill_(extreme)
-        terms = negative_elbo(net, torch.rand(2, 784), torch.tensor([0, 1]), torch.randn(2, 2))
+        terms = negative_elbo(net, torch.rand(2, 1, 28, 28), torch.tensor([0, 1]), torch.randn(2, 2))
         assert bool(torch.stack(list(terms)).isfinite().all())
 
     def test_the_bound_on_the_log_variance_keeps_its_exponential_in_range(self) -> None:

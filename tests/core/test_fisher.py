@@ -17,7 +17,9 @@ from sa_mlops.core.fisher import (
     generator_fisher,
     squared_gradients,
 )
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.datasets.mnist import SPEC
+from sa_mlops.models.interface import CVAE
+from sa_mlops.models.mlp import MLP
 from sa_mlops.settings import FisherSettings
 
 CLOSE = 1e-5
@@ -52,7 +54,7 @@ def relative_error(found: Diagonal, expected: Diagonal) -> float:
 def cvae_batch(n: int = 12, z_dim: int = 8) -> tuple[Tensor, Tensor, Tensor]:
     g = seeded(1)
     return (
-        torch.rand(n, 784, generator=g),
+        torch.rand(n, 1, 28, 28, generator=g),
         torch.randint(10, (n,), generator=g),
         torch.randn(n, z_dim, generator=g),
     )
@@ -61,7 +63,7 @@ def cvae_batch(n: int = 12, z_dim: int = 8) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.fixture(scope="module")
 def cvae() -> CVAE:
     torch.manual_seed(0)
-    return CVAE()
+    return MLP(SPEC, 8)
 
 
 def squared_output(model: nn.Module, x: Tensor) -> Tensor:
@@ -112,7 +114,7 @@ class TestOnTheGenerator:
 
     def test_frozen_parameters_are_measured_too(self) -> None:
         torch.manual_seed(0)
-        net = CVAE(2)
+        net = MLP(SPEC, 2)
         batch = cvae_batch(3, z_dim=2)
         expected = squared_gradients(net, elbo_loss, batch)
         found = squared_gradients(net.requires_grad_(False), elbo_loss, batch)

@@ -34,12 +34,12 @@ def clusters(per_class: int = 20, apart: float = 10.0, seed: int = 0) -> tuple[F
 def test_centroids_are_class_means() -> None:
     labels = np.repeat(np.arange(10), 2)
     means = np.stack([labels + np.tile([-0.5, 0.5], 10), np.zeros(20)], axis=1)
-    np.testing.assert_allclose(class_centroids(means, labels)[:, 0], np.arange(10))
+    np.testing.assert_allclose(class_centroids(means, labels, 10)[:, 0], np.arange(10))
 
 
 def test_a_class_without_points_is_named() -> None:
     with pytest.raises(ValueError, match="class 3, 7"):
-        class_centroids(np.zeros((8, 2)), np.array([0, 1, 2, 4, 5, 6, 8, 9]))
+        class_centroids(np.zeros((8, 2)), np.array([0, 1, 2, 4, 5, 6, 8, 9]), 10)
 
 
 def test_joint_plane_of_planar_centroids_keeps_their_distances() -> None:
@@ -88,40 +88,40 @@ def test_outcast_of_a_bystander_counts_its_distance_to_the_outcast() -> None:
 
 def test_a_class_far_away_is_in_quarantine() -> None:
     means, labels = clusters(apart=100.0)
-    result = quarantine(means, labels)
+    result = quarantine(means, labels, 10)
     assert result.purity.tolist() == [1.0] * 10
 
 
 def test_a_class_spread_among_the_others_has_the_purity_of_chance() -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(10), 100)
-    result = quarantine(rng.normal(size=(1000, 8)), labels)
+    result = quarantine(rng.normal(size=(1000, 8)), labels, 10)
     assert result.purity.tolist() == pytest.approx([0.1] * 10, abs=0.03)
 
 
 def test_silhouette_is_the_mean_over_the_class_alone() -> None:
     means, labels = clusters(apart=2.0)
     expected = silhouette_samples(means, labels)[labels == 3].mean()
-    assert quarantine(means, labels).silhouette[3] == pytest.approx(expected)
+    assert quarantine(means, labels, 10).silhouette[3] == pytest.approx(expected)
 
 
 def test_a_point_is_not_its_own_neighbour() -> None:
     # Pairs (own, other) at the same place: the nearest neighbour of each own point is of the other class.
     places = np.arange(10.0).repeat(2)[:, None] * 10
     labels = np.tile([1, 0], 10)
-    assert quarantine(places, labels, neighbours=1).purity[1] == 0.0
+    assert quarantine(places, labels, 10, neighbours=1).purity[1] == 0.0
 
 
 def test_quarantine_of_a_class_without_points_is_not_a_number() -> None:
     means, labels = clusters()
-    result = quarantine(means[labels != 7], labels[labels != 7])
+    result = quarantine(means[labels != 7], labels[labels != 7], 10)
     assert np.flatnonzero(np.isnan(result.silhouette)).tolist() == [7]
     assert np.flatnonzero(np.isnan(result.purity)).tolist() == [7]
 
 
 def test_quarantine_needs_two_classes() -> None:
     with pytest.raises(ValueError, match="two classes"):
-        quarantine(np.zeros((20, 2)), np.zeros(20, dtype=np.int64))
+        quarantine(np.zeros((20, 2)), np.zeros(20, dtype=np.int64), 10)
 
 
 def test_grey_is_dead_and_black_white_and_noise_are_not() -> None:
@@ -142,15 +142,17 @@ def test_tsne_repeats_with_its_seed() -> None:
 
 def test_tsne_keeps_clusters_together() -> None:
     means, labels = clusters(per_class=8)
-    assert quarantine(tsne(means, seed=0, perplexity=5), labels, neighbours=3).purity.min() == 1.0
+    assert quarantine(tsne(means, seed=0, perplexity=5), labels, 10, neighbours=3).purity.min() == 1.0
 
 
 def test_the_second_map_of_a_pair_keeps_clusters_near_their_places() -> None:
     means, labels = clusters(per_class=30)
     moved = means + 0.1 * np.random.default_rng(1).normal(size=means.shape)
     pair = tsne_pair(means, moved, seed=0, perplexity=15)
-    drift = np.linalg.norm(class_centroids(pair.after, labels) - class_centroids(pair.before, labels), axis=1)
-    spread = np.linalg.norm(class_centroids(pair.before, labels), axis=1).mean()
+    drift = np.linalg.norm(
+        class_centroids(pair.after, labels, 10) - class_centroids(pair.before, labels, 10), axis=1
+    )
+    spread = np.linalg.norm(class_centroids(pair.before, labels, 10), axis=1).mean()
     assert drift.mean() < 0.5 * spread
 
 

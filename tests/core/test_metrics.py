@@ -65,23 +65,23 @@ class TestScores:
 
 class TestObjectives:
     def test_an_answer_of_cannot_tell_has_no_gap(self) -> None:
-        assert forgetting_gap([scored()]) == pytest.approx(0.0)
+        assert forgetting_gap([scored()], 10) == pytest.approx(0.0)
 
     def test_a_perfect_digit_has_a_gap_of_two(self) -> None:
-        assert forgetting_gap([scored(probability=1.0, entropy=0.0)]) == pytest.approx(2.0)
+        assert forgetting_gap([scored(probability=1.0, entropy=0.0)], 10) == pytest.approx(2.0)
 
     def test_a_sharp_wrong_digit_has_a_gap_of_one(self) -> None:
-        assert forgetting_gap([scored(probability=0.0, entropy=0.0)]) == pytest.approx(1.0)
+        assert forgetting_gap([scored(probability=0.0, entropy=0.0)], 10) == pytest.approx(1.0)
 
     def test_the_gap_is_the_mean_over_classes(self) -> None:
-        assert forgetting_gap([scored(), scored(1, probability=1.0, entropy=0.0)]) == pytest.approx(1.0)
+        assert forgetting_gap([scored(), scored(1, probability=1.0, entropy=0.0)], 10) == pytest.approx(1.0)
 
     def test_retention_weighs_the_worst_class_as_much_as_the_mean(self) -> None:
         assert retention([scored(accuracy=1.0), scored(1, accuracy=0.5)]) == pytest.approx(0.5 * (0.75 + 0.5))
 
     def test_no_class_is_refused(self) -> None:
         with pytest.raises(ValueError, match="no forgotten class"):
-            forgetting_gap([])
+            forgetting_gap([], 10)
 
 
 class TestFrechet:
@@ -184,12 +184,12 @@ class TestNearestReal:
         assert (result.indices.tolist(), result.distances.tolist()) == ([0, 1], [3.0, 0.0])
 
     def test_a_copy_is_at_distance_exactly_zero(self) -> None:
-        real = torch.rand(300, 784, generator=seeded())
+        real = torch.rand(300, 1, 28, 28, generator=seeded())
         assert nearest_real(real[42:43], real).minimum == 0.0
 
     def test_chunks_do_not_change_the_result(self) -> None:
         g = seeded()
-        generated, real = torch.rand(20, 784, generator=g), torch.rand(50, 784, generator=g)
+        generated, real = torch.rand(20, 1, 28, 28, generator=g), torch.rand(50, 1, 28, 28, generator=g)
         assert torch.equal(
             nearest_real(generated, real).indices, nearest_real(generated, real, chunk=3).indices
         )

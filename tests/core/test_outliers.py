@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sa_mlops.core.outliers import outliers
-from sa_mlops.datasets.pin import load
+from sa_mlops.datasets import load
 
 KINDS = ("uniform", "gaussian", "grey", "blurred", "mixed", "shuffled", "noisy")
 EACH = 60
@@ -30,11 +30,11 @@ def drawn(digits: Tensor) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("count", [1, 6, 7, 8, 100])
 def test_there_are_as_many_as_asked_for(digits: Tensor, count: int) -> None:
-    assert outliers(digits, count, seeded()).shape == (count, 784)
+    assert outliers(digits, count, seeded()).shape == (count, 1, 28, 28)
 
 
 def test_one_image_is_enough_to_distort(digits: Tensor) -> None:
-    assert outliers(digits[:1], 14, seeded()).shape == (14, 784)
+    assert outliers(digits[:1], 14, seeded()).shape == (14, 1, 28, 28)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -44,7 +44,7 @@ def test_they_are_images(drawn: dict[str, Tensor], kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_none_is_a_digit_of_the_pool(drawn: dict[str, Tensor], digits: Tensor, kind: str) -> None:
-    assert float(torch.cdist(drawn[kind], digits).min()) > 0.5
+    assert float(torch.cdist(drawn[kind].flatten(1), digits.flatten(1)).min()) > 0.5
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,19 +64,19 @@ def test_the_pool_is_left_as_it_was(digits: Tensor) -> None:
 
 class TestKinds:
     def test_half_of_the_uniform_noise_has_the_whole_range(self, drawn: dict[str, Tensor]) -> None:
-        spans = drawn["uniform"].amax(dim=1) - drawn["uniform"].amin(dim=1)
+        spans = drawn["uniform"].amax(dim=(1, 2, 3)) - drawn["uniform"].amin(dim=(1, 2, 3))
         assert float((spans > 0.98).float().mean()) == pytest.approx(0.5, abs=0.2)
 
     def test_gaussian_noise_comes_at_many_strengths(self, drawn: dict[str, Tensor]) -> None:
-        spread = drawn["gaussian"].std(dim=1)
+        spread = drawn["gaussian"].std(dim=(1, 2, 3))
         assert float(spread.max()) > 3 * float(spread.min())
 
     def test_grey_is_nearly_flat(self, drawn: dict[str, Tensor]) -> None:
-        spans = drawn["grey"].amax(dim=1) - drawn["grey"].amin(dim=1)
+        spans = drawn["grey"].amax(dim=(1, 2, 3)) - drawn["grey"].amin(dim=(1, 2, 3))
         assert float(spans.max()) <= 0.1 + 1e-6
 
     def test_grey_comes_at_all_levels(self, drawn: dict[str, Tensor]) -> None:
-        levels = drawn["grey"].mean(dim=1)
+        levels = drawn["grey"].mean(dim=(1, 2, 3))
         assert float(levels.min()) < 0.15
         assert float(levels.max()) > 0.85
 
@@ -88,14 +88,14 @@ class TestKinds:
         pool = digits[:1]
         shuffled = outliers(pool, 7, seeded())[5]
         patches, before = (
-            {p.numpy().tobytes() for p in x.view(4, 7, 4, 7).permute(0, 2, 1, 3).reshape(16, 49)}
+            {p.numpy().tobytes() for p in x.reshape(4, 7, 4, 7).permute(0, 2, 1, 3).reshape(16, 49)}
             for x in (shuffled, pool[0])
         )
         assert patches == before
 
     def test_noise_outweighs_the_digit_it_hides(self, digits: Tensor) -> None:
-        pool = torch.ones(1, 784)
+        pool = torch.ones(1, 1, 28, 28)
         hidden = outliers(pool, 70, seeded())[-10:]
         # share + (1 - share) / 2 with a share of 0.1 to 0.25.
-        means = hidden.mean(dim=1)
+        means = hidden.mean(dim=(1, 2, 3))
         assert 0.53 < float(means.min()) <= float(means.max()) < 0.65

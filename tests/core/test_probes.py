@@ -15,10 +15,13 @@ from torch.nn import functional as F
 
 from sa_mlops.core.prior import shell
 from sa_mlops.core.probes import PROBES
-from sa_mlops.core.probes.base import (
+from sa_mlops.core.probes.features import FeatureBudget, probe_features
+from sa_mlops.core.probes.gradient import Gradient, descend
+from sa_mlops.core.probes.gradient_free import RandomSearch, SeparableCMA
+from sa_mlops.core.probes.interface import (
     Budget,
     Classifier,
-    Result,
+    ProbeResult,
     Role,
     Scene,
     check_independent,
@@ -26,16 +29,14 @@ from sa_mlops.core.probes.base import (
     run,
     union,
 )
-from sa_mlops.core.probes.features import FeatureBudget, probe_features
-from sa_mlops.core.probes.gradient import Gradient, descend
-from sa_mlops.core.probes.gradient_free import RandomSearch, SeparableCMA
 from sa_mlops.core.probes.pixel import PixelMatch
 from sa_mlops.core.probes.random_latents import RandomLatents
 from sa_mlops.core.probes.relearning import RelearnBudget, relearn
 from sa_mlops.core.probes.walks import Walk
 from sa_mlops.core.training import train_generator, train_judge
+from sa_mlops.datasets.mnist import SPEC
 from sa_mlops.models.classifiers import make_judge
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.mlp import MLP
 from sa_mlops.settings import Architecture, BaseSettings, JudgeSettings, Optimisation
 
 FEW = Budget(attempts=8, steps=3, lr=0.1)
@@ -50,7 +51,7 @@ def digits() -> tuple[Tensor, Tensor]:
     data = load_digits()
     images = torch.tensor(data.images, dtype=torch.float32)[:, None] / 16
     large = F.interpolate(images, size=(28, 28), mode="bilinear", align_corners=False)
-    return large.reshape(len(large), -1).clamp(0, 1), torch.tensor(data.target)
+    return large.clamp(0, 1), torch.tensor(data.target)
 
 
 def classifier(digits: tuple[Tensor, Tensor], architecture: Architecture, seed: int) -> Classifier:
@@ -58,7 +59,7 @@ def classifier(digits: tuple[Tensor, Tensor], architecture: Architecture, seed: 
         architecture=architecture, calibrated=True, epochs=6, lr=3e-3, batch_size=128, seed_offset=0
     )
     return Classifier(
-        net=train_judge(*digits, settings, generator(seed)), architecture=architecture, seed=seed
+        net=train_judge(*digits, SPEC, settings, generator(seed)), architecture=architecture, seed=seed
     )
 
 
@@ -71,12 +72,13 @@ def judge(digits: tuple[Tensor, Tensor]) -> Classifier:
 def scene(digits: tuple[Tensor, Tensor]) -> Scene:
     optimisation = Optimisation(steps=500, lr=3e-3, batch_size=128, schedule="one_cycle")
     settings = BaseSettings(z_dim=4, labels=tuple(range(10)), optimisation=optimisation)
-    base = train_generator(*digits, settings, generator())
+    base = train_generator(*digits, SPEC, settings, generator())
     attacker = classifier(digits, "perceptron", 2)
     return Scene(
         model=base,
         base=base,
-        digit=1,
+        target=1,
+        neighbours=(7, 4),
         images=digits[0],
         labels=digits[1],
         attackers={"calibrated": attacker, "plain": attacker},
@@ -95,9 +97,9 @@ def grey(scene: Scene) -> Scene:
 @pytest.mark.parametrize("name", PROBES)
 def test_every_probe_judges_each_attempt_at_each_position(name: str, scene: Scene, judge: Classifier) -> None:
     result = run(PROBES[name], scene, judge, generator(), budget=FEW)
-    assert result.images.shape == (8, 784)
+    assert result.images.shape == (8, 1, 28, 28)
     assert result.trace.shape == (len(result.positions), 8)
-    assert result.strips.shape == (len(result.positions), 8, 784)
+    assert result.strips.shape == (len(result.positions), 8, 1, 28, 28)
 
 
 @pytest.mark.parametrize("name", PROBES)
@@ -148,7 +150,7 @@ def test_judge_of_the_attackers_architecture_is_refused(scene: Scene, judge: Cla
 
 
 def test_judge_of_the_attackers_seed_is_refused(judge: Classifier) -> None:
-    other = Classifier(net=make_judge("residual"), architecture="residual", seed=judge.seed)
+    other = Classifier(net=make_judge("residual", SPEC), architecture="residual", seed=judge.seed)
     with pytest.raises(ValueError, match="share the seed 1"):
         check_independent(other, judge)
 
@@ -282,7 +284,7 @@ def test_checkpoints_are_spaced_evenly_in_the_logarithm() -> None:
     assert checkpoints(30) == (0, 1, 2, 5, 10, 20, 30)
 
 
-def with_success(result: Result, success: Sequence[bool]) -> Result:
+def with_success(result: ProbeResult, success: Sequence[bool]) -> ProbeResult:
     return replace(result, success=torch.tensor(success))
 
 
@@ -299,17 +301,17 @@ def test_union_needs_one_number_of_attempts(scene: Scene, judge: Classifier) -> 
 
 
 def test_relearning_brings_the_class_back(grey: Scene, judge: Classifier) -> None:
-    fresh = replace(grey, model=CVAE(4))
+    fresh = replace(grey, model=MLP(SPEC, 4))
     learned = relearn(fresh, judge, RelearnBudget(images=50, steps=150, lr=1e-3), generator())
     assert learned.accepted[0] < 0.1 < 0.5 < learned.accepted[-1]
     assert learned.steps_until(0.5) is not None
 
 
 def test_relearning_can_be_under_a_neighbours_label(grey: Scene, judge: Classifier) -> None:
-    fresh = replace(grey, model=CVAE(4))
+    fresh = replace(grey, model=MLP(SPEC, 4))
     budget = RelearnBudget(images=50, label="neighbour", steps=150, lr=1e-3)
     learned = relearn(fresh, judge, budget, generator())
-    assert budget.under(fresh.digit) == fresh.neighbours[0] != fresh.digit
+    assert budget.under(fresh.target, fresh.neighbours) == fresh.neighbours[0] != fresh.target
     assert learned.accepted[0] < 0.1 < 0.5 < learned.accepted[-1]
     own = relearn(fresh, judge, replace(budget, label="own"), generator())
     assert not torch.equal(own.images[0], learned.images[0])

@@ -24,9 +24,9 @@ from sa_mlops.core.training import (
     train_generator,
     train_judge,
 )
-from sa_mlops.datasets.pin import Dataset, load
+from sa_mlops.datasets import Dataset, load
 from sa_mlops.errors import CommandError
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.settings import BaseSettings, JudgeSettings, Optimisation
 
 SHORT = Optimisation(steps=5, lr=1e-3, batch_size=32, schedule="constant")
@@ -156,16 +156,18 @@ class TestGenerator:
     def test_an_image_that_is_not_finite_stops_it_and_names_the_term(self, digits: Dataset) -> None:
         images = torch.full_like(digits.train_images, float("nan"))
         with pytest.raises(NotFiniteError, match="reconstruction is not finite at step 1"):
-            train_generator(images, digits.train_labels, BASE, seeded())
+            train_generator(images, digits.train_labels, digits.spec, BASE, seeded())
 
     def test_a_rate_that_blows_up_stops_it(self, digits: Dataset) -> None:
         settings = replace(BASE, optimisation=replace(SHORT, lr=1e30))
         with pytest.raises(NotFiniteError):
-            train_generator(digits.train_images, digits.train_labels, settings, seeded())
+            train_generator(digits.train_images, digits.train_labels, digits.spec, settings, seeded())
 
     def test_the_same_seed_gives_equal_tensors(self, digits: Dataset) -> None:
         a, b = (
-            train_generator(digits.train_images, digits.train_labels, BASE, seeded(3)).state_dict()
+            train_generator(
+                digits.train_images, digits.train_labels, digits.spec, BASE, seeded(3)
+            ).state_dict()
             for _ in range(2)
         )
         assert all(torch.equal(a[name], b[name]) for name in a)
@@ -174,24 +176,29 @@ class TestGenerator:
         weights = []
         for state in (1, 2):
             torch.manual_seed(state)
-            net = train_generator(digits.train_images, digits.train_labels, BASE, seeded(3))
+            net = train_generator(digits.train_images, digits.train_labels, digits.spec, BASE, seeded(3))
             weights.append(net.decoder[0].weight)
         assert torch.equal(*weights)
 
     def test_another_seed_gives_other_tensors(self, digits: Dataset) -> None:
-        a, b = (train_generator(digits.train_images, digits.train_labels, BASE, seeded(s)) for s in (3, 4))
+        a, b = (
+            train_generator(digits.train_images, digits.train_labels, digits.spec, BASE, seeded(s))
+            for s in (3, 4)
+        )
         assert not torch.equal(a.decoder[0].weight, b.decoder[0].weight)
 
     def test_a_class_left_out_is_never_seen(self, digits: Dataset) -> None:
         images = digits.train_images.clone()
         images[digits.train_labels == 1] = float("nan")
         settings = replace(BASE, labels=tuple(c for c in range(10) if c != 1))
-        net = train_generator(images, digits.train_labels, settings, seeded())
+        net = train_generator(images, digits.train_labels, digits.spec, settings, seeded())
         assert all(bool(p.isfinite().all()) for p in net.parameters())
 
     def test_the_loss_reported_is_the_sum_of_its_terms(self, digits: Dataset) -> None:
         recorder = Recorder()
-        train_generator(digits.train_images, digits.train_labels, BASE, seeded(), report=recorder)
+        train_generator(
+            digits.train_images, digits.train_labels, digits.spec, BASE, seeded(), report=recorder
+        )
         for terms in recorder.terms:
             assert terms["loss"] == pytest.approx(terms["reconstruction"] + terms["divergence"], rel=1e-5)
 
@@ -200,7 +207,9 @@ class TestGenerator:
         for size in (32, 512):
             recorder = Recorder()
             settings = replace(BASE, optimisation=replace(SHORT, steps=1, batch_size=size))
-            train_generator(digits.train_images, digits.train_labels, settings, seeded(), report=recorder)
+            train_generator(
+                digits.train_images, digits.train_labels, digits.spec, settings, seeded(), report=recorder
+            )
             first.append(recorder.terms[0]["loss"])
         assert first[1] == pytest.approx(first[0], rel=0.02)
 
@@ -209,6 +218,7 @@ class TestGenerator:
         train_generator(
             digits.train_images,
             digits.train_labels,
+            digits.spec,
             BASE,
             seeded(),
             on_step=lambda s, m: seen.append((s, type(m))),
@@ -218,7 +228,11 @@ class TestGenerator:
     def test_training_lowers_the_bound_on_unseen_digits(self, digits: Dataset) -> None:
         optimisation = Optimisation(steps=300, lr=3e-3, batch_size=64, schedule="one_cycle")
         net = train_generator(
-            digits.train_images, digits.train_labels, replace(BASE, optimisation=optimisation), seeded()
+            digits.train_images,
+            digits.train_labels,
+            digits.spec,
+            replace(BASE, optimisation=optimisation),
+            seeded(),
         )
         noise = torch.zeros(len(digits.test_images), 2)
         with torch.no_grad():
@@ -236,7 +250,11 @@ class TestJudge:
         found = {}
         for name, calibrated in (("plain", False), ("calibrated", True)):
             judge = train_judge(
-                digits.train_images, digits.train_labels, replace(settings, calibrated=calibrated), seeded()
+                digits.train_images,
+                digits.train_labels,
+                digits.spec,
+                replace(settings, calibrated=calibrated),
+                seeded(),
             )
             found[name] = check_judge(judge, digits.test_images, digits.test_labels)
         return found
@@ -259,20 +277,24 @@ class TestJudge:
     def test_the_same_seed_gives_equal_tensors(self, digits: Dataset) -> None:
         a, b = (
             train_judge(
-                digits.train_images, digits.train_labels, replace(JUDGE, calibrated=True), seeded(3)
+                digits.train_images,
+                digits.train_labels,
+                digits.spec,
+                replace(JUDGE, calibrated=True),
+                seeded(3),
             ).state_dict()
             for _ in range(2)
         )
         assert all(torch.equal(a[name], b[name]) for name in a)
 
     def test_it_comes_back_ready_to_answer(self, digits: Dataset) -> None:
-        judge = train_judge(digits.train_images[:64], digits.train_labels[:64], JUDGE, seeded())
+        judge = train_judge(digits.train_images[:64], digits.train_labels[:64], digits.spec, JUDGE, seeded())
         assert not judge.training
 
     def test_an_image_that_is_not_finite_stops_it_at_its_step(self, digits: Dataset) -> None:
         images = torch.full_like(digits.train_images, float("nan"))
         with pytest.raises(NotFiniteError, match="loss is not finite at step 1"):
-            train_judge(images, digits.train_labels, JUDGE, seeded())
+            train_judge(images, digits.train_labels, digits.spec, JUDGE, seeded())
 
     def test_epochs_decide_how_long_it_learns(self) -> None:
         assert judge_steps(replace(JUDGE, epochs=4, batch_size=256), 60_000) == 4 * 234
@@ -286,7 +308,7 @@ class TestShifting:
     def dot(self) -> Tensor:
         image = torch.zeros(1, 28, 28)
         image[0, 14, 14] = 1.0
-        return image.view(1, 784)
+        return image.view(1, 1, 28, 28)
 
     def test_the_image_moves_by_at_most_two_pixels(self) -> None:
         generator = seeded()
@@ -295,7 +317,7 @@ class TestShifting:
 
     def test_edges_are_filled_with_black(self) -> None:
         generator = seeded()
-        sums = {float(shifted(torch.ones(1, 784), generator).sum()) for _ in range(300)}
+        sums = {float(shifted(torch.ones(1, 1, 28, 28), generator).sum()) for _ in range(300)}
         assert sums == {float(a * b) for a in (26, 27, 28) for b in (26, 27, 28)}
 
     def test_all_images_of_a_batch_move_together(self) -> None:

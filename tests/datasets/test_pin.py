@@ -13,7 +13,7 @@ import torch
 import yaml
 from stores import ROOT, Start, Store
 
-from sa_mlops import cli
+from sa_mlops import cli, datasets
 from sa_mlops.datasets import pin as data
 from sa_mlops.datasets.pin import DataError
 
@@ -263,30 +263,30 @@ class TestDamage:
 @pytest.mark.parametrize(
     ("name", "train", "test"), [("mnist", 60_000, 10_000), ("digits", 1_437, 360)], ids=["mnist", "digits"]
 )
-def test_images_are_flat_float32_in_zero_to_one_with_a_label_each(name: str, train: int, test: int) -> None:
-    loaded = data.load(name, CPU)
+def test_images_are_float32_in_zero_to_one_with_a_label_each(name: str, train: int, test: int) -> None:
+    loaded = datasets.load(name, CPU)
     for images, labels, count in (
         (loaded.train_images, loaded.train_labels, train),
         (loaded.test_images, loaded.test_labels, test),
     ):
-        assert (images.shape, images.dtype) == ((count, 784), torch.float32)
+        assert (images.shape, images.dtype) == ((count, 1, 28, 28), torch.float32)
         assert (float(images.min()), float(images.max())) == (0.0, 1.0)
         assert (labels.shape, labels.dtype) == ((count,), torch.int64)
         assert labels.unique().tolist() == list(range(10))
 
 
 def test_mnist_carries_the_pin() -> None:
-    assert data.load("mnist", CPU).md5 == MD5
+    assert datasets.load("mnist", CPU).md5 == MD5
 
 
 def test_mnist_has_the_published_first_labels() -> None:
-    loaded = data.load("mnist", CPU)
+    loaded = datasets.load("mnist", CPU)
     assert loaded.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert loaded.test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
 
 
 def test_digits_are_the_same_every_time_and_share_no_image_between_splits() -> None:
-    one, two = data.load("digits", CPU), data.load("digits", CPU)
+    one, two = datasets.load("digits", CPU), datasets.load("digits", CPU)
     assert one.md5 == two.md5
     assert torch.equal(one.train_images, two.train_images)
     train = {row.numpy().tobytes() for row in one.train_images}

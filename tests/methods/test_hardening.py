@@ -15,9 +15,10 @@ from torch.nn import Linear
 from torch.nn import functional as F
 
 from sa_mlops.core.metrics.intervals import wilson_interval
-from sa_mlops.core.probes.base import Budget, Classifier, Scene, run
 from sa_mlops.core.probes.gradient import Gradient
+from sa_mlops.core.probes.interface import Budget, Classifier, Scene, run
 from sa_mlops.core.training import train_generator, train_judge
+from sa_mlops.datasets.mnist import SPEC
 from sa_mlops.methods import hardening
 from sa_mlops.methods.hardening import (
     CLEAR,
@@ -36,7 +37,7 @@ from sa_mlops.methods.hardening import (
     probability,
 )
 from sa_mlops.models.classifiers import Judge
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.settings import HARDEN, Architecture, BaseSettings, JudgeSettings, Optimisation
 
 SMALL = replace(
@@ -64,7 +65,7 @@ def found(pool: AttackPool, model: CVAE) -> float:
 
 def nowhere() -> Memory:
     """No place to start from."""
-    return Memory(4, generator())
+    return Memory(4, 10, generator())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,21 +81,21 @@ def digits() -> tuple[Tensor, Tensor]:
     data = load_digits()
     images = torch.tensor(data.images, dtype=torch.float32)[:, None] / 16
     large = F.interpolate(images, size=(28, 28), mode="bilinear", align_corners=False)
-    return large.reshape(len(large), -1).clamp(0, 1), torch.tensor(data.target)
+    return large.clamp(0, 1), torch.tensor(data.target)
 
 
 @pytest.fixture(scope="module")
 def start(digits: tuple[Tensor, Tensor]) -> CVAE:
     optimisation = Optimisation(steps=500, lr=3e-3, batch_size=128, schedule="one_cycle")
     settings = BaseSettings(z_dim=4, labels=tuple(range(10)), optimisation=optimisation)
-    return train_generator(*digits, settings, generator())
+    return train_generator(*digits, SPEC, settings, generator())
 
 
 def judge(digits: tuple[Tensor, Tensor], architecture: Architecture, seed: int) -> Judge:
     settings = JudgeSettings(
         architecture=architecture, calibrated=True, epochs=10, lr=3e-3, batch_size=128, seed_offset=0
     )
-    return train_judge(*digits, settings, generator(seed))
+    return train_judge(*digits, SPEC, settings, generator(seed))
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +190,7 @@ def test_whatever_is_no_retained_label_or_outside_is_pulled_to_grey(start: CVAE,
 
 
 def test_share_of_attacks_starts_where_it_is_told(start: CVAE, trainer: Judge) -> None:
-    near = Memory(4, generator())
+    near = Memory(4, 10, generator())
     near.store(torch.full((5, 4), 3.0), torch.eye(10)[[7] * 5])
     settings = replace(SMALL, pool=1_000, near=0.3, unbounded=0.0)
     pool = AttackPool(start, trainer, near, settings, (4,), generator())
@@ -222,13 +223,13 @@ def test_free_conditions_leave_the_simplex_and_no_others_do(start: CVAE, trainer
 
 
 def test_nothing_is_recalled_before_something_is_known() -> None:
-    z, condition = Memory(4, generator()).recall(7)
+    z, condition = Memory(4, 10, generator()).recall(7)
     assert z.shape == (0, 4)
     assert condition.shape == (0, 10)
 
 
 def test_the_oldest_places_make_room() -> None:
-    memory = Memory(1, generator())
+    memory = Memory(1, 10, generator())
     for value in (1.0, 2.0):
         memory.store(torch.full((MEMORY - 8, 1), value), torch.full((MEMORY - 8, 10), value))
     z, condition = memory.recall(50_000)
@@ -268,14 +269,14 @@ def test_retained_labels_and_the_rest_are_remembered_apart(start: CVAE, trainer:
 
 @pytest.mark.parametrize("z_dim", [2, 8])
 def test_places_outside_are_beyond_nearly_every_sample_of_the_prior(z_dim: int) -> None:
-    z, _ = outside(5_000, z_dim, generator())
+    z, _ = outside(5_000, z_dim, 10, generator())
     samples = torch.randn(100_000, z_dim, generator=generator(1)).norm(dim=1)
     assert (samples > z.norm(dim=1).min()).float().mean() < 0.01
     assert z.norm(dim=1).max() > 8 * z.norm(dim=1).min()
 
 
 def test_conditions_outside_are_free_or_mixtures_or_labels() -> None:
-    _, condition = outside(300, 8, generator())
+    _, condition = outside(300, 8, 10, generator())
     free, mixture, label = (condition[i::3] for i in range(3))
     for bound in (mixture, label):
         assert (bound >= 0).all()
@@ -287,7 +288,7 @@ def test_conditions_outside_are_free_or_mixtures_or_labels() -> None:
 
 
 def test_hardened_generator_draws_nothing_outside_the_prior(start: CVAE, hardened: CVAE) -> None:
-    z, condition = outside(500, 4, generator(7))
+    z, condition = outside(500, 4, 10, generator(7))
     with torch.no_grad():
         before, after = (excess(m.decode(z, condition)).mean().item() for m in (start, hardened))
     assert after < 0.1 * before
@@ -391,7 +392,7 @@ def test_forgotten_labels_are_not_replayed(start: CVAE, trainer: Judge) -> None:
 
 
 def test_grey_is_the_floor_of_the_attack_term() -> None:
-    logits = torch.tensor([[0.0], [-1.0], [1.0]]).expand(3, 784)
+    logits = torch.tensor([0.0, -1.0, 1.0]).view(3, 1, 1, 1).expand(3, 1, 28, 28)
     floor, dark, bright = excess(logits).tolist()
     assert floor == pytest.approx(0, abs=1e-3)
     assert min(dark, bright) > 1
@@ -407,7 +408,8 @@ def test_hardened_generator_resists_an_attacker_that_it_was_not_trained_against(
         scene = Scene(
             model=model,
             base=start,
-            digit=4,
+            target=4,
+            neighbours=(9, 7),
             images=digits[0],
             labels=digits[1],
             attackers={"calibrated": attacker},

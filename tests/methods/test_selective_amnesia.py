@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sa_mlops.core.fisher import Diagonal
 from sa_mlops.core.training import NotFiniteError
+from sa_mlops.datasets.mnist import SPEC
 from sa_mlops.methods.selective_amnesia import (
     Anchor,
     Replay,
@@ -24,7 +25,8 @@ from sa_mlops.methods.selective_amnesia import (
     project,
     update_direction,
 )
-from sa_mlops.models.mlp import CVAE, one_hot
+from sa_mlops.models.interface import CVAE, one_hot
+from sa_mlops.models.mlp import MLP
 from sa_mlops.settings import ForgetSettings, Optimisation
 
 SETTINGS = ForgetSettings(
@@ -50,7 +52,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 @pytest.fixture(scope="module")
 def net() -> CVAE:
     torch.manual_seed(0)
-    return CVAE(2)
+    return MLP(SPEC, 2)
 
 
 def fisher_of(net: nn.Module, value: float = 1.0) -> Diagonal:
@@ -131,30 +133,35 @@ class TestPenalty:
 
 class TestSurrogate:
     def test_noise_is_uniform(self) -> None:
-        images = draw_surrogate("noise", 200, seeded())
+        images = draw_surrogate("noise", 200, SPEC.shape, seeded())
         assert images.mean().item() == pytest.approx(0.5, abs=0.01)
         assert images.var().item() == pytest.approx(1 / 12, abs=0.002)
 
     def test_grey_is_half_everywhere(self) -> None:
-        assert torch.equal(draw_surrogate("grey", 3, seeded()), torch.full((3, 784), 0.5))
+        assert torch.equal(draw_surrogate("grey", 3, SPEC.shape, seeded()), torch.full((3, 1, 28, 28), 0.5))
 
     def test_given_images_are_drawn_whole(self) -> None:
-        pool = torch.rand(4, 784)
-        drawn = draw_surrogate("images", 50, seeded(), pool)
+        pool = torch.rand(4, 1, 28, 28)
+        drawn = draw_surrogate("images", 50, SPEC.shape, seeded(), pool)
         assert all(any(torch.equal(row, image) for image in pool) for row in drawn)
 
     def test_every_given_image_is_drawn_in_time(self) -> None:
-        pool = torch.arange(4.0)[:, None].expand(-1, 784)
-        assert draw_surrogate("images", 100, seeded(), pool)[:, 0].unique().tolist() == [0, 1, 2, 3]
+        pool = torch.arange(4.0).view(4, 1, 1, 1).expand(-1, 1, 28, 28)
+        assert draw_surrogate("images", 100, SPEC.shape, seeded(), pool)[:, 0, 0, 0].unique().tolist() == [
+            0,
+            1,
+            2,
+            3,
+        ]
 
     @pytest.mark.parametrize(
         ("kind", "images"),
-        [("images", None), ("images", torch.empty(0, 784)), ("black", None)],
+        [("images", None), ("images", torch.empty(0, 1, 28, 28)), ("black", None)],
         ids=["no images", "empty images", "unknown kind"],
     )
     def test_a_surrogate_that_cannot_be_drawn_is_refused(self, kind: str, images: Tensor | None) -> None:
         with pytest.raises(ValueError, match=f"no surrogate images for '{kind}'"):
-            draw_surrogate(kind, 2, seeded(), images)
+            draw_surrogate(kind, 2, SPEC.shape, seeded(), images)
 
 
 class TestBatch:
@@ -209,7 +216,7 @@ class TestObjective:
         with_terms = objective(net, surrogate, replay, SETTINGS, seeded())
         without = objective(net, surrogate, replay, replace(SETTINGS, decoder_terms=False), seeded())
         for a, b, part in zip(with_terms, without, (surrogate, replay), strict=True):
-            drawn = net.decode(part.z, one_hot(part.labels)).sigmoid()
+            drawn = net.decode(part.z, one_hot(part.labels, 10)).sigmoid()
             by_hand = -(part.images * drawn.log() + (1 - part.images) * (1 - drawn).log()).sum()
             assert (a - b).item() == pytest.approx(by_hand.item(), rel=1e-3)
 
@@ -364,16 +371,16 @@ class TestEffect:
         for c in range(10):
             row, column = divmod(c, 4)
             images[c, 2 + 8 * row : 8 + 8 * row, 2 + 6 * column : 8 + 6 * column] = 0.98
-        return images.view(10, 784)
+        return images.view(10, 1, 28, 28)
 
     @pytest.fixture(scope="class")
     def trained(self, pictures: Tensor) -> CVAE:
         torch.manual_seed(0)
-        net = CVAE(2)
+        net = MLP(SPEC, 2)
         adam = torch.optim.Adam(net.parameters(), lr=2e-3)
         for _ in range(150):
             labels = torch.randint(10, (64,))
-            logits = net.decode(torch.randn(64, 2), one_hot(labels))
+            logits = net.decode(torch.randn(64, 2), one_hot(labels, 10))
             loss = nn.functional.binary_cross_entropy_with_logits(logits, pictures[labels])
             adam.zero_grad()
             loss.backward()

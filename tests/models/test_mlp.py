@@ -5,48 +5,52 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sa_mlops.models.mlp import CVAE, LOG_VAR_RANGE, one_hot
+from sa_mlops.datasets.mnist import SPEC
+from sa_mlops.models.interface import CVAE, LOG_VAR_RANGE, one_hot
+from sa_mlops.models.mlp import MLP
 
 
 @pytest.fixture
 def net() -> CVAE:
     torch.manual_seed(0)
-    return CVAE()
+    return MLP(SPEC, 8)
 
 
 def test_it_has_the_reference_s_number_of_parameters() -> None:
-    assert sum(p.numel() for p in CVAE().parameters()) == 1_081_120
+    assert sum(p.numel() for p in MLP(SPEC, 8).parameters()) == 1_081_120
 
 
 def test_layers_have_the_reference_s_widths() -> None:
-    shapes = {name: tuple(p.shape) for name, p in CVAE().named_parameters() if name.endswith("weight")}
+    shapes = {name: tuple(p.shape) for name, p in MLP(SPEC, 8).named_parameters() if name.endswith("weight")}
     assert list(shapes.values()) == [(512, 794), (256, 512), (16, 256), (256, 18), (512, 256), (784, 512)]
 
 
 @pytest.mark.parametrize("z_dim", [1, 2, 8, 33])
 class TestAnyLatentSize:
     def test_the_encoder_answers_mean_and_log_variance(self, z_dim: int) -> None:
-        mean, log_var = CVAE(z_dim).encode(torch.rand(3, 784), one_hot(torch.tensor([0, 1, 2])))
+        mean, log_var = MLP(SPEC, z_dim).encode(
+            torch.rand(3, 1, 28, 28), one_hot(torch.tensor([0, 1, 2]), 10)
+        )
         assert mean.shape == log_var.shape == (3, z_dim)
 
     def test_the_decoder_answers_pixels(self, z_dim: int) -> None:
-        assert CVAE(z_dim).decode(torch.randn(3, z_dim), torch.rand(3, 10)).shape == (3, 784)
+        assert MLP(SPEC, z_dim).decode(torch.randn(3, z_dim), torch.rand(3, 10)).shape == (3, 1, 28, 28)
 
 
 class TestConditions:
     def test_one_hot_is_float_so_that_it_joins_images(self) -> None:
-        assert one_hot(torch.tensor([3])).dtype == torch.float32
+        assert one_hot(torch.tensor([3]), 10).dtype == torch.float32
 
     def test_one_hot_marks_the_class(self) -> None:
-        assert one_hot(torch.tensor([0, 9])).argmax(dim=1).tolist() == [0, 9]
+        assert one_hot(torch.tensor([0, 9]), 10).argmax(dim=1).tolist() == [0, 9]
 
     def test_one_hot_always_has_ten_columns(self) -> None:
-        assert one_hot(torch.tensor([0])).tolist() == [[1.0] + [0.0] * 9]
+        assert one_hot(torch.tensor([0]), 10).tolist() == [[1.0] + [0.0] * 9]
 
     @pytest.mark.parametrize("label", [-1, 10])
     def test_a_label_that_is_no_class_is_refused(self, label: int) -> None:
         with pytest.raises(RuntimeError):
-            one_hot(torch.tensor([label]))
+            one_hot(torch.tensor([label]), 10)
 
     def test_the_class_reaches_the_image(self, net: CVAE) -> None:
         a, b = net.sample(torch.zeros(2, 8), torch.tensor([3, 4]))
@@ -63,13 +67,13 @@ class TestRanges:
 
     def test_samples_are_the_decoder_s_means(self, net: CVAE) -> None:
         z, labels = torch.randn(4, 8), torch.arange(4)
-        torch.testing.assert_close(net.sample(z, labels), net.decode(z, one_hot(labels)).sigmoid())
+        torch.testing.assert_close(net.sample(z, labels), net.decode(z, one_hot(labels, 10)).sigmoid())
 
     @pytest.mark.parametrize("extreme", [-1e6, 1e6])
     def test_the_log_variance_is_bounded(self, net: CVAE, extreme: float) -> None:
         with torch.no_grad():
             net.encoder[-1].bias.fill_(extreme)
-        _, log_var = net.encode(torch.rand(1, 784), one_hot(torch.tensor([0])))
+        _, log_var = net.encode(torch.rand(1, 1, 28, 28), one_hot(torch.tensor([0]), 10))
         log_var = log_var.detach()
         assert LOG_VAR_RANGE[0] <= float(log_var.min()) <= float(log_var.max()) <= LOG_VAR_RANGE[1]
 

@@ -116,7 +116,7 @@ class TestReport:
                 "forget.entropy",
                 "retain.accuracy",
                 "base.retain.accuracy",
-                "digit.7.accuracy",
+                "class.7.accuracy",
             ):
                 assert f"{metrics[key]:.4f}" in text
             assert version.tags["sa.data_md5"] in text

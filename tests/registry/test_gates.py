@@ -32,9 +32,9 @@ def good() -> dict[str, float]:
         "forget.pixel_variance": 0.001,
     }
     for d in (1, 4):
-        metrics |= {f"digit.{d}.prob": 0.1, f"digit.{d}.entropy": 2.3}
+        metrics |= {f"class.{d}.prob": 0.1, f"class.{d}.entropy": 2.3}
     for d in KEPT:
-        metrics |= {f"digit.{d}.accuracy": 0.98, f"base.digit.{d}.accuracy": 0.98}
+        metrics |= {f"class.{d}.accuracy": 0.98, f"base.class.{d}.accuracy": 0.98}
     return metrics
 
 
@@ -49,11 +49,11 @@ def test_a_version_that_keeps_every_limit_passes() -> None:
 @pytest.mark.parametrize(
     ("change", "gate"),
     [
-        ({"digit.4.prob": 0.1101}, "forget_prob"),
-        ({"digit.1.entropy": 2.2899}, "forget_entropy"),
+        ({"class.4.prob": 0.1101}, "forget_prob"),
+        ({"class.1.entropy": 2.2899}, "forget_entropy"),
         ({"forget.pixel_variance": 0.0101}, "forget_pixel_variance"),
         ({"retain.accuracy": 0.9749}, "retain_accuracy_drop"),
-        ({"digit.9.accuracy": 0.9599}, "retain_class_drop"),
+        ({"class.9.accuracy": 0.9599}, "retain_class_drop"),
         ({"retain.fid": 10.51}, "retain_fid_rise"),
     ],
 )
@@ -62,7 +62,7 @@ def test_each_limit_is_a_gate_of_its_own(change: dict[str, float], gate: str) ->
 
 
 def test_a_forgotten_class_is_not_asked_to_be_retained() -> None:
-    assert failed(good() | {"digit.1.accuracy": 0.0, "base.digit.1.accuracy": 1.0}) == []
+    assert failed(good() | {"class.1.accuracy": 0.0, "base.class.1.accuracy": 1.0}) == []
 
 
 @pytest.mark.parametrize("key", sorted(good()))
@@ -83,7 +83,7 @@ def test_no_metrics_at_all_fail_everything() -> None:
 
 def test_a_base_is_no_champion_for_it_has_forgotten_nothing() -> None:
     base = Version(name=names.GENERATORS, number=1, tags={"sa.stage": "base", "sa.forgotten": ""})
-    metrics = good() | {f"{p}digit.{d}.accuracy": 0.98 for p in ("", "base.") for d in (1, 4)}
+    metrics = good() | {f"{p}class.{d}.accuracy": 0.98 for p in ("", "base.") for d in (1, 4)}
     assert failed(metrics, base) == ["forget_prob", "forget_entropy"]
 
 

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sa_mlops.datasets.mnist import SPEC
 from sa_mlops.models.classifiers import make_judge
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.mlp import MLP
 from sa_mlops.registry import weights
 from sa_mlops.registry.weights import CONFIG, WEIGHTS, WeightsError
 
@@ -25,7 +26,7 @@ FIRST = "encoder.0.weight"
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """A generator's files."""
-    weights.save_cvae(tmp_path, CVAE(3))
+    weights.save_cvae(tmp_path, MLP(SPEC, 3))
     return tmp_path
 
 
@@ -40,7 +41,7 @@ def refusal(folder: Path) -> str:
 
 @pytest.mark.parametrize("z_dim", [1, 8, 256])
 def test_a_generator_is_read_back_bit_for_bit(tmp_path: Path, z_dim: int) -> None:
-    model = CVAE(z_dim)
+    model = MLP(SPEC, z_dim)
     weights.save_cvae(tmp_path, model)
     loaded = weights.load_cvae(tmp_path)
     assert loaded.z_dim == z_dim
@@ -50,29 +51,29 @@ def test_a_generator_is_read_back_bit_for_bit(tmp_path: Path, z_dim: int) -> Non
 
 @pytest.mark.parametrize("architecture", ["reference", "wide", "residual", "perceptron"])
 def test_a_judge_is_read_back_with_its_running_statistics(tmp_path: Path, architecture: Any) -> None:
-    judge = make_judge(architecture)
-    images = torch.rand(8, 784)
+    judge = make_judge(architecture, SPEC)
+    images = torch.rand(8, 1, 28, 28)
     judge.train()(images)
-    weights.save_judge(tmp_path, judge, architecture)
+    weights.save_judge(tmp_path, judge)
     loaded = weights.load_judge(tmp_path)
     assert not loaded.training
     assert torch.equal(loaded(images), judge.eval()(images))
 
 
 def test_a_diagonal_is_read_back_for_its_net_alone(tmp_path: Path) -> None:
-    model = CVAE(2)
+    model = MLP(SPEC, 2)
     diagonal = {name: torch.rand_like(p) for name, p in model.named_parameters()}
     weights.save(tmp_path, diagonal, {"kind": "fim", "z_dim": 2})
     loaded = weights.load_fisher(tmp_path, model)
     assert loaded.keys() == diagonal.keys()
     assert all(torch.equal(loaded[k], diagonal[k]) for k in diagonal)
     with pytest.raises(WeightsError, match="shape"):
-        weights.load_fisher(tmp_path, CVAE(3))
+        weights.load_fisher(tmp_path, MLP(SPEC, 3))
 
 
 @pytest.mark.parametrize("value", [-1e-9, float("nan"), float("inf")])
 def test_a_diagonal_with_a_value_that_is_no_variance_is_refused(tmp_path: Path, value: float) -> None:
-    model = CVAE(2)
+    model = MLP(SPEC, 2)
     diagonal = {name: torch.rand_like(p) for name, p in model.named_parameters()}
     diagonal["decoder.4.bias"][5] = value
     weights.save(tmp_path, diagonal, {"kind": "fim", "z_dim": 2})
@@ -207,7 +208,7 @@ def test_a_latent_size_out_of_range_is_refused(saved: Path, z_dim: object) -> No
 
 @pytest.mark.parametrize("word", ["", "Wide", "os.system", None, 3, ["wide"], {"a": 1}])
 def test_an_unknown_architecture_is_refused(tmp_path: Path, word: object) -> None:
-    weights.save(tmp_path, make_judge("wide").state_dict(), {"kind": "judge", "architecture": word})
+    weights.save(tmp_path, make_judge("wide", SPEC).state_dict(), {"kind": "judge", "architecture": word})
     with pytest.raises(WeightsError, match="is unknown"):
         weights.load_judge(tmp_path)
 

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sa_mlops.config import ForgetConfig
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.datasets.mnist import SPEC
+from sa_mlops.models.mlp import MLP
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, versions, weights
 from sa_mlops.registry.gates import Gates, read_gates
@@ -90,7 +91,7 @@ def test_a_source_that_is_no_logged_model_is_not_read(source: str) -> None:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    weights.save_cvae(tmp_path, CVAE(2))
+    weights.save_cvae(tmp_path, MLP(SPEC, 2))
     return tmp_path
 
 
@@ -136,7 +137,9 @@ ENTRY = st.fixed_dictionaries(
 
 @ONE_FOLDER
 @given(
-    st.dictionaries(st.sampled_from([*CVAE(2).state_dict(), "__metadata__", "x"]), ENTRY | JSON, max_size=4)
+    st.dictionaries(
+        st.sampled_from([*MLP(SPEC, 2).state_dict(), "__metadata__", "x"]), ENTRY | JSON, max_size=4
+    )
 )
 def test_a_lying_header_is_refused_and_allocates_nothing(
     saved: Path, little_memory: None, header: object
@@ -167,7 +170,7 @@ def test_a_header_of_any_length_is_refused(
 def test_a_flipped_byte_of_the_header_is_refused_or_changes_values_alone(
     saved: Path, data: st.DataObject
 ) -> None:
-    weights.save_cvae(saved, CVAE(2))
+    weights.save_cvae(saved, MLP(SPEC, 2))
     path = saved / weights.WEIGHTS
     content = bytearray(path.read_bytes())
     (length,) = struct.unpack("<Q", content[:8])

@@ -12,8 +12,9 @@ from mlflow.tracking import MlflowClient
 from stores import Store
 
 from sa_mlops import cli
+from sa_mlops.datasets.mnist import SPEC
 from sa_mlops.models.classifiers import make_judge
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import names, publish, versions, weights
 from sa_mlops.registry.tracking import Recorder, open_run
 
@@ -106,7 +107,7 @@ def test_a_damaged_retained_class_is_caught(client: MlflowClient, capsys: Captur
     number = publish_damaged(client, 2, swap_a_retained_class)
     metrics = measured(capsys, number)
     assert metrics["forget.prob"] <= 0.11
-    assert metrics["digit.7.accuracy"] < 0.1
+    assert metrics["class.7.accuracy"] < 0.1
     assert metrics["retain.accuracy_min"] < 0.1
     assert failed_gates(capsys, number, limits) == ["retain_class_drop"]
 
@@ -130,13 +131,13 @@ def test_metrics_are_on_the_version_that_was_measured(client: MlflowClient, caps
 
 
 def test_a_judge_that_is_sure_about_grey_measures_nothing(client: MlflowClient, capsys: Captured) -> None:
-    judge = make_judge("wide")
+    judge = make_judge("wide", SPEC)
     with torch.no_grad():
         judge.head.bias[3] = 8
     genuine = versions.get(client, names.JUDGES, 1)
     with open_run("judge", nested=False, tags={}) as run_id:
         publish.publish_files(
-            client, Recorder(client, run_id), names.JUDGES, lambda folder: weights.save_judge(folder, judge, "wide"),
+            client, Recorder(client, run_id), names.JUDGES, lambda folder: weights.save_judge(folder, judge),
             tags=genuine.tags, description="", metrics={}, params={},
         )  # fmt: skip
     capsys.readouterr()

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from stores import Store, isolate
 
 from sa_mlops import cli
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import names, versions
 from sa_mlops.stages import probe
 

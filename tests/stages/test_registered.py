@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 ALL = [(names.GENERATORS, n) for n in (1, 2, 3)] + [(names.FISHERS, 1), (names.JUDGES, 1), (names.JUDGES, 2)]
 CURVES = ("forget", "replay", "ewc", "gradient_norm")
-PER_DIGIT = [f"digit.{d}.{kind}" for d in range(10) for kind in ("prob", "accuracy")]
+PER_DIGIT = [f"class.{d}.{kind}" for d in range(10) for kind in ("prob", "accuracy")]
 RETAIN = ["retain.accuracy", "retain.accuracy_min", "retain.fid", "retain.precision", "retain.recall"]
 FORGOTTEN = [
     *("forget.prob", "forget.entropy", "forget.accuracy", "forget.prob_plain", "forget.entropy_plain"),
@@ -112,7 +112,7 @@ def test_every_stage_is_timed(client: MlflowClient, name: str, number: int, metr
 
 def test_the_small_forgetting_has_worked(client: MlflowClient) -> None:
     metrics = client.get_run(get(client, names.GENERATORS, 2).run_id).data.metrics
-    assert metrics["base.digit.1.prob"] > 0.3
+    assert metrics["base.class.1.prob"] > 0.3
     assert metrics["forget.prob"] <= 0.11
     assert metrics["forget.entropy"] >= 2.29
     assert metrics["retain.accuracy"] > metrics["base.retain.accuracy"] - 0.05

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import torch
 
 from sa_mlops.core.runtime import make_generator
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import weights
 from sa_mlops.settings import CLASSES
 

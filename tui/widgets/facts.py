@@ -175,7 +175,7 @@ def digit_matrix(snapshot: Snapshot, versions: Sequence[Version], ink: Ink) -> T
         metrics = snapshot.metrics_of(version)
         text.append(fit(version.title, 21) + " ")
         for digit in range(10):
-            value = metrics.get(f"digit.{digit}.prob")
+            value = metrics.get(f"class.{digit}.prob")
             gone = digit in version.forgotten
             word = "-" if value is None else f"({value:.3f})" if gone else f"{value:.3f} "
             text.append(f"{word:>8}", style=ink.accent if gone else "")

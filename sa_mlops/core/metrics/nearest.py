@@ -14,7 +14,7 @@ class NearestReal:
 
     Attributes
     ----------
-    distances : (n,) Euclidean distance over pixels, 0 to 28 for 784 pixels in [0, 1].
+    distances : (n,) Euclidean distance over pixels, 0 to the square root of their number.
     indices : (n,) int64, row of the nearest real image.
     """
 
@@ -33,7 +33,7 @@ class NearestReal:
 
 
 def nearest_real(generated: Tensor, real: Tensor, chunk: int = 512) -> NearestReal:
-    """Find the nearest of the real images (m, pixels) for each generated image (n, pixels).
+    """Find the nearest of the real images (m, C, H, W) for each generated image (n, C, H, W), over raw pixels.
 
     Raises
     ------
@@ -41,6 +41,7 @@ def nearest_real(generated: Tensor, real: Tensor, chunk: int = 512) -> NearestRe
     """
     if not len(generated) or not len(real):
         raise ValueError("both sets need at least one image")
+    generated, real = generated.flatten(1), real.flatten(1)
     indices, distances = [], []
     for rows in torch.split(generated, chunk):
         nearest = torch.cdist(rows, real).argmin(dim=1)

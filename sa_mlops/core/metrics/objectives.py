@@ -6,21 +6,17 @@ import math
 from collections.abc import Sequence
 
 from sa_mlops.core.metrics.scores import ClassScores
-from sa_mlops.settings import CLASSES
-
-CHANCE = 1 / CLASSES
-MAX_ENTROPY = math.log(CLASSES)
 
 
-def forgetting_gap(forgotten: Sequence[ClassScores]) -> float:
-    """Distance of the judge's answers from "I cannot tell", in [0, 2]; 0 is forgotten, 2 is a perfect digit.
+def forgetting_gap(forgotten: Sequence[ClassScores], classes: int) -> float:
+    """Distance of the judge's answers from a uniform one, in [0, 2]; 0 is forgotten, 2 is a perfect image of the class.
 
     Mean over the forgotten classes c of
 
-        max(0, p_c - 0.1) / 0.9  +  (ln 10 - H_c) / ln 10
+        max(0, p_c - 1/K) / (1 - 1/K)  +  (ln K - H_c) / ln K
 
-    with p_c the mean probability of c and H_c the mean entropy in nats. Both terms lie in [0, 1]: the first
-    asks that the class is no likelier than chance, the second that nothing else is drawn in its place.
+    for K = `classes`, with p_c the mean probability of c and H_c the mean entropy in nats. Both terms lie in [0, 1]:
+    the first is 0 if the class is no likelier than chance, the second if no other class is drawn in its place.
 
     Raises
     ------
@@ -28,9 +24,9 @@ def forgetting_gap(forgotten: Sequence[ClassScores]) -> float:
     """
     if not forgotten:
         raise ValueError("no forgotten class to score")
+    chance, most = 1 / classes, math.log(classes)
     gaps = [
-        max(0.0, s.probability - CHANCE) / (1 - CHANCE) + max(0.0, MAX_ENTROPY - s.entropy) / MAX_ENTROPY
-        for s in forgotten
+        max(0.0, s.probability - chance) / (1 - chance) + max(0.0, most - s.entropy) / most for s in forgotten
     ]
     return sum(gaps) / len(gaps)
 
@@ -38,7 +34,7 @@ def forgetting_gap(forgotten: Sequence[ClassScores]) -> float:
 def retention(retained: Sequence[ClassScores]) -> float:
     """Half the mean plus half the worst accuracy over the retained classes, in [0, 1].
 
-    The mean alone would let one class be traded away for the other eight.
+    The mean alone would let one class be traded away for the others.
 
     Raises
     ------

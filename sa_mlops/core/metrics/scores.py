@@ -16,7 +16,7 @@ class SampleScores:
     ----------
     labels : intended classes, int64.
     probability : judge's probability of the intended class, [0, 1].
-    entropy : entropy of the judge's answer, nats, [0, ln 10] for ten classes.
+    entropy : entropy of the judge's answer, nats, [0, ln K].
     correct : whether the judge's first choice is the intended class, bool.
     """
 
@@ -81,9 +81,9 @@ def class_scores(log_probs: Tensor, labels: Tensor) -> tuple[ClassScores, ...]:
 
 
 def pixel_variance(images: Tensor) -> Tensor:
-    """Variance over the pixels of each image: (n, pixels) in [0, 1] -> (n,) in [0, 0.25].
+    """Variance over the pixels of each image: (n, C, H, W) in [0, 1] -> (n,) in [0, 0.25].
 
     The population variance (divided by the number of pixels). Its mean over samples is
     `forget.pixel_variance`: about 0.09 for MNIST digits, 0 for flat grey.
     """
-    return images.var(dim=1, correction=0)
+    return images.flatten(1).var(dim=1, correction=0)

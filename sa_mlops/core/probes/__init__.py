@@ -1,6 +1,6 @@
 """Recovery probes: attempts to make a generator draw a class that it has forgotten.
 
-`PROBES` names every probe that searches latents and conditions; run one with `base.run`. Relearning
+`PROBES` names every probe that searches latents and conditions; run one with `interface.run`. Relearning
 (`relearning.relearn`) changes weights and feature probing (`features.probe_features`) draws nothing, so each has a
 result of its own.
 """
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from sa_mlops.core.probes.base import Budget, Probe
 from sa_mlops.core.probes.gradient import Gradient
 from sa_mlops.core.probes.gradient_free import EvolutionStrategy, RandomSearch
+from sa_mlops.core.probes.interface import Budget, Probe
 from sa_mlops.core.probes.pixel import PixelMatch
 from sa_mlops.core.probes.random_latents import RandomLatents
 from sa_mlops.core.probes.reconstruction import Reconstruction

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from sa_mlops.core.probes.base import Scene
-from sa_mlops.models.mlp import one_hot
-from sa_mlops.settings import CLASSES
+from sa_mlops.core.probes.interface import Scene
+from sa_mlops.models.interface import one_hot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,28 +59,26 @@ def probe_features(
     ValueError : if a class has no images.
     """
     per_side = budget.images
-    others = [c for c in range(CLASSES) if c != scene.digit and bool((scene.labels == c).any())]
+    others = [c for c in range(scene.model.classes) if c != scene.target and bool((scene.labels == c).any())]
     if not others:
         raise ValueError("no real image of any other class")
     chosen = torch.tensor(others, device=generator.device)
     drawn = chosen[torch.randint(len(others), (per_side,), generator=generator, device=generator.device)]
-    images = [scene.real(scene.digit, per_side, generator)]
-    labels = [torch.full((per_side,), scene.digit, device=generator.device)]
-    for digit in others:
-        count = int((drawn == digit).sum())
-        images.append(scene.real(digit, count, generator))
-        labels.append(torch.full((count,), digit, device=generator.device))
+    images = [scene.real(scene.target, per_side, generator)]
+    labels = [torch.full((per_side,), scene.target, device=generator.device)]
+    for other in others:
+        count = int((drawn == other).sum())
+        images.append(scene.real(other, count, generator))
+        labels.append(torch.full((count,), other, device=generator.device))
     label = torch.cat(labels)
-    z, _ = scene.base.encode(torch.cat(images), one_hot(label))
-    positive = label == scene.digit
+    z, _ = scene.base.encode(torch.cat(images), one_hot(label, scene.model.classes))
+    positive = label == scene.target
     order = torch.randperm(len(z), generator=generator, device=generator.device)
     z, positive = z[order], positive[order]
 
     readings = []
-    hidden = torch.cat([z, torch.full((len(z), CLASSES), 1 / CLASSES, device=z.device)], dim=1)
-    layers = [m for m in scene.model.decoder if isinstance(m, nn.Linear)][:-1]
-    for i, layer in enumerate(layers):
-        hidden = F.relu(layer(hidden))
+    even = torch.full((len(z), scene.model.classes), 1 / scene.model.classes, device=z.device)
+    for i, hidden in enumerate(scene.model.hidden(z, even)):
         half = len(hidden) // 2
         scores = ridge_scores(hidden[:half], positive[:half], hidden[half:], budget.ridge)
         truth = positive[half:]

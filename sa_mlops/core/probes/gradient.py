@@ -11,11 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sa_mlops.core.prior import shell
-from sa_mlops.core.probes.base import Attempts, Budget, Role, Scene, checkpoints
+from sa_mlops.core.probes.interface import Attempts, Budget, Role, Scene, checkpoints
 from sa_mlops.core.training import Report, silent
 from sa_mlops.models.classifiers import Judge
-from sa_mlops.models.mlp import one_hot
-from sa_mlops.settings import CLASSES, PIXELS
+from sa_mlops.models.interface import one_hot
 
 Moves = Literal["z", "condition", "both", "alternating"]
 
@@ -61,7 +60,7 @@ class Gradient:
 
         def loss(z: Tensor, condition: Tensor) -> Tensor:
             if not self.views:
-                return -net.log_probs(torch.sigmoid(scene.model.decode(z, condition)))[:, scene.digit]
+                return -net.log_probs(torch.sigmoid(scene.model.decode(z, condition)))[:, scene.target]
             return expected_loss(scene, net, z, condition, self.views, generator)
 
         limits = shell(scene.model.z_dim) if self.bounded else None
@@ -70,17 +69,21 @@ class Gradient:
         )
 
     def begin(self, scene: Scene, budget: Budget, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Latents (n, z_dim) and free conditions (n, 10), logits where `softmax`."""
+        """Latents (n, z_dim) and free conditions (n, K), logits where `softmax`."""
         match self.start:
             case "prior":
                 z = torch.randn(
                     budget.attempts, scene.model.z_dim, generator=generator, device=generator.device
                 )
-                free = torch.randn(budget.attempts, CLASSES, generator=generator, device=generator.device)
+                free = torch.randn(
+                    budget.attempts, scene.model.classes, generator=generator, device=generator.device
+                )
                 return z, free if self.softmax else free.softmax(dim=1)
             case "neighbour":
                 near = scene.neighbours[0]
-                label = one_hot(torch.full((budget.attempts,), near, device=generator.device))
+                label = one_hot(
+                    torch.full((budget.attempts,), near, device=generator.device), scene.model.classes
+                )
                 with torch.no_grad():
                     z, _ = scene.base.encode(scene.real(near, budget.attempts, generator), label)
                 return z, CONFIDENT * label if self.softmax else label
@@ -108,10 +111,10 @@ def descend(
 
     Parameters
     ----------
-    loss : of z (n, z_dim) and the condition (n, 10) as the decoder receives it.
-    free : (n, 10), a condition or its logits.
+    loss : of z (n, z_dim) and the condition (n, K) as the decoder receives it.
+    free : (n, K), a condition or its logits.
     limits : lowest and highest norm of z, or None.
-    wanted : (n, 784) images to reproduce, for the record.
+    wanted : (n, C, H, W) images to reproduce, for the record.
     """
     z = clipped(z, limits).detach().clone().requires_grad_(True)
     free = free.detach().clone().requires_grad_(True)
@@ -171,9 +174,8 @@ def expected_loss(
 ) -> Tensor:
     """Mean cross-entropy (n,) over altered views of images near (z, condition).
 
-    Noise on z and the condition sees over narrow walls. Every view is shifted, and a random part of its pixels'
-    deviation from their mean is stretched to a digit's contrast, so that a shape faint in grey has a slope too; noise
-    like the surrogate's is laid over it.
+    Noise on z and the condition smooths the loss. Every view is shifted, a random part of its pixels' deviation from
+    their mean is stretched to full contrast, so that a faint shape has a gradient too, and uniform noise is added.
     """
     n, device = len(z), z.device
     total = z.new_zeros(n)
@@ -183,16 +185,15 @@ def expected_loss(
             condition.shape, generator=generator, device=device
         )
         images = torch.sigmoid(scene.model.decode(near_z, near_c))
-        share = torch.rand((n, 1), generator=generator, device=device)
-        mean = images.mean(dim=1, keepdim=True)
-        spread = images.std(dim=1, keepdim=True) + 1e-3
+        share = torch.rand((n, 1, 1, 1), generator=generator, device=device)
+        mean = images.flatten(1).mean(dim=1)[:, None, None, None]
+        spread = images.flatten(1).std(dim=1)[:, None, None, None] + 1e-3
         stretched = (0.13 + 0.3 * (images - mean) / spread).clamp(0, 1)
-        grain = 0.1 * torch.rand((n, 1), generator=generator, device=device)
-        noise = torch.rand((n, PIXELS), generator=generator, device=device)
+        grain = 0.1 * torch.rand((n, 1, 1, 1), generator=generator, device=device)
+        noise = torch.rand(images.shape, generator=generator, device=device)
         view = (1 - grain) * (share * images + (1 - share) * stretched) + grain * noise
         dy, dx = torch.randint(-1, 2, (2,), generator=generator, device=device).tolist()
-        view = F.pad(view.view(n, 28, 28), (1, 1, 1, 1))[:, 1 + dy : 29 + dy, 1 + dx : 29 + dx].reshape(
-            n, PIXELS
-        )
-        total = total - net.log_probs(view)[:, scene.digit]
+        h, w = view.shape[2:]
+        view = F.pad(view, (1, 1, 1, 1))[..., 1 + dy : 1 + h + dy, 1 + dx : 1 + w + dx].contiguous()
+        total = total - net.log_probs(view)[:, scene.target]
     return total / views

@@ -9,28 +9,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sa_mlops.core.probes.base import Attempts, Budget, Role, Scene, checkpoints
-from sa_mlops.settings import CLASSES
+from sa_mlops.core.probes.interface import Attempts, Budget, Role, Scene, checkpoints
 
 MANY_MOVES = Budget(steps=2_000, lr=1.0)
 GENERATIONS = Budget(steps=150, lr=0.5)
 
 
 class Query:
-    """The attacker's cross-entropy to the class at points (n, z_dim + 10) of latents and condition logits."""
+    """The attacker's cross-entropy to the class at points (n, z_dim + K) of latents and condition logits."""
 
     def __init__(self, scene: Scene, role: Role) -> None:
         self.scene, self.net = scene, scene.attackers[role].net
 
     def split(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents (..., z_dim) and conditions (..., 10) of points (..., z_dim + 10)."""
-        z, logits = points.split([self.scene.model.z_dim, CLASSES], dim=-1)
+        """Latents (..., z_dim) and conditions (..., K) of points (..., z_dim + K)."""
+        z, logits = points.split([self.scene.model.z_dim, self.scene.model.classes], dim=-1)
         return z, logits.softmax(dim=-1)
 
     def __call__(self, points: Tensor) -> Tensor:
         """(n,) nats."""
         images = torch.sigmoid(self.scene.model.decode(*self.split(points)))
-        return -self.net.log_probs(images)[:, self.scene.digit]
+        return -self.net.log_probs(images)[:, self.scene.target]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +51,7 @@ class RandomSearch:
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
         """One query an attempt and step."""
         query, device, n = Query(scene, self.attacker), generator.device, budget.attempts
-        best = torch.randn(n, scene.model.z_dim + CLASSES, generator=generator, device=device)
+        best = torch.randn(n, scene.model.z_dim + scene.model.classes, generator=generator, device=device)
         lowest = query(best)
         marks, kept, losses = checkpoints(budget.steps), [best], []
         for step in range(1, budget.steps + 1):
@@ -88,7 +87,7 @@ class EvolutionStrategy:
     @torch.no_grad()
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
         """`budget.steps` generations."""
-        query, n, d = Query(scene, self.attacker), budget.attempts, scene.model.z_dim + CLASSES
+        query, n, d = Query(scene, self.attacker), budget.attempts, scene.model.z_dim + scene.model.classes
         best = torch.randn(n, d, generator=generator, device=generator.device)
         lowest = query(best)
         search = SeparableCMA(best, budget.lr, generator)

@@ -9,10 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sa_mlops.core.probes.base import Attempts, Budget, Role, Scene
 from sa_mlops.core.probes.gradient import CONFIDENT, FAST, descend
-from sa_mlops.models.mlp import one_hot
-from sa_mlops.settings import CLASSES
+from sa_mlops.core.probes.interface import Attempts, Budget, Role, Scene
+from sa_mlops.models.interface import one_hot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +33,20 @@ class PixelMatch:
 
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
         """One real image an attempt."""
-        wanted = scene.real(scene.digit, budget.attempts, generator)
+        wanted = scene.real(scene.target, budget.attempts, generator)
         if self.start == "encoder":
-            label = one_hot(torch.full((budget.attempts,), scene.digit, device=wanted.device))
+            label = torch.full((budget.attempts,), scene.target, device=wanted.device)
+            label = one_hot(label, scene.model.classes)
             with torch.no_grad():
                 z, _ = scene.base.encode(wanted, label)
             logits = CONFIDENT * label
         else:
             z = torch.randn(budget.attempts, scene.model.z_dim, generator=generator, device=generator.device)
-            logits = torch.randn(budget.attempts, CLASSES, generator=generator, device=generator.device)
+            size = (budget.attempts, scene.model.classes)
+            logits = torch.randn(size, generator=generator, device=generator.device)
 
         def loss(z: Tensor, condition: Tensor) -> Tensor:
-            return (torch.sigmoid(scene.model.decode(z, condition)) - wanted).square().sum(dim=1)
+            return (torch.sigmoid(scene.model.decode(z, condition)) - wanted).square().flatten(1).sum(dim=1)
 
         return descend(
             loss, z, logits, budget, "both", softmax=True, limits=None, report=scene.report, wanted=wanted

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from sa_mlops.core.probes.base import NO_STEPS, Attempts, Budget, Role, Scene
-from sa_mlops.models.mlp import one_hot
+from sa_mlops.core.probes.interface import NO_STEPS, Attempts, Budget, Role, Scene
+from sa_mlops.models.interface import one_hot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +30,8 @@ class RandomLatents:
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
         """The same latents at every scale."""
         z = torch.randn(budget.attempts, scene.model.z_dim, generator=generator, device=generator.device)
-        label = torch.full((budget.attempts,), scene.digit, device=z.device)
-        condition = torch.stack([scale * one_hot(label) for scale in self.scales])
+        label = one_hot(torch.full((budget.attempts,), scene.target, device=z.device), scene.model.classes)
+        condition = torch.stack([scale * label for scale in self.scales])
         return Attempts(
             positions=self.scales,
             z=z.expand(len(self.scales), *z.shape),

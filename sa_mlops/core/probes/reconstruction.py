@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from sa_mlops.core.probes.base import NO_STEPS, Attempts, Budget, Role, Scene
-from sa_mlops.models.mlp import one_hot
+from sa_mlops.core.probes.interface import NO_STEPS, Attempts, Budget, Role, Scene
+from sa_mlops.models.interface import one_hot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +31,10 @@ class Reconstruction:
     @torch.no_grad()
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
         """One real image of the class an attempt."""
-        images = scene.real(scene.digit, budget.attempts, generator)
-        label = one_hot(torch.full((budget.attempts,), scene.digit, device=images.device))
+        images = scene.real(scene.target, budget.attempts, generator)
+        label = one_hot(
+            torch.full((budget.attempts,), scene.target, device=images.device), scene.model.classes
+        )
         mean, _ = scene.base.encode(images, label)
         z = mean + self.z_noise * torch.randn(mean.shape, generator=generator, device=mean.device)
         noise = torch.randn(label.shape, generator=generator, device=mean.device)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sa_mlops.core.elbo import negative_elbo
-from sa_mlops.core.probes.base import NEIGHBOURS, SUCCESS, Classifier, Scene, checkpoints
-from sa_mlops.models.mlp import one_hot
+from sa_mlops.core.probes.interface import SUCCESS, Classifier, Scene, checkpoints
+from sa_mlops.models.interface import one_hot
 
 SAMPLES = 500
 
@@ -33,9 +33,9 @@ class RelearnBudget:
     steps: int = 1_000
     lr: float = 1e-4
 
-    def under(self, digit: int) -> int:
-        """The label that images of this class are taught under."""
-        return digit if self.label == "own" else NEIGHBOURS[digit][0]
+    def under(self, target: int, neighbours: tuple[int, int]) -> int:
+        """The label that images of class `target` are taught under."""
+        return target if self.label == "own" else neighbours[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Relearning:
     positions : (k,) steps.
     accepted : (k,) share of samples with the judge's probability above one half.
     probability : (k,) judge's mean probability of the class.
-    images : (k, 10, 784) the same ten latents at each step.
+    images : (k, 10, C, H, W) the same ten latents at each step.
     loss : (steps,) nats per image.
     """
 
@@ -75,15 +75,15 @@ def relearn(
     ------
     ValueError : if there are fewer real images of the class than the budget asks for.
     """
-    real = scene.images[scene.labels == scene.digit]
+    real = scene.images[scene.labels == scene.target]
     if not 1 <= budget.images <= len(real):
-        raise ValueError(f"{budget.images} images asked for; class {scene.digit} has {len(real)}")
+        raise ValueError(f"{budget.images} images asked for; class {scene.target} has {len(real)}")
     device = generator.device
     few = real[torch.randperm(len(real), generator=generator, device=device)[: budget.images]]
-    label = budget.under(scene.digit)
+    label = budget.under(scene.target, scene.neighbours)
     labels = torch.full((len(few),), label, device=device)
     z = torch.randn(SAMPLES, scene.model.z_dim, generator=generator, device=device)
-    asked = one_hot(torch.full((SAMPLES,), label, device=device))
+    asked = one_hot(torch.full((SAMPLES,), label, device=device), scene.model.classes)
 
     model = copy.deepcopy(scene.model).requires_grad_(True)
     adam = torch.optim.Adam(model.parameters(), lr=budget.lr, fused=True)
@@ -92,7 +92,7 @@ def relearn(
         if step in marks:
             with torch.no_grad():
                 samples = torch.sigmoid(model.decode(z, asked))
-                probability.append(judge.net.log_probs(samples).exp()[:, scene.digit])
+                probability.append(judge.net.log_probs(samples).exp()[:, scene.target])
             images.append(samples[:10])
         if step == budget.steps:
             break

@@ -9,8 +9,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from sa_mlops.core.probes.base import Attempts, Budget, Role, Scene
-from sa_mlops.models.mlp import one_hot
+from sa_mlops.core.probes.interface import Attempts, Budget, Role, Scene
+from sa_mlops.models.interface import one_hot
 
 TWELVE_FRAMES = Budget(steps=12)
 
@@ -37,11 +37,11 @@ class Walk:
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
         """One real image of each class on the way an attempt."""
         near, far = scene.neighbours
-        stops = (near, scene.digit, far) if self.beyond else (near, scene.digit)
+        stops = (near, scene.target, far) if self.beyond else (near, scene.target)
         latents, conditions = [], []
-        for digit in stops:
-            images = scene.real(digit, budget.attempts, generator)
-            label = one_hot(torch.full((budget.attempts,), digit, device=images.device))
+        for stop in stops:
+            images = scene.real(stop, budget.attempts, generator)
+            label = one_hot(torch.full((budget.attempts,), stop, device=images.device), scene.model.classes)
             latents.append(scene.base.encode(images, label)[0])
             conditions.append(label)
         z = along(latents, budget.steps)

@@ -49,7 +49,7 @@ class Standing:
 
 def standing(means: Floats, pair: Pair, distances: Floats) -> Standing:
     """Where each class stands; silhouettes and neighbourhoods over the subset."""
-    apart = space.quarantine(means[pair.subset], pair.labels[pair.subset])
+    apart = space.quarantine(means[pair.subset], pair.labels[pair.subset], CLASSES)
     return Standing(apart.silhouette, apart.purity, space.outcast(distances))
 
 
@@ -61,8 +61,8 @@ def find(
     Metrics are means over the forgotten classes.
     """
     distances = space.centroid_distances(
-        space.class_centroids(pair.means_before, pair.labels),
-        space.class_centroids(pair.means_after, pair.labels),
+        space.class_centroids(pair.means_before, pair.labels, CLASSES),
+        space.class_centroids(pair.means_after, pair.labels, CLASSES),
     )
     was = standing(pair.means_before, pair, distances.before)
     now = standing(pair.means_after, pair, distances.after)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sa_mlops.config import LatentConfig
 from sa_mlops.core import latent as space
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.plots.latent import centroid_moves, distance_matrices, embedding_pair, manifold_pair
 from sa_mlops.settings import CLASSES
 from sa_mlops.stages.context import Context
@@ -63,7 +63,9 @@ def draw(
     )  # fmt: skip
 
     say(f"{title}: centroids")
-    centroids = [space.class_centroids(m, pair.labels) for m in (pair.means_before, pair.means_after)]
+    centroids = [
+        space.class_centroids(m, pair.labels, CLASSES) for m in (pair.means_before, pair.means_after)
+    ]
     plane = space.joint_plane(*centroids)
     figure(
         run, "centroids",

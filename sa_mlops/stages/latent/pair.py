@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sa_mlops.config import LatentConfig
 from sa_mlops.errors import CommandError
-from sa_mlops.models.mlp import CVAE, one_hot
+from sa_mlops.models.interface import CVAE, one_hot
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, versions
 from sa_mlops.registry.versions import Version
@@ -107,7 +107,7 @@ def encode(
     """Posterior means of all test images under both nets, each image with its own label."""
     images, labels = ctx.dataset.test_images, ctx.dataset.test_labels
     with torch.no_grad():
-        means = [model.encode(images, one_hot(labels))[0].cpu().numpy() for model in models]
+        means = [model.encode(images, one_hot(labels, model.classes))[0].cpu().numpy() for model in models]
     size = min(config.subset, len(labels))
     subset = np.sort(np.random.default_rng(config.seed).choice(len(labels), size, replace=False))
     gone = tuple(d for d in after.forgotten if d not in before.forgotten) or after.forgotten

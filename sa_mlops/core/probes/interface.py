@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sa_mlops.core.training import Report, silent
 from sa_mlops.models.classifiers import Judge
-from sa_mlops.models.mlp import CVAE
+from sa_mlops.models.interface import CVAE
 from sa_mlops.settings import Architecture
 
 SUCCESS = 0.5
@@ -23,11 +23,6 @@ SUCCESS = 0.5
 
 STRIPS = 10
 """Attempts whose whole path a result keeps as images."""
-
-NEIGHBOURS: dict[int, tuple[int, int]] = {
-    0: (6, 9), 1: (7, 4), 2: (3, 7), 3: (5, 8), 4: (9, 7), 5: (3, 8), 6: (0, 5), 7: (1, 9), 8: (3, 5), 9: (4, 7),
-}  # fmt: skip
-"""Class -> the two classes that walks to and from it pass through (7 -> 1 -> 4 in the original experiments)."""
 
 Role = Literal["calibrated", "plain"]
 
@@ -86,35 +81,32 @@ class Scene:
     ----------
     model : the generator under attack.
     base : the generator that still knew the class; lends its encoder and its own solutions.
-    digit : the class to bring back.
-    images, labels : real images (m, 784) in [0, 1] of all classes, and their classes (m,).
+    target : index of the class to recover.
+    neighbours : the two classes that look most like it (see `core.probes.neighbours`).
+    images, labels : real images (m, C, H, W) in [0, 1] of all classes, and their classes (m,).
     attackers : classifiers that the optimising probes climb.
     report : receives `loss` after each step of an optimising probe.
     """
 
     model: CVAE
     base: CVAE
-    digit: int
+    target: int
+    neighbours: tuple[int, int]
     images: Tensor
     labels: Tensor
     attackers: Mapping[Role, Classifier]
     report: Report = silent
 
-    @property
-    def neighbours(self) -> tuple[int, int]:
-        """Two classes that look most like the one to bring back."""
-        return NEIGHBOURS[self.digit]
-
-    def real(self, digit: int, count: int, generator: torch.Generator) -> Tensor:
-        """`count` real images (count, 784) of a class, drawn with replacement.
+    def real(self, label: int, count: int, generator: torch.Generator) -> Tensor:
+        """`count` real images (count, C, H, W) of a class, drawn with replacement.
 
         Raises
         ------
         ValueError : if there is none.
         """
-        rows = (self.labels == digit).nonzero().flatten()
+        rows = (self.labels == label).nonzero().flatten()
         if not len(rows):
-            raise ValueError(f"no real image of class {digit}")
+            raise ValueError(f"no real image of class {label}")
         picks = torch.randint(len(rows), (count,), generator=generator, device=generator.device)
         return self.images[rows[picks]]
 
@@ -127,10 +119,10 @@ class Attempts:
     ----------
     positions : k numbers in ascending order: steps spent, frames, or scales.
     z : (k, n, z_dim).
-    condition : (k, n, 10), as the decoder receives it.
+    condition : (k, n, K), as the decoder receives it.
     counts : an attempt succeeds by its `last` position (a search that kept its best) or by `any` (a walk).
     loss : (steps,) the attack's own loss, mean over attempts; empty where nothing is optimised.
-    wanted : (n, 784) images that the attempts tried to reproduce, or None.
+    wanted : (n, C, H, W) images that the attempts tried to reproduce, or None.
     """
 
     positions: tuple[float, ...]
@@ -159,20 +151,20 @@ class Probe(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class ProbeResult:
     """A probe's attempts as the independent judge sees them; n attempts, k positions.
 
     Attributes
     ----------
-    images : (n, 784) in [0, 1], the image of each attempt that counts.
-    z, condition : (n, z_dim), (n, 10) that it is drawn from.
+    images : (n, C, H, W) in [0, 1], the image of each attempt that counts.
+    z, condition : (n, z_dim), (n, K) that it is drawn from.
     probability : (n,) judge's probability of the class.
     choice : (n,) int64, judge's first choice.
     success : (n,) bool, probability above one half.
     positions : (k,) steps spent, frames or scales.
     trace : (k, n) judge's probability at each position.
-    strips : (k, s, 784) images along the path of the first attempts.
-    strip_answers : (k, s, 10) judge's probabilities of them.
+    strips : (k, s, C, H, W) images along the path of the first attempts.
+    strip_answers : (k, s, K) judge's probabilities of them.
     loss : (steps,) the attack's own loss.
     z_norm : (n,) Euclidean; sqrt(z_dim) is typical of the prior.
     condition_mass : (n,) sum of absolute weights, 1 for a class label.
@@ -180,7 +172,7 @@ class Result:
     pixel_error : (n,) mean squared error against the wanted image, or None.
     """
 
-    digit: int
+    target: int
     images: Tensor
     z: Tensor
     condition: Tensor
@@ -215,7 +207,7 @@ def run(
     generator: torch.Generator,
     *,
     budget: Budget | None = None,
-) -> Result:
+) -> ProbeResult:
     """Attack, then ask the judge.
 
     Parameters
@@ -238,7 +230,7 @@ def run(
 
 
 @torch.no_grad()
-def judged(scene: Scene, attempts: Attempts, judge: Judge) -> Result:
+def judged(scene: Scene, attempts: Attempts, judge: Judge) -> ProbeResult:
     """What the judge says about every position of every attempt."""
     k, n = attempts.z.shape[:2]
     answers, strips = [], []
@@ -247,15 +239,15 @@ def judged(scene: Scene, attempts: Attempts, judge: Judge) -> Result:
         answers.append(judge.log_probs(images).exp())
         strips.append(images[:STRIPS])
     probs = torch.stack(answers)
-    trace = probs[..., scene.digit]
+    trace = probs[..., scene.target]
 
     rows = torch.arange(n, device=trace.device)
     best = trace.argmax(dim=0) if attempts.counts == "any" else torch.full_like(rows, k - 1)
     z, condition = attempts.z[best, rows], attempts.condition[best, rows]
     images = torch.sigmoid(scene.model.decode(z, condition))
     wanted = attempts.wanted
-    return Result(
-        digit=scene.digit,
+    return ProbeResult(
+        target=scene.target,
         images=images,
         z=z,
         condition=condition,
@@ -269,12 +261,12 @@ def judged(scene: Scene, attempts: Attempts, judge: Judge) -> Result:
         loss=attempts.loss,
         z_norm=z.norm(dim=1),
         condition_mass=condition.abs().sum(dim=1),
-        condition_weight=condition[:, scene.digit],
-        pixel_error=None if wanted is None else (images - wanted).square().mean(dim=1),
+        condition_weight=condition[:, scene.target],
+        pixel_error=None if wanted is None else (images - wanted).square().flatten(1).mean(dim=1),
     )
 
 
-def union(results: Sequence[Result]) -> Tensor:
+def union(results: Sequence[ProbeResult]) -> Tensor:
     """(n,) bool: whether the i-th attempt of any probe succeeded.
 
     Raises
