@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sa_mlops import __version__
+from sa_mlops import __version__, environment
 from sa_mlops.cluster.plan import option_words
 from sa_mlops.config import ENTRY_POINTS, EntryPoint, SubmitConfig
 from sa_mlops.errors import CommandError, Stopped
@@ -248,11 +248,8 @@ def submitted(job: str | None, follow: bool, cancel: bool, as_json: bool) -> int
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status: 0 done, 1 failed, 2 wrong command line, 130 interrupted."""
-    # Set before anything imports MLflow or DVC: neither may phone home.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     try:
+        environment.prepare()
         outcome = group.main(
             args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False
         )

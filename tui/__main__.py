@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from sa_mlops import environment
+from sa_mlops.errors import CommandError
 
 if TYPE_CHECKING:
     from tui.widgets.canvas import Graphics
 
 PROGRAM = "sa-tui"
-DEFAULT_STORE = "sqlite:///mlflow.db"
 SWITCH_SECONDS = 0.001
 """How long a worker thread may keep the interpreter from drawing; Python's own is five times that."""
 
@@ -40,9 +41,8 @@ def command(tracking_uri: str | None, read_only: bool, demo: bool, graphics: Gra
         raise click.UsageError("this needs a terminal; `sa-mlops lineage` prints the versions anywhere")
     from tui.services.demo import demo_folder, demo_uri
 
-    uri = demo_uri() if demo else tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
-    uri = absolute(uri)
-    os.environ["MLFLOW_TRACKING_URI"] = uri
+    uri = environment.absolute(demo_uri() if demo else tracking_uri or os.environ[environment.STORE])
+    os.environ[environment.STORE] = uri
     sys.setswitchinterval(SWITCH_SECONDS)
     from tui.app import AmnesiaApp
 
@@ -55,24 +55,18 @@ def command(tracking_uri: str | None, read_only: bool, demo: bool, graphics: Gra
     return 0
 
 
-def absolute(uri: str) -> str:
-    """A sqlite URI that means the same file from every folder; others as they are."""
-    prefix = "sqlite:///"
-    if not uri.startswith(prefix):
-        return uri
-    return prefix + str(Path(uri.removeprefix(prefix)).absolute())
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the UI; exit status 2 if the command line is wrong."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
     try:
+        environment.prepare()
         words = None if arguments is None else list(arguments)
         status = command.main(args=words, prog_name=PROGRAM, standalone_mode=False)
     except click.UsageError as error:
         click.echo(f"{PROGRAM}: {' '.join(error.format_message().split())}", err=True)
         return 2
+    except CommandError as error:
+        click.echo(f"{PROGRAM}: {error}", err=True)
+        return 1
     except (KeyboardInterrupt, click.Abort):
         return 130
     return int(status or 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -20,9 +21,10 @@ from packaging.requirements import Requirement
 
 from sa_mlops import __version__
 from sa_mlops.datasets import pin as data
-from sa_mlops.registry import lineage, names, processes, tracking, versions, weights
-from sa_mlops.registry.tracking import StoreError
-from sa_mlops.registry.versions import Version
+from sa_mlops.environment import database
+from sa_mlops.registry import lineage, names, processes, stores, tracking, versions, weights
+from sa_mlops.registry.stores import StoreError
+from sa_mlops.registry.versions import Version, VersionError
 from sa_mlops.stages.result import Result
 
 DISTRIBUTION = "sa-mlops"
@@ -67,7 +69,7 @@ def examine(fix: bool = False) -> Result:
     """
     findings = [*environment(), *devices(), *pinned_data()]
     try:
-        usable, store_findings = store()
+        usable, store_findings = store(fix)
         findings += store_findings
         if usable:
             client = tracking.connect()
@@ -75,10 +77,11 @@ def examine(fix: bool = False) -> Result:
             findings += registered(client)
             findings += models(client, fix)
     except (StoreError, MlflowException) as error:
-        advice = "start the server, or correct MLFLOW_TRACKING_URI"
+        advice = getattr(error, "advice", "") or "start the server, or correct MLFLOW_TRACKING_URI"
         if "schema" in str(error):
-            advice = f"copy the database, then `mlflow db upgrade {mlflow.get_tracking_uri()}`"
-        findings.append(Finding("store", "wrong", " ".join(str(error).split())[:300], advice))
+            advice = f"copy the database, then `mlflow db upgrade {shlex.quote(mlflow.get_tracking_uri())}`"
+        found = error.found if isinstance(error, StoreError) else str(error)
+        findings.append(Finding("store", "wrong", " ".join(found.split())[:300], advice))
     wrong = sum(f.level == "wrong" for f in findings)
     fixed = sum(f.level == "fixed" for f in findings)
     summary = (
@@ -160,7 +163,7 @@ def pinned_data() -> Iterator[Finding]:
     )
 
 
-def store() -> tuple[bool, list[Finding]]:
+def store(fix: bool) -> tuple[bool, list[Finding]]:
     """Whether there is a store to look into, and what can be said of it before MLflow opens it.
 
     Raises
@@ -168,10 +171,9 @@ def store() -> tuple[bool, list[Finding]]:
     StoreError : if it does not answer, or has another version's tables.
     """
     uri = mlflow.get_tracking_uri()
-    prefix = "sqlite:///"
+    path = database(uri)
     found = []
-    if uri.startswith(prefix):
-        path = Path(uri.removeprefix(prefix)).absolute()
+    if path is not None:
         if not path.exists():
             return False, [
                 Finding("store", "note", f"{uri}: not there yet", "nothing; the first stage makes it")
@@ -179,6 +181,15 @@ def store() -> tuple[bool, list[Finding]]:
         if broken := _sqlite_damage(path):
             advice = "copy the file, then `sqlite3 FILE .recover` into a new one"
             return False, [Finding("store", "wrong", f"{uri}: {broken}", advice)]
+        if fix and (before := stores.moved_from(path)) is not None:
+            count = stores.correct_places(path)
+            found.append(
+                Finding(
+                    "store",
+                    "fixed",
+                    f"{uri}: {count} places of artifacts in {before} are now in {path.parent}",
+                )
+            )
         free = shutil.disk_usage(path.parent).free
         if free < FREE_BYTES:
             found.append(
@@ -311,11 +322,25 @@ def _files(client: MlflowClient, version: Version) -> list[Finding]:
         reason = ""
     missing = [name for name in (weights.WEIGHTS, weights.CONFIG) if not there.get(name)]
     if not missing:
-        return []
+        return _unreadable(version, folder)
     what = f"{version.uri}: {' and '.join(missing)} missing or empty{reason}"
     return [
         Finding("versions", "wrong", what, "restore the artifacts, or delete the version: it is never reused")
     ]
+
+
+def _unreadable(version: Version, folder: str | None) -> list[Finding]:
+    """Files of a store on this machine that may not be read; a server's are not fetched for this."""
+    if mlflow.get_tracking_uri().startswith(("http://", "https://")):
+        return []
+    try:
+        for name in (weights.WEIGHTS, weights.CONFIG):
+            with (versions.files(version) / (folder or "") / name).open("rb") as file:
+                file.read(1)
+    except (VersionError, OSError) as error:
+        advice = "let the owner of the files run `chmod -R a+rX` on the folder of the store's artifacts"
+        return [Finding("versions", "wrong", f"{version.uri}: cannot be read ({error})", advice)]
+    return []
 
 
 def models(client: MlflowClient, fix: bool) -> Iterator[Finding]:

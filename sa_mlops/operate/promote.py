@@ -27,14 +27,14 @@ def promote(word: str, gate_file: Path | None) -> Result:
     verdicts = gates.judge_version(version, tracking.run_metrics(client, version.run_id), limits)
     passed = all(v.passed for v in verdicts)
     previous = lineage.alias_map(client, names.GENERATORS).get(names.CHAMPION_ALIAS)
-    if passed:
-        gates.promote(client, version, previous)
     failed = [v.gate for v in verdicts if not v.passed]
-    headline = (
-        f"{version.uri} is the champion" + (f" (was version {previous})" if previous else "")
-        if passed
-        else f"{version.uri} is not promoted; it fails: {', '.join(failed)}"
-    )
+    if failed:
+        headline = f"{version.uri} is not promoted; it fails: {', '.join(failed)}"
+    elif (champion := gates.promote(client, version, previous)) == version.number:
+        headline = f"{version.uri} is the champion" + (f" (was version {previous})" if previous else "")
+    else:
+        passed = False
+        headline = f"{version.uri} passes, but another change made version {champion} the champion meanwhile"
     text = "\n".join([*(v.line() for v in verdicts), headline])
     document = {
         "version": version.uri,

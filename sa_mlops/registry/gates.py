@@ -16,6 +16,7 @@ from mlflow.tracking import MlflowClient
 
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names
+from sa_mlops.registry.lineage import alias_map
 from sa_mlops.registry.versions import Version
 from sa_mlops.settings import CLASSES
 
@@ -120,36 +121,47 @@ def _worst(values: list[float], pick: Any) -> float:
     return math.nan if not values or any(math.isnan(v) for v in values) else float(pick(values))
 
 
-def record_alias(client: MlflowClient, name: str, alias: str, number: int, previous: int | None) -> None:
-    """Point an alias at a version and note the change on the registered model.
+def record_alias(
+    client: MlflowClient, name: str, alias: str, number: int, previous: int | None
+) -> int | None:
+    """Point an alias at a version, record the change on the registered model, and return where the alias points now.
 
-    Of changes that race, the one noted last wins: whoever sets the alias looks afterwards whether it still agrees with
-    the notes, and the last one to look has seen them all.
+    Of changes that race, the one that is last in `alias_history` wins: each writer compares the alias with the records
+    afterwards, and the last one to compare has seen them all.
     """
+    order = 1 + max((e.order for e in alias_history(client, name)), default=0)
     now = int(time.time() * 1000)
-    event = {"alias": alias, "from": previous, "to": number, "at": now}
+    event = {"alias": alias, "from": previous, "to": number, "at": now, "order": order}
     client.set_registered_model_tag(name, f"{EVENT}{now:013d}-{uuid.uuid4().hex[:8]}", json.dumps(event))
     client.set_registered_model_alias(name, alias, str(number))
     for _ in range(RACES):
-        noted = [e.number for e in alias_history(client, name) if e.alias == alias][-1]
-        found = client.search_registered_models(f"name = '{name}'", max_results=1)
-        if all(int(dict(model.aliases).get(alias, 0)) == noted for model in found):
-            return
-        client.set_registered_model_alias(name, alias, str(noted))
+        recorded = [e.number for e in alias_history(client, name) if e.alias == alias][-1]
+        if alias_map(client, name).get(alias) == recorded:
+            break
+        client.set_registered_model_alias(name, alias, str(recorded))
+    return alias_map(client, name).get(alias)
 
 
 @dataclass(frozen=True, slots=True)
 class AliasEvent:
-    """A change of an alias: from which version to which, in milliseconds since 1970."""
+    """A change of an alias.
+
+    Attributes
+    ----------
+    alias, previous, number : the alias, the version it pointed at before, and since.
+    at : milliseconds since 1970 by the clock of the machine that made the change; clocks differ.
+    order : 1 more than the largest known when the change was made; 0 in records of older code.
+    """
 
     alias: str
     previous: int | None
     number: int
     at: int
+    order: int = 0
 
 
 def alias_history(client: MlflowClient, name: str) -> list[AliasEvent]:
-    """All recorded changes, oldest first; tags that cannot be read are left out."""
+    """All recorded changes, oldest first, whatever their clocks said; tags that cannot be read are left out."""
     events = []
     for model in client.search_registered_models(f"name = '{name}'", max_results=1):
         for key, text in sorted(dict(model.tags).items()):
@@ -157,12 +169,13 @@ def alias_history(client: MlflowClient, name: str) -> list[AliasEvent]:
                 try:
                     e = json.loads(text)
                     previous = None if e["from"] is None else int(e["from"])
-                    events.append(AliasEvent(str(e["alias"]), previous, int(e["to"]), int(e["at"])))
-                except (ValueError, KeyError, TypeError):
+                    number, at, order = int(e["to"]), int(e["at"]), int(e.get("order", 0))
+                    events.append(AliasEvent(str(e["alias"]), previous, number, at, order))
+                except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
                     continue
-    return events
+    return sorted(events, key=lambda e: e.order)
 
 
-def promote(client: MlflowClient, version: Version, previous: int | None) -> None:
-    """Make a version the champion."""
-    record_alias(client, names.GENERATORS, names.CHAMPION_ALIAS, version.number, previous)
+def promote(client: MlflowClient, version: Version, previous: int | None) -> int | None:
+    """Make a version the champion; the number of the champion that is read back."""
+    return record_alias(client, names.GENERATORS, names.CHAMPION_ALIAS, version.number, previous)

@@ -24,8 +24,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from requests.exceptions import ChunkedEncodingError
 
-from sa_mlops.errors import CommandError, Stopped
-from sa_mlops.registry import processes
+from sa_mlops.environment import database
+from sa_mlops.errors import Stopped
+from sa_mlops.registry import processes, stores
+from sa_mlops.registry.stores import StoreError
 
 EXPERIMENT = "sa-mlops"
 LOCK_SECONDS = 120
@@ -50,10 +52,6 @@ BATCH = 900
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class StoreError(CommandError):
-    """The tracking store cannot be used. The message is one line."""
 
 
 def asked_again(call: Callable[P, R]) -> Callable[P, R]:
@@ -83,10 +81,11 @@ def connect() -> MlflowClient:
 
     Raises
     ------
-    StoreError : if the store does not answer.
+    StoreError : if the store does not answer, or `stores.check` refuses it.
     """
     uri = mlflow.get_tracking_uri()
     try:
+        stores.check(uri)
         lock = _lock_beside(uri)
         if lock is None:
             return _ready_client()
@@ -99,10 +98,9 @@ def connect() -> MlflowClient:
 
 
 def _lock_beside(uri: str) -> Path | None:
-    prefix = "sqlite:///"
-    if not uri.startswith(prefix):
+    path = database(uri)
+    if path is None:
         return None
-    path = Path(uri.removeprefix(prefix))
     if not path.parent.is_dir():
         raise StoreError(f"tracking store {uri}: the folder {path.parent} does not exist")
     return path.with_name(path.name + ".lock")
@@ -206,6 +204,8 @@ def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[st
     if not nested and not given:
         _use_experiment(EXPERIMENT)
     adopted = not nested and "MLFLOW_RUN_ID" in os.environ
+    if adopted:
+        _refuse_used(os.environ["MLFLOW_RUN_ID"])
     status = "FINISHED"
     run = None
     try:
@@ -234,6 +234,18 @@ def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[st
     finally:
         if run is not None:
             _end(status)
+
+
+def _refuse_used(run_id: str) -> None:
+    """Raise StoreError unless the run is one that `mlflow run` has just opened: a used one would be overwritten."""
+    advice = "unset the variable"
+    try:
+        run = MlflowClient().get_run(run_id)
+    except MlflowException:
+        raise StoreError(f"MLFLOW_RUN_ID {run_id[:80]!r} is no run of this store", advice) from None
+    if run.info.status != "RUNNING" or "sa.entry" in run.data.tags:
+        entry = run.data.tags.get("sa.entry", "another command")
+        raise StoreError(f"MLFLOW_RUN_ID {run_id} is the {run.info.status} run of {entry[:40]!r}", advice)
 
 
 def _end(status: str) -> None:

@@ -185,11 +185,14 @@ def files(version: Version) -> Path:
         raise VersionError(f"{version.uri} does not come from a logged model of this store; it is not read")
     try:
         folder = _fetched(version.model_id)
+        empty = not any(folder.iterdir())
+    except PermissionError as error:
+        raise VersionError(f"{version.uri}: its files may not be read ({error})") from None
     except (MlflowException, OSError) as error:
         raise VersionError(
             f"{version.uri} has lost its files ({' '.join(str(error).split())[:160]})"
         ) from None
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if empty:
         raise VersionError(f"{version.uri} has lost its files")
     return folder
 

@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from sa_mlops import models
@@ -30,7 +31,8 @@ class WeightsError(CommandError):
 
 def save(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
     """Write `weights.safetensors` and `config.json` into an existing folder."""
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, folder / WEIGHTS)
+    # The library's own file would be readable by its owner alone, whatever the umask.
+    (folder / WEIGHTS).write_bytes(to_bytes({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
     (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 

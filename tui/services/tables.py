@@ -12,9 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from sa_mlops.registry import names
+from sa_mlops.registry.stores import local
 from tui.services.records import Key, Run, Snapshot, Version
 
 WAIT_SECONDS = 5.0
@@ -159,11 +160,3 @@ def model_folder(path: Path, model_id: str) -> Path | None:
             "SELECT artifact_location FROM logged_models WHERE model_id = ?", (model_id,)
         ).fetchone()
     return None if row is None else local(str(row[0]))
-
-
-def local(uri: str) -> Path | None:
-    """The path that an artifact URI means on this machine; None for other places."""
-    if uri.startswith("/"):
-        return Path(uri)
-    parts = urlsplit(uri)
-    return Path(unquote(parts.path)) if parts.scheme == "file" and not parts.netloc else None
