@@ -11,49 +11,59 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from sa_mlops.plots.grids import GAP, PIXEL, mosaic
+from sa_mlops.plots.grids import gap_of, mosaic
 from sa_mlops.plots.style import LIGHT, Floats, Theme
 
 
-def tiles(canvas: NDArray[np.uint8], scale: int) -> Floats:
-    """The images (rows, columns, 28, 28) in [0, 1] of a `mosaic` that was saved in greys, `scale` times enlarged.
+def tiles(canvas: NDArray[np.uint8], scale: int, shape: tuple[int, int, int]) -> Floats:
+    """The images (rows, columns, C, H, W) in [0, 1] of a `mosaic` that was saved `scale` times enlarged.
+
+    Parameters
+    ----------
+    canvas : (height, width) for one channel, else (height, width, C).
+    shape : (C, H, W) of an image.
 
     Raises
     ------
-    ValueError : if the canvas has not the size of a mosaic.
+    ValueError : if the canvas does not have the size of a mosaic.
     """
-    step = PIXEL + GAP
-    size = [length // scale + GAP for length in canvas.shape]
-    if len(size) != 2 or any(length % step for length in size):
-        raise ValueError(f"a canvas {canvas.shape} is no grid of images")
-    height, width = size
-    padded = np.zeros((height, width), dtype=np.float32)
-    padded[: height - GAP, : width - GAP] = canvas[::scale, ::scale].astype(np.float32) / 255
-    cells = padded.reshape(height // step, step, width // step, step).transpose(0, 2, 1, 3)
-    return cells[..., :PIXEL, :PIXEL]
+    channels, height, width = shape
+    gap = gap_of(width)
+    small = (
+        canvas[::scale, ::scale] if canvas.ndim == 2 + (channels > 1) else np.empty((0, 0), dtype=np.uint8)
+    )
+    rows, no_row = divmod(small.shape[0] + gap, height + gap)
+    columns, no_column = divmod(small.shape[1] + gap, width + gap)
+    if no_row or no_column:
+        raise ValueError(f"a canvas {canvas.shape} is not a grid of images {shape}")
+    bright = small.reshape(*small.shape[:2], channels).astype(np.float32) / 255
+    padded = np.pad(bright, ((0, gap), (0, gap), (0, 0)))
+    cells = padded.reshape(rows, height + gap, columns, width + gap, channels)
+    return cells.transpose(0, 2, 4, 1, 3)[..., :height, :width]
 
 
 def animated_grid(
     frames: Sequence[Floats],
     captions: Sequence[str],
     *,
+    classes: Sequence[str],
     forgotten: Collection[int] = (),
     milliseconds: int = 120,
     hold: int = 1500,
     scale: int = 2,
-    greys: int = 32,
+    shades: int = 32,
     theme: Theme = LIGHT,
 ) -> bytes:
     """GIF that repeats for ever; equal arguments give equal bytes.
 
     Parameters
     ----------
-    frames : grids (rows, columns, 28, 28) in [0, 1], all of one shape; column c shows class c.
+    frames : grids (rows, K, C, H, W) in [0, 1], all of one shape; column c shows class c.
     captions : text above each frame: step, loss.
-    forgotten : columns whose heading is struck out.
-    milliseconds, hold : how long a frame and the last frame stay.
+    classes : headings of the columns; those in `forgotten` are struck out.
+    milliseconds, hold : duration of a frame and of the last frame.
     scale : screen pixels per image pixel.
-    greys : shades of the images, 2 to 256; 32 nearly halve the file.
+    shades : of each channel, 2 to 256; 32 nearly halve the file.
 
     Raises
     ------
@@ -61,7 +71,10 @@ def animated_grid(
     """
     if not frames or len(frames) != len(captions):
         raise ValueError(f"{len(frames)} frames and {len(captions)} captions")
-    pictures = [_picture(f, c, forgotten, scale, greys, theme) for f, c in zip(frames, captions, strict=True)]
+    pictures = [
+        _picture(f, c, classes, forgotten, scale, shades, theme)
+        for f, c in zip(frames, captions, strict=True)
+    ]
     buffer = io.BytesIO()
     pictures[0].save(
         buffer, format="GIF", save_all=True, append_images=pictures[1:], loop=0, optimize=False,
@@ -71,24 +84,41 @@ def animated_grid(
 
 
 def _picture(
-    grid: Floats, caption: str, forgotten: Collection[int], scale: int, greys: int, theme: Theme
+    grid: Floats,
+    caption: str,
+    classes: Sequence[str],
+    forgotten: Collection[int],
+    scale: int,
+    shades: int,
+    theme: Theme,
 ) -> Image.Image:
-    paper, ink = (ImageColor.getcolor(colour, "L") for colour in (theme.paper, theme.ink))
+    columns, channels, _, width = grid.shape[1:]
+    mode = "L" if channels == 1 else "RGB"
+    paper, ink = (ImageColor.getcolor(colour, mode) for colour in (theme.paper, theme.ink))
     margin, size = 4 * scale, 7 * scale
-    head = 2 * (size + margin)
-    enlarged = np.kron(mosaic(grid), np.ones((scale, scale), dtype=np.float32))
-    shades = np.round(np.clip(enlarged, 0, 1) * (greys - 1)) / (greys - 1)
-    pixels = np.where(np.isnan(enlarged), paper, np.round(255 * shades))
-    picture = Image.new("L", (enlarged.shape[1] + 2 * margin, enlarged.shape[0] + head + margin), paper)
-    picture.paste(Image.fromarray(pixels.astype(np.uint8)), (margin, head))
-    pen = ImageDraw.Draw(picture)
-    # Matplotlib brings this font along, so that letters are the same on every machine.
+    # Matplotlib includes this font, so that letters are the same on every machine.
     font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
-    pen.text((margin, margin), caption, fill=ink, font=font, anchor="lt")
-    for column in range(grid.shape[1]):
-        x = margin + scale * (column * (PIXEL + GAP) + PIXEL / 2)
-        y = head - margin / 2 - size / 2
-        pen.text((x, y), str(column), fill=ink, font=font, anchor="mm")
+    longest = max(round(font.getlength(name)) for name in classes)
+    turned = longest > scale * width
+    line = longest if turned else size
+    head = size + line + 2 * margin
+    enlarged = mosaic(grid).repeat(scale, axis=0).repeat(scale, axis=1)
+    rounded = np.round(np.clip(enlarged, 0, 1) * (shades - 1)) / (shades - 1)
+    pixels = np.where(np.isnan(enlarged), paper, np.round(255 * rounded)).astype(np.uint8)
+    picture = Image.new(mode, (pixels.shape[1] + 2 * margin, len(pixels) + head + margin), paper)
+    picture.paste(Image.fromarray(pixels), (margin, head))
+    ImageDraw.Draw(picture).text((margin, margin), caption, fill=ink, font=font, anchor="lt")
+    for column, name in enumerate(classes[:columns]):
+        label = Image.new(mode, (longest + 2, size), paper)
+        pen = ImageDraw.Draw(label)
+        middle = (0 if turned else label.width / 2, size / 2)
+        pen.text(middle, name, fill=ink, font=font, anchor="lm" if turned else "mm")
         if column in forgotten:
-            pen.line([(x - size / 2, y), (x + size / 2, y)], fill=ink, width=scale)
+            half = max(size, font.getlength(name)) / 2
+            start = 0 if turned else middle[0] - half
+            pen.line([(start, size / 2), (start + 2 * half, size / 2)], fill=ink, width=scale)
+        if turned:
+            label = label.rotate(90, expand=True)
+        x = margin + scale * (column * (width + gap_of(width)) + width / 2)
+        picture.paste(label, (round(x - label.width / 2), head - margin // 2 - label.height))
     return picture

@@ -1,4 +1,4 @@
-"""Attacks that try to bring a class back: strips, what a judge saw, success and loss over budget, relearning."""
+"""Recovery attacks: strips of images, the judge's choices, success and loss over the budget, relearning."""
 
 from __future__ import annotations
 
@@ -9,8 +9,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sa_mlops.plots.curves import Curve, draw
-from sa_mlops.plots.grids import Answers, show
-from sa_mlops.plots.style import LIGHT, TEXT, WIDTH, Floats, Labels, Theme, dress, legend, new_figure, series
+from sa_mlops.plots.grids import LINE, Answers, answer_lines, show
+from sa_mlops.plots.style import (
+    LIGHT,
+    WIDTH,
+    Floats,
+    Labels,
+    Theme,
+    dress,
+    fitted,
+    legend,
+    name_columns,
+    new_figure,
+    series,
+)
 
 
 def attack_strips(
@@ -18,49 +30,60 @@ def attack_strips(
     answers: Answers,
     *,
     title: str,
+    classes: Sequence[str],
     target: int,
     rows: Sequence[str],
     columns: Sequence[str] = (),
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Strips of images (rows, columns, 28, 28): an attack a row, its steps from left to right.
+    """Strips of images (rows, columns, C, H, W): an attack per row, its steps from left to right.
 
-    The independent judge's first choice and confidence stand under each image, in the accent colour where it is the
-    target class.
+    The independent judge's first choice and confidence stand under each image, in the accent colour for the target
+    class.
     """
-    n_rows, n_columns = images.shape[:2]
-    cell = (WIDTH - 1) / max(n_columns, 8)
-    figure = new_figure(WIDTH, 0.8 + n_rows * cell * 1.33, title, theme)
-    show(figure.add_subplot(), images, theme, columns=columns, rows=rows, answers=answers, target=target)
+    n_rows, n_columns, _, height, width = images.shape
+    room = (WIDTH - 1) / max(n_columns, 8)
+    row = room * height / width + 1.4 * LINE * answer_lines(classes, room)
+    figure = new_figure(WIDTH, 0.8 + n_rows * row, title, theme)
+    show(
+        figure.add_subplot(), images, theme, room=room, columns=columns, rows=rows, answers=answers, classes=classes,
+        target=target,
+    )  # fmt: skip
     return figure
 
 
 def prediction_histogram(
-    counts: Labels, *, names: Sequence[str], target: int, title: str | None = None, theme: Theme = LIGHT
+    counts: Labels,
+    *,
+    models: Sequence[str],
+    classes: Sequence[str],
+    target: int,
+    title: str | None = None,
+    theme: Theme = LIGHT,
 ) -> Figure:
-    """What an independent judge saw in the results of an attack, as shares of the attempts.
+    """First choices of an independent judge on the results of an attack, as shares of the attempts.
 
     Parameters
     ----------
-    counts : (models, 10) int, attempts by the judge's first choice.
-    names : name of each model, for example base, amnesia, oracle.
+    counts : (models, K) int, attempts by the judge's first choice.
+    models : name of each model, for example base, v3, retrained.
     """
     shares = counts / counts.sum(axis=1, keepdims=True)
-    found = "Judged as a {}: {}".format(
-        target, ", ".join(f"{name} {share:.0%}" for name, share in zip(names, shares[:, target], strict=True))
+    found = f"Judged as {classes[target]}: " + ", ".join(
+        f"{name} {share:.0%}" for name, share in zip(models, shares[:, target], strict=True)
     )
-    figure = new_figure(WIDTH, 2.7, title or found, theme)
+    names = fitted(classes, (WIDTH - 0.7) / len(classes))
+    figure = new_figure(WIDTH, 2.6 + names.height, title or found, theme)
     axes = figure.add_subplot()
-    width = 0.8 / len(names)
-    for i, (name, row, (colour, _)) in enumerate(zip(names, shares, series(), strict=False)):
+    width = 0.8 / len(models)
+    for i, (name, row, (colour, _)) in enumerate(zip(models, shares, series(), strict=False)):
         offsets = np.arange(len(row)) - 0.4 + (i + 0.5) * width
         axes.bar(offsets, row, width=width * 0.92, color=colour, label=name)
-    axes.set_xticks(range(shares.shape[1]))
     axes.set_xlabel("judge's first choice")
     axes.set_ylabel("share of attempts")
     dress(axes, theme)
+    name_columns(axes, names, theme, marked={target})
     axes.grid(visible=False, axis="x")
-    axes.get_xticklabels()[target].set(color=theme.accent, fontweight="bold", fontsize=TEXT + 2)
     legend(axes, theme)
     return figure
 
@@ -73,8 +96,8 @@ def success_against_budget(
     log: bool = True,
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Share of attacks that succeed, [0, 1], over their budget, one curve with its band a model."""
-    return _shares(curves, title, budget, "attacks that succeed", "log" if log else "linear", theme)
+    """Share of successful attacks, [0, 1], over their budget: a curve with its band per model."""
+    return _shares(curves, title, budget, "successful attacks", "log" if log else "linear", theme)
 
 
 def relearning(
@@ -84,14 +107,14 @@ def relearning(
     measure: str = "images accepted as the class",
     theme: Theme = LIGHT,
 ) -> Figure:
-    """How fast a class comes back, [0, 1], over fine-tuning steps from 0 on, one curve with its band a model."""
+    """Share of images accepted as the class, [0, 1], over fine-tuning steps: a curve with its band per model."""
     return _shares(curves, title, "fine-tuning steps on real images", measure, "symlog", theme)
 
 
 def loss_along_paths(curves: Sequence[Curve], *, title: str, theme: Theme = LIGHT) -> Figure:
-    """An attack's own loss, nats, over its steps, one curve a model.
+    """An attack's loss, nats, over its steps: a curve per model.
 
-    Where gradients were only masked, the curve would stay flat, and attacks that need no gradient would get through.
+    A flat curve points to masked gradients; attacks without gradients then succeed.
     """
     figure, axes = _over(curves, title, "attack steps", "attacker's cross-entropy, nats", theme)
     axes.set_ylim(bottom=0)

@@ -1,4 +1,4 @@
-"""Curves over training steps, and how the Fisher information is spread over the layers."""
+"""Curves over training steps, and the spread of the Fisher information over the layers."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ class Curve:
 
 
 def smoothed(curve: Curve, width: int) -> Curve:
-    """Means of each `width` points in a row, in a band from least to largest; a shorter rest is left out."""
+    """Means of each `width` successive points, in a band from least to largest; a shorter remainder is dropped."""
     count = len(curve.x) // width
     x, y = (values[: count * width].reshape(count, width) for values in (curve.x, curve.y))
     return Curve(curve.name, x.mean(axis=1), y.mean(axis=1), y.min(axis=1), y.max(axis=1))
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """One term of several runs, drawn over each other; `log` for a logarithmic axis."""
+class Term:
+    """One loss term of several runs, drawn over each other; `log` for a logarithmic axis."""
 
-    term: str
+    name: str
     curves: Sequence[Curve]
     log: bool = False
 
@@ -65,20 +65,20 @@ def draw(axes: Axes, curves: Sequence[Curve]) -> None:
             axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
 
 
-def loss_terms(panels: Sequence[Panel], *, title: str, unit: str = "nats", theme: Theme = LIGHT) -> Figure:
-    """Loss terms over steps: one panel a term, all runs in each."""
-    columns = min(len(panels), 2)
-    rows = -(-len(panels) // columns)
+def loss_terms(terms: Sequence[Term], *, title: str, unit: str = "nats", theme: Theme = LIGHT) -> Figure:
+    """Loss terms over steps: a panel per term, all runs in each."""
+    columns = min(len(terms), 2)
+    rows = -(-len(terms) // columns)
     figure = new_figure(WIDTH, 0.7 + 2.1 * rows, title, theme)
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes, panel in zip(grid, panels, strict=False):
-        draw(axes, panel.curves)
-        heading(axes, panel.term, theme)
-        axes.set_yscale("log" if panel.log else "linear")
+    for axes, term in zip(grid, terms, strict=False):
+        draw(axes, term.curves)
+        heading(axes, term.name, theme)
+        axes.set_yscale("log" if term.log else "linear")
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
         dress(axes, theme)
-    for axes in grid[len(panels) :]:
+    for axes in grid[len(terms) :]:
         axes.set_visible(False)
     legend(figure.axes[0], theme)
     return figure
@@ -86,7 +86,7 @@ def loss_terms(panels: Sequence[Panel], *, title: str, unit: str = "nats", theme
 
 def gradient_norms(curves: Sequence[Curve], *, title: str, theme: Theme = LIGHT) -> Figure:
     """Norm of the gradient over steps, logarithmic."""
-    return loss_terms([Panel("gradient norm", curves, log=True)], title=title, unit="", theme=theme)
+    return loss_terms([Term("gradient norm", curves, log=True)], title=title, unit="", theme=theme)
 
 
 def layer_fisher(diagonal: Mapping[str, Floats], *, title: str | None = None, theme: Theme = LIGHT) -> Figure:

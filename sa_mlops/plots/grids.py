@@ -1,4 +1,4 @@
-"""Grids of images: samples, before and after, one block of rows a step."""
+"""Grids of images, grey or colour: samples, before and after, one block of rows per step."""
 
 from __future__ import annotations
 
@@ -7,12 +7,29 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from sa_mlops.plots.style import LIGHT, SMALL, TEXT, WIDTH, Floats, Labels, Theme, bare, new_figure
+from sa_mlops.plots.style import (
+    LIGHT,
+    SMALL,
+    TEXT,
+    WIDTH,
+    Floats,
+    Labels,
+    Theme,
+    bare,
+    fitted,
+    name_columns,
+    new_figure,
+    text_width,
+)
 
-PIXEL = 28
-GAP = 2
+CELL, SMALLEST = 0.66, 0.42
+"""Largest and smallest width of an image in inches."""
+LINE = 0.13
+"""Height in inches of a line of text under an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +46,45 @@ class Answers:
     confidence: Floats
 
 
-def mosaic(images: Floats, caption: int = 0) -> Floats:
-    """Images (rows, columns, 28, 28) in [0, 1] side by side, with NaN between; `caption` adds pixels under each row."""
-    rows, columns = images.shape[:2]
-    height, width = PIXEL + GAP + caption, PIXEL + GAP
-    canvas = np.full((rows * height - GAP, columns * width - GAP), np.nan, dtype=np.float32)
-    for r in range(rows):
-        for c in range(columns):
-            canvas[r * height : r * height + PIXEL, c * width : c * width + PIXEL] = images[r, c]
-    return canvas
+def gap_of(width: int) -> int:
+    """Pixels between images of this width."""
+    return max(1, width // 14)
+
+
+def mosaic(images: Floats, caption: int = 0, gap: int | None = None) -> Floats:
+    """Images (rows, columns, C, H, W) in [0, 1] side by side, with NaN between them.
+
+    Parameters
+    ----------
+    caption : pixels left free under each row.
+    gap : pixels between images; None derives it from their width.
+
+    Returns
+    -------
+    (height, width) for one channel, else (height, width, C).
+    """
+    rows, columns, channels, height, width = images.shape
+    between = gap_of(width) if gap is None else gap
+    below, beside = height + between + caption, width + between
+    cells = np.full((rows, columns, channels, below, beside), np.nan, dtype=np.float32)
+    cells[..., :height, :width] = images
+    canvas = cells.transpose(0, 3, 1, 4, 2).reshape(rows * below, columns * beside, channels)
+    canvas = canvas[: rows * below - between, : columns * beside - between]
+    return canvas[..., 0] if channels == 1 else canvas
+
+
+def pixels(canvas: Floats) -> NDArray[np.uint8]:
+    """A canvas in [0, 1] as bytes, with white for NaN."""
+    bright: NDArray[np.uint8] = np.round(255 * np.nan_to_num(np.clip(canvas, 0, 1), nan=1.0)).astype(np.uint8)
+    return bright
+
+
+def draw_canvas(axes: Axes, canvas: Floats, theme: Theme) -> None:
+    """Draw a grey or colour canvas in [0, 1]; NaN shows the background."""
+    if canvas.ndim == 3:
+        canvas = np.where(np.isnan(canvas), to_rgb(theme.paper), np.clip(canvas, 0, 1))
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    bare(axes, theme)
 
 
 def show(
@@ -45,30 +92,43 @@ def show(
     images: Floats,
     theme: Theme,
     *,
+    room: float,
     columns: Sequence[str] = (),
+    marked: Collection[int] = (),
     rows: Sequence[str] = (),
     answers: Answers | None = None,
+    classes: Sequence[str] = (),
     target: int | None = None,
 ) -> None:
-    """Draw a grid of images with headings; answers stand under each image, those of `target` in the accent colour."""
-    caption = 10 if answers is not None else 0
+    """Draw a grid of images with headings.
+
+    Parameters
+    ----------
+    room : width of a column in inches.
+    columns, rows : headings; `marked` are the columns to point out.
+    answers : written under each image by the names in `classes`, with the class `target` pointed out.
+    """
+    height, width = images.shape[3:]
+    lines = 0 if answers is None else answer_lines(classes, room)
+    caption = round(lines * LINE / room * width)
+    gap = gap_of(width)
     canvas = mosaic(images, caption)
-    axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    bare(axes, theme)
-    middle = PIXEL / 2 - 0.5
-    axes.set_xticks([c * (PIXEL + GAP) + middle for c in range(len(columns))], columns)
-    axes.set_yticks([r * (PIXEL + GAP + caption) + middle for r in range(len(rows))], rows)
+    draw_canvas(axes, canvas, theme)
+    middle = width / 2 - 0.5
     axes.tick_params(labeltop=True, labelbottom=False, pad=2)
+    places = [c * (width + gap) + middle for c in range(len(columns))]
+    name_columns(axes, fitted(columns, room), theme, places=places, marked=marked)
+    axes.set_yticks([r * (height + gap + caption) + height / 2 - 0.5 for r in range(len(rows))], rows)
     if answers is None:
         return
-    # The canvas ends with the last image: its caption needs room too.
-    axes.set_ylim(canvas.shape[0] - 0.5 + caption - GAP, -0.5)
-    for (r, c), digit in np.ndenumerate(answers.predicted):
-        hit = target is not None and digit == target
+    letters = max(3, int(room / text_width(1, SMALL)))
+    for (r, c), predicted in np.ndenumerate(answers.predicted):
+        hit = predicted == target
+        name, share = classes[predicted], f"{100 * float(answers.confidence[r, c]):.0f}%"
         axes.text(
-            c * (PIXEL + GAP) + middle,
-            r * (PIXEL + GAP + caption) + PIXEL + caption / 2,
-            f"{digit} {_percent(float(answers.confidence[r, c]))}",
+            c * (width + gap) + middle,
+            r * (height + gap + caption) + height + (caption - 1) / 2,
+            f"{name} {share}" if lines == 1 else f"{_shortened(name, letters)}\n{share}",
             ha="center",
             va="center",
             fontsize=SMALL,
@@ -77,31 +137,37 @@ def show(
         )
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}%"
+def answer_lines(classes: Sequence[str], room: float) -> int:
+    """Lines under an image `room` inches wide for a class and its probability."""
+    return 1 if text_width(max(map(len, classes)) + len(" 100%"), SMALL) <= room else 2
 
 
-def class_headings(forgotten: Collection[int] = ()) -> list[str]:
-    """Headings of ten columns; a forgotten digit is struck out."""
-    return [f"{c}\N{COMBINING LONG STROKE OVERLAY}" if c in forgotten else str(c) for c in range(10)]
+def _shortened(name: str, letters: int) -> str:
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
+
+
+def struck(name: str) -> str:
+    """A name with a stroke through each of its letters."""
+    return "".join(c if c.isspace() else f"{c}\N{COMBINING LONG STROKE OVERLAY}" for c in name)
+
+
+def headings(classes: Sequence[str], forgotten: Collection[int] = ()) -> list[str]:
+    """Names of the classes, those of the forgotten ones struck out."""
+    return [struck(name) if c in forgotten else name for c, name in enumerate(classes)]
 
 
 def sample_grid(
     images: Floats,
     *,
     title: str,
+    classes: Sequence[str],
     forgotten: Collection[int] = (),
     rows: Sequence[str] = (),
     answers: Answers | None = None,
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Samples (rows, 10, 28, 28) in [0, 1], one column a class, one row a latent."""
-    n_rows = images.shape[0]
-    figure = new_figure(WIDTH, 0.75 + n_rows * (0.85 if answers else 0.66), title, theme)
-    axes = figure.add_subplot()
-    show(axes, images, theme, columns=class_headings(forgotten), rows=rows, answers=answers)
-    _mark_columns(axes, forgotten, theme)
-    return figure
+    """Samples (rows, K, C, H, W) in [0, 1]: a column per class, a row per latent."""
+    return _stacked([(images, "", forgotten, answers)], title, classes, rows, theme)
 
 
 def before_after(
@@ -109,52 +175,57 @@ def before_after(
     after: Floats,
     *,
     title: str,
+    classes: Sequence[str],
     forgotten: Collection[int] = (),
     answers_before: Answers | None = None,
     answers_after: Answers | None = None,
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Samples (rows, 10, 28, 28) of two models at equal latents, one above the other."""
-    rows = before.shape[0]
-    captioned = answers_before is not None or answers_after is not None
-    figure = new_figure(WIDTH, 0.9 + 2 * rows * (0.85 if captioned else 0.66), title, theme)
-    top, bottom = figure.subplots(2, 1)
-    for axes, images, name, answers in (
-        (top, before, "before", answers_before),
-        (bottom, after, "after", answers_after),
-    ):
-        show(axes, images, theme, columns=class_headings(forgotten), answers=answers)
-        axes.set_ylabel(name, fontsize=TEXT + 1, fontweight="bold")
-        _mark_columns(axes, forgotten, theme)
-    return figure
+    """Samples (rows, K, C, H, W) of two models at equal latents, one above the other."""
+    blocks = [
+        (before, "before", forgotten, answers_before),
+        (after, "after", forgotten, answers_after),
+    ]
+    return _stacked(blocks, title, classes, (), theme)
 
 
 def sequential_columns(
     blocks: Floats,
     *,
     title: str,
+    classes: Sequence[str],
     steps: Sequence[str],
     forgotten: Sequence[Collection[int]],
     theme: Theme = LIGHT,
 ) -> Figure:
-    """One block of rows a step: blocks (steps, rows, 10, 28, 28) at equal latents.
+    """A block of rows per step: blocks (steps, rows, K, C, H, W) at equal latents.
 
     Parameters
     ----------
     steps : name of each block.
-    forgotten : for each block, the classes forgotten by then; each is struck out in the block's headings.
+    forgotten : the classes forgotten by then, for each block; they are struck out in its headings.
     """
-    n_steps, rows = blocks.shape[:2]
-    figure = new_figure(WIDTH, 0.5 + n_steps * (0.25 + rows * 0.62), title, theme)
-    panels = figure.subplots(n_steps, 1, squeeze=False)[:, 0]
-    for axes, images, name, gone in zip(panels, blocks, steps, forgotten, strict=True):
-        show(axes, images, theme, columns=class_headings(gone))
-        axes.set_ylabel(name, fontsize=TEXT)
-        _mark_columns(axes, gone, theme)
+    each = [(images, step, gone, None) for images, step, gone in zip(blocks, steps, forgotten, strict=True)]
+    return _stacked(each, title, classes, (), theme)
+
+
+Block = tuple[Floats, str, Collection[int], Answers | None]
+
+
+def _stacked(
+    blocks: Sequence[Block], title: str, classes: Sequence[str], rows: Sequence[str], theme: Theme
+) -> Figure:
+    """Blocks of images (rows, K, C, H, W), each with its name, forgotten classes and answers, above each other."""
+    n_rows, columns, _, height, width = blocks[0][0].shape
+    room = min(CELL, max(SMALLEST, CELL * 10 / columns))
+    lines = answer_lines(classes, room) if any(block[3] for block in blocks) else 0
+    block = fitted(classes, room).height + n_rows * (room * height / width + 1.4 * lines * LINE)
+    figure = new_figure(max(WIDTH, room * columns + 0.4), 0.6 + len(blocks) * block, title, theme)
+    panels = figure.subplots(len(blocks), 1, squeeze=False)[:, 0]
+    for axes, (images, name, forgotten, answers) in zip(panels, blocks, strict=True):
+        show(
+            axes, images, theme, room=room, columns=headings(classes, forgotten), marked=forgotten,
+            rows=rows, answers=answers, classes=classes,
+        )  # fmt: skip
+        axes.set_ylabel(name, fontsize=TEXT, fontweight="bold")
     return figure
-
-
-def _mark_columns(axes: Axes, forgotten: Collection[int], theme: Theme) -> None:
-    for c, label in enumerate(axes.get_xticklabels()):
-        if c in forgotten:
-            label.set(color=theme.accent, fontweight="bold")

@@ -1,4 +1,4 @@
-"""Whether a judge can be believed: its reliability, and what it says to images that are no digits."""
+"""Trust in a judge: its reliability, and its answers to images from outside the data set."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from sa_mlops.plots.style import (
     Labels,
     Theme,
     dress,
+    fitted,
     heading,
     legend,
+    name_columns,
     new_figure,
 )
 
@@ -32,7 +34,7 @@ def reliability_diagram(
     title: str | None = None,
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Accuracy over confidence in bins (bins,), above the number of samples in each; NaN bins are left out.
+    """Accuracy over confidence in bins (bins,), above the number of samples in each; empty bins are left out.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ def reliability_diagram(
     found = title or f"The judge's confidence is off by {100 * ece:.1f} points on average (ECE)"
     figure = new_figure(WIDTH * 0.65, 4.2, found, theme)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    top.plot([0, 1], [0, 1], color=theme.faint, linestyle="--", linewidth=1, label="as confident as right")
+    top.plot([0, 1], [0, 1], color=theme.faint, linestyle="--", linewidth=1, label="confidence = accuracy")
     seen = count > 0
     top.plot(confidence[seen], accuracy[seen], "o-", color=SERIES_COLOURS[0], markersize=4, label="judge")
     top.set_ylabel("accuracy")
@@ -61,9 +63,14 @@ def reliability_diagram(
 
 
 def control_answers(
-    probabilities: Floats, *, names: Sequence[str], title: str | None = None, theme: Theme = LIGHT
+    probabilities: Floats,
+    *,
+    names: Sequence[str],
+    classes: Sequence[str],
+    title: str | None = None,
+    theme: Theme = LIGHT,
 ) -> Figure:
-    """A judge's mean answer (controls, 10) to images that are no digits, with its entropy in nats.
+    """A judge's mean answer (controls, K) to images from outside the data set, with its entropy in nats.
 
     Parameters
     ----------
@@ -71,21 +78,25 @@ def control_answers(
     """
     logs = np.log(np.clip(probabilities, 1e-12, 1))
     entropies = (probabilities * -logs).sum(axis=1)
-    found = f"No class above {probabilities.max():.2f}, entropy {entropies.min():.2f} nats or more (uniform: 2.30)"
-    columns = min(len(names), 4)
+    found = (
+        f"No class above {probabilities.max():.2f}, entropy at least {entropies.min():.2f} nats "
+        f"(uniform: {np.log(len(classes)):.2f})"
+    )
+    columns = max(1, min(len(names), 4, int(WIDTH / (0.12 * len(classes)))))
     rows = -(-len(names) // columns)
-    figure = new_figure(WIDTH, 0.8 + 1.6 * rows, title or found, theme)
+    below = fitted(classes, (WIDTH - 0.6) / columns / len(classes), SMALL)
+    figure = new_figure(WIDTH, 0.8 + (1.5 + below.height) * rows, title or found, theme)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    top = max(0.3, 1.1 * float(probabilities.max()))
+    top = min(1.0, max(3 / len(classes), 1.1 * float(probabilities.max())))
     for axes, name, answer, entropy in zip(grid.flat, names, probabilities, entropies, strict=False):
         axes.bar(range(len(answer)), answer, color=SERIES_COLOURS[0])
-        axes.axhline(0.1, color=theme.ink, linewidth=0.8, linestyle="--")
+        axes.axhline(1 / len(classes), color=theme.ink, linewidth=0.8, linestyle="--")
         heading(axes, name, theme)
         axes.text(0.98, 0.95, f"H {entropy:.2f}", transform=axes.transAxes, ha="right", va="top", color=theme.ink,
                   fontsize=TEXT)  # fmt: skip
         axes.set_ylim(0, top)
-        axes.set_xticks(range(len(answer)))
         dress(axes, theme)
+        name_columns(axes, below, theme)
         axes.grid(visible=False, axis="x")
         axes.tick_params(axis="x", labelsize=SMALL, length=0)
     for axes in grid.flat[len(names) :]:

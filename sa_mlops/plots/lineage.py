@@ -12,7 +12,7 @@ from sa_mlops.plots.style import LIGHT, SMALL, Theme, new_figure
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A version: `label` in bold, `caption` below it (a line or two); `marked` draws the eye to it."""
+    """A version: `label`, below it `caption` (a line or two); a marked one gets a strong frame."""
 
     key: str
     label: str
@@ -37,11 +37,11 @@ class Place:
 
 
 def layout(nodes: Sequence[Node], edges: Sequence[Edge]) -> dict[str, Place]:
-    """Places by key: a generation a column, a leaf a row, a parent level with its first child.
+    """Places by key: a column per generation, a row per leaf, a parent in the row of its first child.
 
     Raises
     ------
-    ValueError : if an edge names an unknown node, a node has two parents, or nodes form a ring.
+    ValueError : if an edge names an unknown node, a node has two parents, or the edges form a ring.
     """
     keys = [node.key for node in nodes]
     parents: dict[str, str] = {}
@@ -69,7 +69,7 @@ def layout(nodes: Sequence[Node], edges: Sequence[Edge]) -> dict[str, Place]:
 
 
 def lineage_tree(nodes: Sequence[Node], edges: Sequence[Edge], *, title: str, theme: Theme = LIGHT) -> Figure:
-    """Versions from left to right, each joined to what it was made from. Errors as in `layout`."""
+    """Versions from left to right, each joined to its parent. Errors as in `layout`."""
     places = layout(nodes, edges)
     columns = 1 + max((p.column for p in places.values()), default=0)
     rows = 1 + max((p.row for p in places.values()), default=0)

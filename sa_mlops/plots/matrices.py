@@ -1,4 +1,4 @@
-"""Tables as heat maps: the forgetting matrix, and all ten digits over seeds."""
+"""Tables as heat maps: the forgetting matrix, and every class over seeds."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ from sa_mlops.plots.style import (
     Theme,
     bare,
     colour_bar,
+    fitted,
     heat,
+    name_columns,
     new_figure,
     text_on,
 )
 
 Measure = Literal["probability", "entropy", "accuracy"]
-MAX_ENTROPY = float(np.log(10))
+CELL = 0.4
+"""Least width in inches of a cell with a number in it."""
 
 
 def annotated(
@@ -37,17 +40,18 @@ def annotated(
     *,
     low: float,
     high: float,
-    spell: str = "{:.2f}",
+    spell: str | None = "{:.2f}",
     marked: NDArray[np.bool_] | None = None,
 ) -> AxesImage:
-    """Heat map with its numbers in the cells; marked cells get a frame, NaN stays empty."""
+    """Heat map with numbers in its cells, unless `spell` is None; marked cells get a frame, NaN stays empty."""
     image = axes.imshow(np.ma.masked_invalid(values), cmap=heat(theme), vmin=low, vmax=high, aspect="auto")
     bare(axes, theme)
     for (r, c), value in np.ndenumerate(values):
         if np.isnan(value):
             continue
-        colour = text_on(image.to_rgba(value))  # type: ignore[arg-type]
-        axes.text(c, r, spell.format(value), ha="center", va="center", fontsize=SMALL, color=colour)
+        if spell is not None:
+            colour = text_on(image.to_rgba(value))  # type: ignore[arg-type]
+            axes.text(c, r, spell.format(value), ha="center", va="center", fontsize=SMALL, color=colour)
         if marked is not None and marked[r, c]:
             axes.add_patch(
                 Rectangle((c - 0.46, r - 0.46), 0.92, 0.92, fill=False, edgecolor=theme.accent, linewidth=1.6)
@@ -59,53 +63,64 @@ def forgetting_matrix(
     values: Floats,
     *,
     measure: Measure,
+    classes: Sequence[str],
     steps: Sequence[str],
     forgotten: Sequence[Collection[int]],
     title: str | None = None,
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Every class after every step: values (steps, 10); cells of classes forgotten by then are framed.
+    """Every class after every step: values (steps, K); cells of classes forgotten by then are framed.
 
     Parameters
     ----------
-    measure : what the values are: probability or accuracy [0, 1], or entropy (nats, [0, ln 10]).
+    measure : of the values: probability or accuracy [0, 1], or entropy (nats, [0, ln K]).
     steps : name of each row.
-    forgotten : for each row, the classes forgotten by then.
+    forgotten : the classes forgotten by then, for each row.
     """
-    marked = np.array([[c in gone for c in range(values.shape[1])] for gone in forgotten])
-    figure = new_figure(
-        WIDTH, 1.1 + 0.34 * len(values), title or _rebound_title(values, marked, measure), theme
-    )
-    axes = figure.add_subplot()
-    high = MAX_ENTROPY if measure == "entropy" else 1.0
-    image = annotated(axes, values, theme, low=0.0, high=high, marked=marked)
-    axes.set_xticks(range(values.shape[1]))
+    marked = np.array([[c in gone for c in range(len(classes))] for gone in forgotten])
+    highest = float(np.log(len(classes))) if measure == "entropy" else 1.0
+    found = title or _rebound_title(values, marked, measure, highest)
+    figure, axes = _table(classes, len(values), found, theme)
+    image = annotated(axes, values, theme, low=0.0, high=highest, marked=marked)
     axes.set_yticks(range(len(steps)), steps)
-    axes.set_xlabel("class asked for; framed: forgotten by then")
+    axes.set_xlabel("requested class; framed: forgotten by then")
     colour_bar(figure, image, axes, f"{measure} (nats)" if measure == "entropy" else measure, theme)
     return figure
 
 
-def _rebound_title(values: Floats, marked: NDArray[np.bool_], measure: Measure) -> str:
+def _table(classes: Sequence[str], rows: int, title: str, theme: Theme) -> tuple[Figure, Axes]:
+    """A figure for a heat map with a column per class."""
+    width = max(WIDTH, CELL * len(classes) + 2.0)
+    names = fitted(classes, (width - 2.0) / len(classes))
+    figure = new_figure(width, 0.95 + names.height + 0.34 * rows, title, theme)
+    axes = figure.add_subplot()
+    name_columns(axes, names, theme)
+    return figure, axes
+
+
+def _rebound_title(values: Floats, marked: NDArray[np.bool_], measure: Measure, highest: float) -> str:
     if not marked.any():
         return f"Judge's {measure} before anything is forgotten"
-    gone, kept = values[marked], values[~marked]
+    forgotten, retained = values[marked], values[~marked]
     if measure == "entropy":
-        return f"Forgotten classes stay at {gone.min():.2f} nats or more (at most {MAX_ENTROPY:.2f} are possible)"
-    return f"Forgotten classes stay at {gone.max():.2f} or less, the others at {kept.min():.2f} or more ({measure})"
+        return f"Forgotten classes have at least {forgotten.min():.2f} of at most {highest:.2f} nats"
+    return (
+        f"Forgotten classes: {measure} at most {forgotten.max():.2f}; retained: at least {retained.min():.2f}"
+    )
 
 
-def digit_table(
+def class_table(
     values: Floats,
     *,
     name: str,
+    classes: Sequence[str],
     seeds: Sequence[int],
     limit: float,
     better: Literal["low", "high"],
     title: str | None = None,
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Every digit forgotten on its own, under every seed: values (10, seeds); misses of the target are framed.
+    """Every class forgotten on its own, under every seed: values (K, seeds); misses of the target are framed.
 
     Parameters
     ----------
@@ -116,21 +131,11 @@ def digit_table(
     sign = "≤" if better == "low" else "≥"
     worst = float(np.nanmax(values) if better == "low" else np.nanmin(values))
     found = f"{name}: {np.sum(~missed & ~np.isnan(values))} of {values.size} reach {sign} {limit:g}; worst {worst:.4g}"
-    figure = new_figure(WIDTH, 1.2 + 0.34 * len(seeds), title or found, theme)
-    axes = figure.add_subplot()
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    # Differences between digits matter here, not the distance to zero; equal values get one colour.
-    image = annotated(
-        axes,
-        values.T,
-        theme,
-        low=min(low, limit),
-        high=max(high, limit) + 1e-9,
-        spell="{:.4g}",
-        marked=missed.T,
-    )
-    axes.set_xticks(range(len(values)))
+    figure, axes = _table(classes, len(seeds), title or found, theme)
+    # The scale ends at the extremes, not at zero, so that differences between classes are visible.
+    low, high = min(float(np.nanmin(values)), limit), max(float(np.nanmax(values)), limit) + 1e-9
+    image = annotated(axes, values.T, theme, low=low, high=high, spell="{:.4g}", marked=missed.T)
     axes.set_yticks(range(len(seeds)), [f"seed {seed}" for seed in seeds])
-    axes.set_xlabel("digit forgotten; framed: misses the target", fontsize=TEXT)
+    axes.set_xlabel("forgotten class; framed: misses the target", fontsize=TEXT)
     colour_bar(figure, image, axes, name, theme)
     return figure

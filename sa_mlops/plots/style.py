@@ -1,13 +1,13 @@
-"""One look for every figure: sizes, themes, and the colour and marker of each class.
+"""Shared look of all figures: sizes, themes, and the colour and marker of each class.
 
-No pyplot and no global settings: a figure belongs to its caller, and threads do not meet.
+There is no pyplot and there are no global settings, so that threads can draw at the same time.
 """
 
 from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
@@ -31,10 +32,10 @@ DPI = 200
 CLASS_COLOURS = (
     "#47c2ff", "#da1c00", "#816953", "#4f11fe", "#ff9300", "#30566e", "#ff2fba", "#c5bb71", "#9700bd", "#f0aab2",
 )  # fmt: skip
-"""Colour of each digit, the same in both themes. Chosen by search: under simulated protanopia, deuteranopia and
-tritanopia (Machado et al., 2009) no two come closer than 20 in CIELAB, and all stand out from either background."""
+"""Colours of classes, equal in both themes, from a search: under simulated protanopia, deuteranopia and tritanopia
+(Machado et al., 2009) any two differ by at least 20 in CIELAB, and all stand out from either background."""
 CLASS_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
-"""Marker of each digit, so that colour is never the only carrier."""
+"""Markers of classes, so that colour is never the only distinction."""
 SERIES_COLOURS = ("#3f90da", "#e76300", "#a96bd6", "#7aa32a", "#c9406c", "#8a8f98")
 """Colours of runs and models in line charts and bars, in order of appearance."""
 SERIES_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
@@ -47,8 +48,8 @@ class Theme:
     Attributes
     ----------
     paper, ink : background and text.
-    faint : grid lines, frames and what should step back.
-    accent : the one thing to look at: the forgotten class, a missed target, the knee.
+    faint : grid lines, frames and other secondary elements.
+    accent : what the figure points out: the forgotten class, a missed target, the knee.
     """
 
     name: str
@@ -60,6 +61,74 @@ class Theme:
 
 LIGHT = Theme("light", paper="#ffffff", ink="#1f2328", faint="#b8bfc7", accent="#d1242f")
 DARK = Theme("dark", paper="#0d1117", ink="#e6edf3", faint="#4a525c", accent="#ff7b72")
+
+
+def class_look(c: int) -> tuple[str, str]:
+    """Colour and marker of a class; no two of the first hundred classes share both."""
+    return CLASS_COLOURS[c % 10], CLASS_MARKERS[(c + c // 10) % 10]
+
+
+def text_width(characters: int, size: float = TEXT) -> float:
+    """Approximate width in inches of a text of so many characters."""
+    return 0.62 * size / 72 * characters
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Labels along an axis, wrapped or turned so that they do not overlap.
+
+    Attributes
+    ----------
+    angle : degrees by which they are turned.
+    height : inches that they need below or above the axis.
+    """
+
+    texts: tuple[str, ...]
+    angle: int
+    height: float
+
+
+def fitted(names: Sequence[str], room: float, size: float = TEXT) -> Names:
+    """Labels for places that are `room` inches wide: in several lines if words fit, else turned."""
+    columns = max(1, int(room / text_width(1, size)))
+    lines = [
+        textwrap.wrap(name, columns, break_long_words=False, break_on_hyphens=False) or [""] for name in names
+    ]
+    if all(len(line) <= columns for wrapped in lines for line in wrapped):
+        height = max((len(wrapped) for wrapped in lines), default=1) * 1.2 * size / 72
+        return Names(tuple("\n".join(wrapped) for wrapped in lines), 0, height)
+    angle = 45 if room > 0.3 else 90
+    longest = text_width(max(map(len, names)), size)
+    # Where not even turned names fit, only some are written.
+    every = int(np.ceil(size / 72 / room))
+    texts = tuple(name if c % every == 0 else "" for c, name in enumerate(names))
+    return Names(texts, angle, longest * float(np.sin(np.radians(angle))) + size / 72)
+
+
+def name_columns(
+    axes: Axes,
+    names: Names,
+    theme: Theme,
+    *,
+    places: Sequence[float] | None = None,
+    marked: Collection[int] = (),
+) -> None:
+    """Write labels along the x axis, at 0, 1, ... or at `places`; the marked ones in bold and in the accent colour."""
+    top = bool(axes.xaxis.get_tick_params().get("labeltop"))
+    turned = (
+        {"ha": "left" if top else "right", "va": "center", "rotation_mode": "anchor"} if names.angle else {}
+    )
+    axes.set_xticks(
+        range(len(names.texts)) if places is None else places, names.texts, rotation=names.angle, **turned
+    )
+    mark(axes.get_xticklabels(), marked, theme)
+
+
+def mark(labels: Sequence[Text], marked: Collection[int], theme: Theme) -> None:
+    """Draw some of the labels in bold and in the accent colour."""
+    for c, label in enumerate(labels):
+        if c in marked:
+            label.set(color=theme.accent, fontweight="bold")
 
 
 def new_figure(width: float, height: float, title: str, theme: Theme) -> Figure:
@@ -89,7 +158,7 @@ def dress(axes: Axes, theme: Theme, *, grid: bool = True) -> Axes:
 
 
 def heading(axes: Axes, text: str, theme: Theme) -> None:
-    """What a panel shows, above its left end."""
+    """A panel's title, at its upper left."""
     axes.set_title(text, loc="left", fontsize=TEXT + 1, color=theme.ink)
 
 
@@ -118,12 +187,12 @@ def colour_bar(figure: Figure, mappable: ScalarMappable, axes: Axes, label: str,
 
 
 def series() -> Iterator[tuple[str, object]]:
-    """Colour and dash of one run after another, without end."""
+    """Colour and dash of each run in turn, repeated without end."""
     return zip(cycle(SERIES_COLOURS), cycle(SERIES_DASHES), strict=True)
 
 
 def heat(theme: Theme) -> Colormap:
-    """From the background to a strong blue: low values recede in either theme."""
+    """Colour map from the background to a strong blue."""
     end = "#0b4f9e" if theme is LIGHT else "#79c0ff"
     colours = LinearSegmentedColormap.from_list(f"heat-{theme.name}", [theme.paper, end])
     return colours.with_extremes(bad=theme.paper)

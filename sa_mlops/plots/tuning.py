@@ -1,4 +1,4 @@
-"""What a tuner found: trials between forgetting and retention."""
+"""Results of tuning: trials between forgetting and retention."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def pareto_front(
 
     Parameters
     ----------
-    on_front : trials that no other beats in both.
-    feasible : trials that keep the constraint; the others are crosses.
-    knee : trial chosen.
+    on_front : trials that no other one beats in both.
+    feasible : trials that satisfy the constraint; the others are crosses.
+    knee : the chosen trial.
     """
     found = f"{on_front.sum()} of {len(gap)} trials are on the front"
     if knee is not None:
@@ -63,15 +63,21 @@ def pareto_front(
     figure = new_figure(WIDTH, 3.6, title or found, theme)
     axes = figure.add_subplot()
     allowed = np.ones(len(gap), dtype=bool) if feasible is None else feasible
-    broken, rest = ~allowed, allowed & ~on_front
-    # An empty scatter would still have its line in the legend.
+    broken, dominated = ~allowed, allowed & ~on_front
+    # An empty scatter would still appear in the legend.
     if broken.any():
         axes.scatter(
             gap[broken], retention[broken], s=22, c=theme.faint, marker="x", label="breaks the constraint"
         )
-    if rest.any():
+    if dominated.any():
         axes.scatter(
-            gap[rest], retention[rest], s=16, c=SERIES_COLOURS[5], alpha=0.7, linewidths=0, label="trial"
+            gap[dominated],
+            retention[dominated],
+            s=16,
+            c=SERIES_COLOURS[5],
+            alpha=0.7,
+            linewidths=0,
+            label="trial",
         )
     order = np.flatnonzero(on_front)[np.argsort(gap[on_front])]
     axes.plot(
@@ -95,7 +101,7 @@ def pareto_front(
                       fontsize=TEXT, color=theme.ink)  # fmt: skip
     if positive_and_wide(gap):
         axes.set_xscale("log")
-    axes.set_xlabel("forgetting gap: 0 is forgotten, 2 a perfect digit")
+    axes.set_xlabel("forgetting gap: 0 forgotten, 2 drawn perfectly")
     axes.set_ylabel("retention: half mean, half worst accuracy")
     dress(axes, theme)
     legend(axes, theme, loc="best")
@@ -111,11 +117,11 @@ def slices(
     title: str | None = None,
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Each objective (rows) over each parameter (columns), a dot a trial.
+    """Each objective (rows) over each parameter (columns), a dot per trial.
 
     Parameters
     ----------
-    values : parameter -> (trials,) numbers, on a logarithmic axis, or words.
+    values : parameter -> (trials,) numbers, drawn on a logarithmic axis, or words.
     objectives : name -> (trials,).
     on_front, feasible : (trials,), as in `pareto_front`.
     """
@@ -140,7 +146,7 @@ def slices(
                 axes.set_xscale("log")
                 axes.xaxis.set_minor_formatter(NullFormatter())
                 if points.max() < 10 * points.min():
-                    # Within a decade no power of ten may be in sight.
+                    # Within a decade there may be no power of ten.
                     axes.set_xticks([float(points.min()), float(points.max())])
                     axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
             if row == len(objectives) - 1:
@@ -165,7 +171,7 @@ def slices(
 def importance(
     shares: Mapping[str, Mapping[str, float]], *, title: str | None = None, theme: Theme = LIGHT
 ) -> Figure:
-    """Share of each objective's variation that each parameter accounts for, bars side by side.
+    """Share of each objective's variance that each parameter explains, bars side by side.
 
     Parameters
     ----------
@@ -174,7 +180,7 @@ def importance(
     first = next(iter(shares.values()))
     names = sorted(first, key=lambda name: sum(s[name] for s in shares.values()))
     leader = {objective: max(s, key=lambda name: s[name]) for objective, s in shares.items()}
-    found = "What matters most: " + ", ".join(
+    found = "Most important: " + ", ".join(
         f"{name} for the {objective}" for objective, name in leader.items()
     )
     figure = new_figure(WIDTH, 1.2 + 0.45 * len(names), title or found, theme)
@@ -223,7 +229,7 @@ def contours(
     colours, norm = heat(theme), Normalize(levels[0], levels[-1])
     for axes, (across, up) in zip(grid, pairs, strict=False):
         x, y = np.log10(values[across]), np.log10(values[up])
-        # Points in a line span no area to colour.
+        # Collinear points span no area to colour.
         if np.linalg.matrix_rank(np.column_stack([x - x.mean(), y - y.mean()]), tol=1e-6) == 2:
             axes.tricontourf(x, y, shown, levels=levels, cmap=colours, norm=norm)
         axes.scatter(x, y, s=6, c=theme.ink, linewidths=0)
@@ -248,5 +254,5 @@ def contours(
 
 
 def positive_and_wide(values: Floats) -> bool:
-    """Whether values span so much, all above zero, that only a logarithmic scale shows the small ones."""
+    """Whether values are all above zero and span so much that small ones need a logarithmic scale."""
     return bool(len(values)) and float(values.min()) > 0 and float(values.max()) > 20 * float(values.min())

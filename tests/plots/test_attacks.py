@@ -1,4 +1,4 @@
-"""Attacks that try to bring a class back."""
+"""Figures of recovery attacks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from sa_mlops.plots.curves import Curve
 from sa_mlops.plots.grids import Answers
 from sa_mlops.plots.style import LIGHT, SERIES_COLOURS, Floats, Theme
 
+CLASSES = tuple("0123456789")
 STEPS = np.array([1.0, 10, 100, 1000])
 CURVES = [
     Curve("base", STEPS, np.array([0.1, 0.5, 0.9, 1.0]), np.full(4, 0.05), np.ones(4)),
@@ -33,7 +34,7 @@ COUNTS[1, 1], COUNTS[1, 4] = 4, 196
 class TestStrips:
     @pytest.fixture
     def images(self, rng: np.random.Generator) -> Floats:
-        return rng.random((2, 5, 28, 28), dtype=np.float32)
+        return rng.random((2, 5, 1, 28, 28), dtype=np.float32)
 
     @pytest.fixture
     def answers(self) -> Answers:
@@ -43,32 +44,43 @@ class TestStrips:
         self, images: Floats, answers: Answers, theme: Theme, render: Callable[[Figure], Floats]
     ) -> None:
         figure = attack_strips(
-            images, answers, title="", target=1, rows=["joint", "pixel"], columns=list("01234"), theme=theme
+            images,
+            answers,
+            title="",
+            classes=CLASSES,
+            target=1,
+            rows=["joint", "pixel"],
+            columns=list("01234"),
+            theme=theme,
         )
         assert len(np.unique(render(figure))) > 50
 
     def test_only_hits_have_the_accent_colour(self, images: Floats, answers: Answers) -> None:
-        figure = attack_strips(images, answers, title="", target=1, rows=["joint", "pixel"])
+        figure = attack_strips(images, answers, title="", classes=CLASSES, target=1, rows=["joint", "pixel"])
         hits = [t.get_text() for t in figure.axes[0].texts if to_hex(t.get_color()) == LIGHT.accent]
         assert hits == ["1 50%", "1 50%"]
 
 
 class TestHistogram:
     def test_it_is_drawn(self, theme: Theme, render: Callable[[Figure], Floats]) -> None:
-        figure = prediction_histogram(COUNTS, names=["base", "amnesia"], target=1, theme=theme)
+        figure = prediction_histogram(
+            COUNTS, models=["base", "amnesia"], classes=CLASSES, target=1, theme=theme
+        )
         assert len(np.unique(render(figure))) > 20
 
     def test_the_title_gives_each_model_s_share(self, title: Callable[[Figure], str]) -> None:
-        figure = prediction_histogram(COUNTS, names=["base", "amnesia"], target=1)
-        assert title(figure) == "Judged as a 1: base 95%, amnesia 2%"
+        figure = prediction_histogram(COUNTS, models=["base", "amnesia"], classes=CLASSES, target=1)
+        assert title(figure) == "Judged as 1: base 95%, amnesia 2%"
 
     def test_bars_are_shares_of_the_attempts(self) -> None:
-        axes = prediction_histogram(COUNTS, names=["base", "amnesia"], target=1).axes[0]
+        axes = prediction_histogram(COUNTS, models=["base", "amnesia"], classes=CLASSES, target=1).axes[0]
         heights = [bar.get_height() for bar in axes.patches]
         assert heights == pytest.approx((COUNTS / 200).ravel())
 
     def test_the_target_is_marked_on_the_axis(self, theme: Theme) -> None:
-        axes = prediction_histogram(COUNTS, names=["base", "amnesia"], target=1, theme=theme).axes[0]
+        axes = prediction_histogram(
+            COUNTS, models=["base", "amnesia"], classes=CLASSES, target=1, theme=theme
+        ).axes[0]
         marked = [c for c, t in enumerate(axes.get_xticklabels()) if to_hex(t.get_color()) == theme.accent]
         assert marked == [1]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from sa_mlops.plots.curves import Curve, Panel, gradient_norms, layer_fisher, loss_terms, smoothed
+from sa_mlops.plots.curves import Curve, Term, gradient_norms, layer_fisher, loss_terms, smoothed
 from sa_mlops.plots.style import SERIES_COLOURS, Floats, Theme
 
 X = np.arange(1, 51, dtype=float)
@@ -20,9 +20,9 @@ def curve(name: str, scale: float = 1.0) -> Curve:
 
 
 PANELS = [
-    Panel("forget", [curve("a"), curve("b", 2)]),
-    Panel("replay", [curve("a")]),
-    Panel("ewc", [curve("a")], log=True),
+    Term("forget", [curve("a"), curve("b", 2)]),
+    Term("replay", [curve("a")]),
+    Term("ewc", [curve("a")], log=True),
 ]
 
 
@@ -58,7 +58,7 @@ class TestLossTerms:
         assert [t.get_text() for t in legend.get_texts()] == ["a", "b"]
 
     def test_a_band_is_drawn_where_bounds_are_given(self) -> None:
-        axes = loss_terms([Panel("x", [curve("a"), Curve("b", X, X)])], title="").axes[0]
+        axes = loss_terms([Term("x", [curve("a"), Curve("b", X, X)])], title="").axes[0]
         assert len(axes.collections) == 1
 
 

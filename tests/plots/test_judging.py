@@ -16,6 +16,8 @@ ACCURACY = np.array([np.nan, 0.2, 0.6, 0.7, 0.97])
 COUNT = np.array([0, 10, 20, 100, 9000])
 UNIFORM = np.full((3, 10), 0.1)
 
+CLASSES = tuple("0123456789")
+
 
 class TestReliability:
     def test_it_is_drawn(self, theme: Theme, render: Callable[[Figure], Floats]) -> None:
@@ -39,32 +41,40 @@ class TestControls:
     NAMES = ("grey", "noise", "gaussian")
 
     def test_it_is_drawn(self, theme: Theme, render: Callable[[Figure], Floats]) -> None:
-        assert len(np.unique(render(control_answers(UNIFORM, names=self.NAMES, theme=theme)))) > 20
+        assert (
+            len(np.unique(render(control_answers(UNIFORM, names=self.NAMES, classes=CLASSES, theme=theme))))
+            > 20
+        )
 
     def test_the_title_gives_the_worst_control(self, title: Callable[[Figure], str]) -> None:
         answers = UNIFORM.copy()
         answers[1] = [0.55, *[0.05] * 9]
         entropy = -0.55 * np.log(0.55) - 9 * 0.05 * np.log(0.05)
-        assert title(control_answers(answers, names=self.NAMES)) == (
-            f"No class above 0.55, entropy {entropy:.2f} nats or more (uniform: 2.30)"
+        assert title(control_answers(answers, names=self.NAMES, classes=CLASSES)) == (
+            f"No class above 0.55, entropy at least {entropy:.2f} nats (uniform: 2.30)"
         )
 
     def test_a_uniform_answer_has_the_full_entropy(self) -> None:
-        axes = control_answers(UNIFORM, names=self.NAMES).axes[0]
+        axes = control_answers(UNIFORM, names=self.NAMES, classes=CLASSES).axes[0]
         assert [t.get_text() for t in axes.texts] == ["H 2.30"]
 
     @pytest.mark.parametrize("count", [1, 3, 4, 5, 8])
     def test_there_is_one_panel_a_control(self, count: int) -> None:
         names = [f"control {i}" for i in range(count)]
-        figure = control_answers(np.full((count, 10), 0.1), names=names)
+        figure = control_answers(np.full((count, 10), 0.1), names=names, classes=CLASSES)
         shown = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
         assert shown == names
 
     def test_a_certain_answer_has_no_entropy(self, title: Callable[[Figure], str]) -> None:
         certain = np.eye(10)[:1]
-        assert "entropy 0.00" in title(control_answers(certain, names=["grey"]))
+        assert "at least 0.00 nats" in title(control_answers(certain, names=["grey"], classes=CLASSES))
 
     def test_all_panels_have_one_scale(self) -> None:
         answers = UNIFORM.copy()
         answers[1] = [0.55, *[0.05] * 9]
-        assert len({axes.get_ylim() for axes in control_answers(answers, names=self.NAMES).axes}) == 1
+        assert (
+            len(
+                {axes.get_ylim() for axes in control_answers(answers, names=self.NAMES, classes=CLASSES).axes}
+            )
+            == 1
+        )

@@ -14,13 +14,14 @@ from PIL import Image
 
 from sa_mlops.plots.style import (
     CLASS_COLOURS,
-    CLASS_MARKERS,
     DARK,
     LIGHT,
     SERIES_COLOURS,
     SERIES_DASHES,
     Theme,
+    class_look,
     dress,
+    fitted,
     heat,
     legend,
     new_figure,
@@ -51,11 +52,11 @@ def example(theme: Theme = LIGHT) -> Figure:
 
 
 class TestColours:
-    def test_every_class_has_its_own_colour(self) -> None:
-        assert len(set(CLASS_COLOURS)) == 10
+    def test_no_two_classes_look_alike(self) -> None:
+        assert len({class_look(c) for c in range(100)}) == 100
 
-    def test_every_class_has_its_own_marker(self) -> None:
-        assert len(set(CLASS_MARKERS)) == 10
+    def test_the_first_ten_differ_by_colour_and_by_marker(self) -> None:
+        assert all(len(set(looks)) == 10 for looks in zip(*map(class_look, range(10)), strict=True))
 
     def test_no_two_class_colours_are_alike(self) -> None:
         rgb = [np.array(colors.to_rgb(c)) for c in CLASS_COLOURS]
@@ -86,6 +87,20 @@ class TestColours:
 
     def test_low_values_recede_into_the_background(self, theme: Theme) -> None:
         assert colors.to_hex(heat(theme)(0.0)) == theme.paper
+
+
+class TestNames:
+    def test_short_names_stay_as_they_are(self) -> None:
+        assert fitted(["0", "1"], 0.6).texts == ("0", "1")
+
+    def test_words_go_into_lines_before_a_name_is_turned(self) -> None:
+        names = fitted(["Coat", "Ankle boot"], 0.6)
+        assert (names.texts, names.angle) == (("Coat", "Ankle\nboot"), 0)
+
+    def test_a_word_that_is_wider_than_its_place_turns_all_names(self) -> None:
+        narrow, wide = fitted(["Coat", "Pullover"], 0.3), fitted(["Coat", "Pullover"], 0.8)
+        assert (wide.angle, narrow.angle) == (0, 90)
+        assert narrow.height > wide.height
 
 
 class TestFigure:
