@@ -12,7 +12,7 @@ from PIL import Image
 
 from sa_mlops.datasets import pin as data
 from sa_mlops.parameters import ParameterError
-from sa_mlops.plots.grids import mosaic
+from sa_mlops.plots.grids import mosaic, pixels
 from sa_mlops.registry import lineage, names, tracking, versions, weights
 from sa_mlops.registry.versions import Version, VersionError
 from sa_mlops.stages.grids import grid
@@ -65,12 +65,9 @@ def samples(
         "file": None if out is None else str(out),
     }
     if out is not None:
-        canvas = mosaic(np.concatenate(blocks))
-        pixels = np.round(255 * np.nan_to_num(canvas, nan=1.0)).astype(np.uint8)
+        picture = Image.fromarray(pixels(mosaic(np.concatenate(blocks))))
         try:
-            Image.fromarray(pixels).resize(
-                (pixels.shape[1] * 2, pixels.shape[0] * 2), Image.Resampling.NEAREST
-            ).save(out)
+            picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.NEAREST).save(out)
         except OSError as error:
             raise ParameterError(
                 "out", str(out), f"a file that can be written ({error.strerror or error})"

@@ -124,7 +124,7 @@ def show(
     letters = max(3, int(room / text_width(1, SMALL)))
     for (r, c), predicted in np.ndenumerate(answers.predicted):
         hit = predicted == target
-        name, share = classes[predicted], f"{100 * float(answers.confidence[r, c]):.0f}%"
+        name, share = classes[int(predicted)], f"{100 * float(answers.confidence[r, c]):.0f}%"
         axes.text(
             c * (width + gap) + middle,
             r * (height + gap + caption) + height + (caption - 1) / 2,

@@ -115,12 +115,12 @@ def name_columns(
 ) -> None:
     """Write labels along the x axis, at 0, 1, ... or at `places`; the marked ones in bold and in the accent colour."""
     top = bool(axes.xaxis.get_tick_params().get("labeltop"))
-    turned = (
-        {"ha": "left" if top else "right", "va": "center", "rotation_mode": "anchor"} if names.angle else {}
-    )
-    axes.set_xticks(
-        range(len(names.texts)) if places is None else places, names.texts, rotation=names.angle, **turned
-    )
+    axes.set_xticks(range(len(names.texts)) if places is None else places, names.texts)
+    if names.angle:
+        for label in axes.get_xticklabels():
+            label.set(
+                rotation=names.angle, ha="left" if top else "right", va="center", rotation_mode="anchor"
+            )
     mark(axes.get_xticklabels(), marked, theme)
 
 

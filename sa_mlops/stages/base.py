@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sa_mlops.config import BaseConfig, RecipeConfig
 from sa_mlops.core.training import Report, train_generator
 from sa_mlops.models.interface import CVAE
-from sa_mlops.plots.curves import Panel, loss_terms
+from sa_mlops.plots.curves import Term, loss_terms
 from sa_mlops.plots.grids import sample_grid
 from sa_mlops.registry import lineage, names
 from sa_mlops.registry.tracking import stoppable
@@ -38,12 +38,15 @@ def obtain(ctx: Context, settings: BaseSettings, judges: Judges, *, alias: bool 
         with Progress(title, steps, run.recorder) as progress:
             model = train(ctx, settings, progress, ctx.grid_log(run, steps))
         panels = [
-            Panel(term, [progress.curve(term, title)]) for term in ("loss", "reconstruction", "divergence")
+            Term(term, [progress.curve(term, title)]) for term in ("loss", "reconstruction", "divergence")
         ]
         run.figure(loss_terms(panels, title=f"{title}: training loss per image"), "figures/loss.png")
         measured = judges.measure(model, forgotten)
         heading = f"{title}: test nELBO {measured.test_nelbo:.1f} nats"
-        run.figure(sample_grid(ctx.grid(model), title=heading, forgotten=forgotten), "figures/samples.png")
+        run.figure(
+            sample_grid(ctx.grid(model), title=heading, classes=ctx.classes, forgotten=forgotten),
+            "figures/samples.png",
+        )
         metrics = measured.metrics() | {f"time.{stage}": progress.seconds}
         return Made(
             content=model,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sa_mlops.config import EvaluateConfig, ForgetConfig, RecipeConfig
-from sa_mlops.plots.matrices import digit_table
+from sa_mlops.plots.matrices import class_table
 from sa_mlops.registry import gates, names
 from sa_mlops.registry.gates import Gates
 from sa_mlops.registry.tracking import stoppable
@@ -75,7 +75,7 @@ def run(config: EvaluateConfig) -> Result:
                 version = forget.obtain_from(here, step, start, judges)
                 rows.append(Row(seed, digit, version, judges.ensure(version)))
                 _follow(entry, rows[-1], len(rows), CLASSES * len(config.seeds))
-        _log(entry, rows, config.seeds, limits)
+        _log(ctx, entry, rows, config.seeds, limits)
         return _result(rows, limits)
 
 
@@ -88,7 +88,7 @@ def _follow(entry: StageRun, row: Row, done: int, total: int) -> None:
     entry.recorder.series({"table.done": [(done, entry.now(), float(done))]})
 
 
-def _log(entry: StageRun, rows: list[Row], seeds: tuple[int, ...], limits: Gates) -> None:
+def _log(ctx: Context, entry: StageRun, rows: list[Row], seeds: tuple[int, ...], limits: Gates) -> None:
     frame = pd.DataFrame(
         [{"seed": r.seed, "digit": r.digit, "version": r.version.uri, **r.values()} for r in rows]
     )
@@ -105,7 +105,9 @@ def _log(entry: StageRun, rows: list[Row], seeds: tuple[int, ...], limits: Gates
         values = frame.pivot_table(index="digit", columns="seed", values=column)[list(seeds)].to_numpy(
             dtype=np.float32
         )
-        figure = digit_table(values, name=column, seeds=seeds, limit=limit, better=better)
+        figure = class_table(
+            values, name=column, classes=ctx.classes, seeds=seeds, limit=limit, better=better
+        )
         entry.figure(figure, f"figures/digits_{column.replace('.', '_')}.png")
         entry.recorder.metrics(
             {f"table.{column}.max": float(values.max()), f"table.{column}.min": float(values.min())}

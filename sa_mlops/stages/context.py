@@ -68,6 +68,11 @@ class Context:
         """The same command under another seed."""
         return dataclasses.replace(self, seed=seed)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.dataset.spec.classes
+
     def generator(self, *purpose: object) -> torch.Generator:
         """Random numbers for one purpose under the command's seed."""
         return make_generator(self.device, self.seed, *purpose)
@@ -102,7 +107,7 @@ class Context:
         return weights.load_cvae(versions.files(version) / "artifacts", self.device)
 
     def grid(self, model: CVAE, rows: int = grids.ROWS) -> NDArray[np.float32]:
-        """Sample images (rows, 10, 28, 28): one latent a row, one class a column; see `grids.grid`."""
+        """Sample images (rows, K, C, H, W): one latent a row, one class a column; see `grids.grid`."""
         return grids.grid(model, self.seed, self.device, rows)
 
     def grid_log(self, run: StageRun, steps: int) -> grids.GridLog:

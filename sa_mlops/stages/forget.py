@@ -14,7 +14,7 @@ from sa_mlops.methods import hardening
 from sa_mlops.methods import selective_amnesia as amnesia
 from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import ParameterError
-from sa_mlops.plots.curves import Panel, gradient_norms, loss_terms
+from sa_mlops.plots.curves import Term, gradient_norms, loss_terms
 from sa_mlops.plots.grids import before_after
 from sa_mlops.registry import names
 from sa_mlops.registry.tracking import stoppable
@@ -133,7 +133,7 @@ class Phases:
         self.done += steps
         self.seconds[f"time.{phase}"] = progress.seconds
         terms = [term for term in progress.points if term != "gradient_norm"]
-        panels = [Panel(term, [progress.curve(term, title)], log=term == "ewc") for term in terms]
+        panels = [Term(term, [progress.curve(term, title)], log=term == "ewc") for term in terms]
         name = "loss" if phase == "forget" else phase
         words = (
             "loss terms per sample, penalty with its weight"
@@ -159,7 +159,9 @@ def _draw(
         f"{title}: judge's probability {metrics['forget.prob']:.3f}, entropy {metrics['forget.entropy']:.3f} nats, "
         f"retained accuracy {metrics['retain.accuracy']:.3f}"
     )
-    figure = before_after(ctx.grid(before), ctx.grid(after), forgotten=forgotten, title=heading)
+    figure = before_after(
+        ctx.grid(before), ctx.grid(after), title=heading, classes=ctx.classes, forgotten=forgotten
+    )
     run.figure(figure, "figures/before_after.png")
 
 

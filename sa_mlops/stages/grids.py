@@ -10,7 +10,6 @@ from torch import Tensor
 from sa_mlops.core.runtime import make_generator
 from sa_mlops.models.interface import CVAE
 from sa_mlops.plots.grids import mosaic
-from sa_mlops.settings import CLASSES
 from sa_mlops.stages.runs import StageRun
 
 ROWS = 4
@@ -19,12 +18,12 @@ LOGGED = 16
 
 
 def grid(model: CVAE, seed: int, device: torch.device, rows: int = ROWS) -> NDArray[np.float32]:
-    """Images (rows, 10, 28, 28) of all classes; row r has the same latent in every column and for every model."""
+    """Images (rows, K, C, H, W) of all classes; row r has the same latent in every column and for every model."""
     z = torch.randn(rows, model.z_dim, generator=make_generator(torch.device("cpu"), seed, "grid")).to(device)
-    labels = torch.arange(CLASSES, device=device)
+    labels = torch.arange(model.classes, device=device)
     with torch.no_grad():
-        images: Tensor = model.sample(z.repeat_interleave(CLASSES, dim=0), labels.repeat(rows))
-    array: NDArray[np.float32] = images.view(rows, CLASSES, 28, 28).cpu().numpy()
+        images: Tensor = model.sample(z.repeat_interleave(len(labels), dim=0), labels.repeat(rows))
+    array: NDArray[np.float32] = images.view(rows, len(labels), *model.shape).cpu().numpy()
     return array
 
 

@@ -52,7 +52,7 @@ def obtain(ctx: Context, role: str) -> Version:
                 data.train_images, data.train_labels, data.spec, settings, generator, report=progress
             )
         check = check_judge(judge, data.test_images, data.test_labels)
-        _draw(run, check)
+        _draw(run, check, ctx.classes)
         return Made(
             content=lambda folder: weights.save_judge(folder, judge),
             metrics={"time.judge": progress.seconds, **_metrics(check)},
@@ -105,14 +105,18 @@ def _metrics(check: JudgeCheck) -> dict[str, float]:
     return out
 
 
-def _draw(run: StageRun, check: JudgeCheck) -> None:
+def _draw(run: StageRun, check: JudgeCheck, classes: tuple[str, ...]) -> None:
     r = check.reliability
     run.figure(
         reliability_diagram(r.confidence.numpy(), r.accuracy.numpy(), r.count.numpy(), ece=r.ece),
         "figures/reliability.png",
     )
     run.figure(
-        control_answers(np.array([c.answer for c in check.controls]), names=[c.name for c in check.controls]),
+        control_answers(
+            np.array([c.answer for c in check.controls]),
+            names=[c.name for c in check.controls],
+            classes=classes,
+        ),
         "figures/controls.png",
     )
 

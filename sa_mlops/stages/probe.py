@@ -104,7 +104,7 @@ def run(config: ProbeConfig) -> Outcome:
             attacked.append(
                 _attack(ctx, config, subject, subjects[0].model, digit, chosen, attackers, measuring)
             )
-        _draw(entry, attacked, digit, chosen)
+        _draw(entry, attacked, digit, chosen, ctx.classes)
         outcome = _result(attacked, digit, chosen)
         _record(ctx, entry, attacked, chosen)
     return outcome
@@ -235,7 +235,9 @@ def _attack(
         run.recorder.metrics({"attack.union.success": hits / attempts})
         for name in STRIPS:
             if name in results:
-                run.figure(_strips(name, results[name], digit, subject.label), f"figures/{name}.png")
+                run.figure(
+                    _strips(name, results[name], digit, subject.label, ctx.classes), f"figures/{name}.png"
+                )
     return attacked
 
 
@@ -265,27 +267,31 @@ def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
     return array
 
 
-def _strips(name: str, result: ProbeResult, digit: int, subject: str) -> Any:
+def _strips(name: str, result: ProbeResult, digit: int, subject: str, classes: tuple[str, ...]) -> Any:
     keep = np.unique(np.linspace(0, len(result.positions) - 1, FRAMES).round().astype(int))
-    images = _array(result.strips).swapaxes(0, 1)[:, keep].reshape(-1, len(keep), 28, 28)[:6]
+    images = _array(result.strips).swapaxes(0, 1)[:6, keep]
     answers = _array(result.strip_answers).transpose(1, 0, 2)[:, keep][:6]
     return attack_strips(
         images,
         Answers(answers.argmax(axis=2), answers.max(axis=2)),
         title=f"{name} on {subject}: {result.rate:.0%} of the attempts end as a {digit}",
+        classes=classes,
         target=digit,
         rows=[str(i + 1) for i in range(len(images))],
         columns=[f"{result.positions[i]:g}" for i in keep],
     )
 
 
-def _draw(entry: StageRun, attacked: Sequence[Attacked], digit: int, chosen: Sequence[str]) -> None:
+def _draw(
+    entry: StageRun, attacked: Sequence[Attacked], digit: int, chosen: Sequence[str], classes: tuple[str, ...]
+) -> None:
     labels = [a.subject.label for a in attacked]
     for name in chosen:
         results = [a.results[name] for a in attacked]
         counts = np.stack([torch.bincount(r.choice, minlength=CLASSES).cpu().numpy() for r in results])
         entry.figure(
-            prediction_histogram(counts, names=labels, target=digit), f"figures/predictions_{name}.png"
+            prediction_histogram(counts, models=labels, classes=classes, target=digit),
+            f"figures/predictions_{name}.png",
         )
         if len(results[0].positions) > 2 and len(results[0].loss):
             curves = [_budget_curve(label, r) for label, r in zip(labels, results, strict=True)]

@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
 from sa_mlops.parameters import Parameters
+from sa_mlops.plots.grids import pixels
 from sa_mlops.registry import names, tracking
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.versions import Version
@@ -40,9 +41,8 @@ class StageRun:
         self.client.log_figure(self.run_id, figure, path, save_kwargs={"dpi": 150})
 
     def image(self, key: str, grid: NDArray[np.float32], step: int) -> None:
-        """Log a grid (h, w) in [0, 1], NaN between images, as MLflow's time-stepped image."""
-        pixels = np.round(255 * np.nan_to_num(np.clip(grid, 0, 1), nan=1.0)).astype(np.uint8)
-        self.client.log_image(self.run_id, np.repeat(np.repeat(pixels, 2, 0), 2, 1), key=key, step=step)
+        """Log a mosaic in [0, 1], NaN between images, as MLflow's time-stepped image."""
+        self.client.log_image(self.run_id, pixels(grid).repeat(2, 0).repeat(2, 1), key=key, step=step)
 
 
 class Runs:

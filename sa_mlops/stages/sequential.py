@@ -146,7 +146,7 @@ def _draw(ctx: Context, entry: StageRun, steps: list[Step]) -> None:
     for measure in MEASURES:
         values = matrix(steps, measure)
         entry.figure(
-            forgetting_matrix(values, measure=measure, steps=labels, forgotten=gone),
+            forgetting_matrix(values, measure=measure, classes=ctx.classes, steps=labels, forgotten=gone),
             f"figures/forgetting_matrix_{measure}.png",
         )
         rows = {"step": labels} | {f"digit {d}": values[:, d].round(4).tolist() for d in range(CLASSES)}
@@ -155,7 +155,7 @@ def _draw(ctx: Context, entry: StageRun, steps: list[Step]) -> None:
     worst = max((steps[-1].metrics[f"class.{d}.prob"] for d in gone[-1]), default=np.nan)
     entry.figure(
         sequential_columns(
-            blocks, steps=labels, forgotten=gone,
+            blocks, classes=ctx.classes, steps=labels, forgotten=gone,
             title=f"After {len(steps) - 1} steps no forgotten digit is above probability {worst:.3f}",
         ),
         "figures/sequential.png",

@@ -71,7 +71,7 @@ def test_every_figure_is_logged_in_both_themes(done: Done, name: str, theme: str
 @pytest.mark.parametrize("name", ANIMATIONS)
 def test_every_grid_that_was_logged_is_a_frame(done: Done, name: str) -> None:
     version = versions.get(done.client, names.GENERATORS, 1 if name == "learning" else 2)
-    grids = logged_grids(done.client, version)
+    grids = logged_grids(done.client, version, (1, 28, 28))
     assert len(grids) >= 10
     assert max(grids) == int(done.client.get_run(version.run_id).data.tags[names.STEPS])
     with Image.open(done.artifact(f"figures/{name}.gif")) as gif:
@@ -82,13 +82,13 @@ def test_grids_come_back_as_they_were_drawn(done: Done, monkeypatch: pytest.Monk
     monkeypatch.setenv("MLFLOW_TRACKING_URI", done.store.uri)
     ctx = Context.open(LatentConfig(dataset="digits"))
     version = versions.get(done.client, names.GENERATORS, 2)
-    grids = logged_grids(done.client, version)
+    grids = logged_grids(done.client, version, (1, 28, 28))
     np.testing.assert_allclose(grids[max(grids)], ctx.grid(ctx.load(version)), atol=0.003)
 
 
 def test_a_run_without_grids_has_nothing_to_animate(done: Done) -> None:
     judge = versions.get(done.client, names.JUDGES, 1)
-    assert logged_grids(done.client, judge) == {}
+    assert logged_grids(done.client, judge, (1, 28, 28)) == {}
 
 
 def test_each_claim_comes_with_its_number_and_whether_it_holds(done: Done) -> None:

@@ -30,13 +30,15 @@ def animate(ctx: Context, run: StageRun, pair: Pair) -> None:
     """Animate the training of the base and of the version."""
     root = root_of(ctx, pair.after)
     if root is not None:
-        _animation(run, root, "learning", "loss", ())
+        _animation(ctx, run, root, "learning", "loss", ())
     if pair.after.stage == "forget":
-        _animation(run, pair.after, "forgetting", "forget", pair.after.forgotten)
+        _animation(ctx, run, pair.after, "forgetting", "forget", pair.after.forgotten)
 
 
-def _animation(run: StageRun, version: Version, name: str, term: str, gone: tuple[int, ...]) -> None:
-    grids = logged_grids(run.client, version)
+def _animation(
+    ctx: Context, run: StageRun, version: Version, name: str, term: str, gone: tuple[int, ...]
+) -> None:
+    grids = logged_grids(run.client, version, ctx.dataset.spec.shape)
     if not grids:
         say(f"{version.title}: its run holds no sample grids; nothing to animate")
         return
@@ -47,13 +49,20 @@ def _animation(run: StageRun, version: Version, name: str, term: str, gone: tupl
         for theme in (LIGHT, DARK):
             path = Path(folder) / file(name, theme, "gif")
             path.write_bytes(
-                animated_grid(list(grids.values()), captions, forgotten=gone, milliseconds=250, theme=theme)
+                animated_grid(
+                    list(grids.values()),
+                    captions,
+                    classes=ctx.classes,
+                    forgotten=gone,
+                    milliseconds=250,
+                    theme=theme,
+                )
             )
             run.client.log_artifact(run.run_id, str(path), "figures")
 
 
-def logged_grids(client: MlflowClient, version: Version) -> dict[int, Floats]:
-    """Sample grids (rows, 10, 28, 28) that a version's run logged while it trained, by step; empty without any."""
+def logged_grids(client: MlflowClient, version: Version, shape: tuple[int, int, int]) -> dict[int, Floats]:
+    """Sample grids (rows, K, C, H, W) of images of a shape that a version's run logged while it trained, by step."""
     try:
         folder = Path(client.download_artifacts(version.run_id, "images"))
     except (MlflowException, OSError):
@@ -68,7 +77,7 @@ def logged_grids(client: MlflowClient, version: Version) -> dict[int, Floats]:
     for step, (_, path) in sorted(found.items()):
         try:
             with Image.open(path) as picture:
-                grids[step] = tiles(np.asarray(picture.convert("L")), 2)
+                grids[step] = tiles(np.asarray(picture.convert("L" if shape[0] == 1 else "RGB")), 2, shape)
         except (UnidentifiedImageError, OSError, ValueError):
             say(f"{path.name}: not a grid of samples; left out")
     return grids

@@ -41,7 +41,8 @@ def draw(
     figure(
         run, "tsne",
         lambda theme: embedding_pair(
-            maps.before, maps.after, shown, title=heading(apart, pair), forgotten=pair.gone, theme=theme
+            maps.before, maps.after, shown, title=heading(apart, pair), classes=ctx.classes,
+            forgotten=pair.gone, theme=theme,
         ),
     )  # fmt: skip
 
@@ -71,14 +72,14 @@ def draw(
         run, "centroids",
         lambda theme: centroid_moves(
             plane.before, plane.after, title=heading(cast, pair), explained=plane.explained,
-            forgotten=pair.gone, theme=theme,
+            classes=ctx.classes, forgotten=pair.gone, theme=theme,
         ),
     )  # fmt: skip
     grown = metrics["latent.distance_ratio"], metrics["latent.distance_ratio_retained"]
     figure(
         run, "centroid_distances",
         lambda theme: distance_matrices(
-            distances.before, distances.after, distances.ratio, forgotten=pair.gone, theme=theme,
+            distances.before, distances.after, distances.ratio, classes=ctx.classes, forgotten=pair.gone, theme=theme,
             title=f"Distances to {pair.named} grow {grown[0]:.2f}-fold, those among the others {grown[1]:.2f}-fold",
         ),
     )  # fmt: skip
@@ -96,11 +97,11 @@ def _grids(config: LatentConfig, pair: Pair, maps: space.EmbeddingPair) -> tuple
 
 
 def _decode(ctx: Context, model: CVAE, z: Floats, label: int) -> NDArray[np.float32]:
-    """Images (side, side, 28, 28) of latents (side * side, z_dim) under one label."""
+    """Images (side, side, C, H, W) of latents (side * side, z_dim) under one label."""
     latents = torch.from_numpy(z).to(ctx.device)
     with torch.no_grad():
         images = model.sample(latents, torch.full((len(z),), label, device=ctx.device))
-    array: NDArray[np.float32] = images.view(SIDE, SIDE, 28, 28).cpu().numpy()
+    array: NDArray[np.float32] = images.view(SIDE, SIDE, *model.shape).cpu().numpy()
     return array
 
 

@@ -56,7 +56,7 @@ def planar(
         run, "z2",
         lambda theme: latent_pair(
             pair.means_before[rows], pair.means_after[rows], pair.labels[rows],
-            title=f"z_dim 2: {heading(claims[0], pair)}", forgotten=gone, theme=theme,
+            title=f"z_dim 2: {heading(claims[0], pair)}", classes=ctx.classes, forgotten=gone, theme=theme,
         ),
     )  # fmt: skip
     named = [replace(c, name=f"{c.name}, z_dim 2") for c in claims]

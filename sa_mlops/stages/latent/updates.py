@@ -7,7 +7,7 @@ from typing import get_args
 
 from sa_mlops.config import ForgetConfig, LatentConfig
 from sa_mlops.methods import selective_amnesia as amnesia
-from sa_mlops.plots.curves import Panel, loss_terms, smoothed
+from sa_mlops.plots.curves import Term, loss_terms, smoothed
 from sa_mlops.registry import names, recorded, versions
 from sa_mlops.registry.recorded import RecordedError
 from sa_mlops.registry.versions import Version
@@ -58,7 +58,7 @@ def compare(ctx: Context, run: StageRun, config: LatentConfig, pair: Pair) -> di
     ends = {u: {t: _end(p, t) for t in ("forget", "replay", "ewc", "gradient_norm")} for u, p in done.items()}
     width = max(2, 2 * round(steps / CURVE_POINTS / 2))
     panels = [
-        Panel(words, [smoothed(p.curve(term, u), width) for u, p in done.items()], log=term != "replay")
+        Term(words, [smoothed(p.curve(term, u), width) for u, p in done.items()], log=term != "replay")
         for term, words in (
             ("forget", "forget term, nats a sample"),
             ("replay", "replay term, nats a sample"),
