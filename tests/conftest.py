@@ -5,6 +5,7 @@ The tests pass in one process or in several (`pytest -n`); what takes long is ma
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shlex
@@ -95,6 +96,19 @@ def once(name: str, make: Callable[[Path], None]) -> Path:
             make(folder)
             finished.touch()
     return folder
+
+
+@pytest.fixture(scope="module")
+def toys() -> Iterator[None]:
+    """The folders of `tests/toys` as part of the packages of the same name: a data set, a net, each one file."""
+    with pytest.MonkeyPatch.context() as patch:
+        for folder in sorted((ROOT / "tests" / "toys").iterdir()):
+            package = importlib.import_module(f"sa_mlops.{folder.name}")
+            patch.setattr(package, "__path__", [*package.__path__, str(folder)])
+        yield
+    for folder in (ROOT / "tests" / "toys").iterdir():
+        for file in folder.glob("*.py"):
+            sys.modules.pop(f"sa_mlops.{folder.name}.{file.stem}", None)
 
 
 @pytest.fixture(scope="session")

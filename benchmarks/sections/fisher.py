@@ -10,7 +10,7 @@ from benchmarks.clock import Contender, alternate, ratio
 from benchmarks.results import Row, Section, at_least, at_most, timed
 from sa_mlops.core.fisher import elbo_loss, generator_fisher, squared_gradients
 from sa_mlops.datasets import mnist
-from sa_mlops.models.interface import CVAE, make_net
+from sa_mlops.models.interface import CVAE, make_net, one_hot
 from sa_mlops.settings import CLASSES, FisherSettings
 
 CHUNK = 500
@@ -82,7 +82,7 @@ def _draw(model: CVAE, n: int, generator: torch.Generator) -> tuple[torch.Tensor
     labels = torch.randint(CLASSES, (n,), generator=generator, device=device)
     noise = torch.randn(n, model.z_dim, generator=generator, device=device)
     with torch.no_grad():
-        return model.sample(z, labels), labels, noise
+        return model.sample(z, labels), one_hot(labels, model.classes), noise
 
 
 def _difference(model: CVAE, samples: int, generator: torch.Generator) -> float:

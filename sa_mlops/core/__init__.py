@@ -1,1 +1,1 @@
-"""The method itself in plain PyTorch: no MLflow, no files, no printing."""
+"""Training, Fisher information, measurements and recovery probes in plain PyTorch: no MLflow, no files, no printing."""

@@ -1,9 +1,9 @@
-"""The Fisher diagonal from exact per-sample gradients, at the price of one batched backward pass.
+"""The Fisher diagonal from exact per-sample gradients, at the cost of one batched backward pass.
 
 For a Linear layer that is used once per sample, the gradient of sample i's loss is the outer product of the gradient
 g_i at the layer's output and the layer's input a_i. Its square, summed over samples, is therefore (G^2)^T (A^2) for
-the weight and the column sums of G^2 for the bias: two matrices that an ordinary pass already holds (Goodfellow, 2015,
-arXiv:1510.01799). Squaring the gradient of the *batch* is something else, and wrong here.
+the weight and the column sums of G^2 for the bias: an ordinary pass already computes both matrices (Goodfellow, 2015,
+arXiv:1510.01799). The squared gradient of the *batch* is a different quantity.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from sa_mlops.core.elbo import negative_elbo
+from sa_mlops.core.elbo import negative_elbo_under
 from sa_mlops.core.training import Report, silent
-from sa_mlops.models.interface import CVAE
+from sa_mlops.models.interface import CVAE, one_hot
 from sa_mlops.settings import FisherSettings
 
 PerSampleLoss = Callable[..., Tensor]
@@ -31,9 +31,9 @@ Diagonal = dict[str, Tensor]
 def squared_gradients(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor, ...]) -> Diagonal:
     """Sum over the batch of the squared gradients of each sample's loss.
 
-    Linear layers that run once, a row a sample, and share nothing use the rule above, and only gradients at layer
-    outputs are computed. Every other parameter falls back to `torch.func`, per-sample gradients under `vmap`. A loss
-    that reads a Linear layer's weight itself, past the layer, is not seen.
+    Linear layers that run once, with one row per sample and no shared parameters, use the rule above; only gradients
+    at layer outputs are computed. For every other parameter `torch.func` computes per-sample gradients under `vmap`.
+    The contribution of a loss that reads a Linear layer's weight directly is missed.
 
     Returns
     -------
@@ -59,8 +59,8 @@ def squared_gradients(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor
         inputs[layer], outputs[layer] = args[0].detach(), output
         if output.requires_grad:
             return output
-        # With frozen parameters the first layer's output is a leaf: asking for its gradient starts the graph there.
-        # A copy goes on, since a leaf may not be changed in place.
+        # With frozen parameters the first layer's output is a leaf, and the graph starts there. The net continues
+        # with a copy, since a leaf may not be changed in place.
         return output.requires_grad_().clone()
 
     wanted = {parameter: parameter.requires_grad for parameter in names}
@@ -84,7 +84,7 @@ def squared_gradients(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor
     result = {name: torch.zeros_like(parameter) for parameter, name in names.items()}
     covered: set[str] = set()
     for layer, gradient in zip(used, gradients, strict=True):
-        # An in-place ReLU, say, has taken the place of the layer's own output.
+        # An in-place operation, such as ReLU, has overwritten the layer's output.
         changed = outputs[layer]._version > 0
         if layer in irregular or changed:
             continue
@@ -118,8 +118,8 @@ def _squared_gradients_by_vmap(
     model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor, ...], parameters: dict[str, nn.Parameter]
 ) -> Diagonal:
     wrapped = _Loss(model, loss)
-    # Where each parameter sits, every module once: a tied parameter has several places, and `functional_call`, which
-    # would find them itself, does not put back a module that has two names.
+    # The places of each parameter, every module once: a tied parameter has several, and `functional_call` itself
+    # does not restore a module that has two names.
     names: dict[Tensor, str] = {parameter: name for name, parameter in parameters.items()}
     places = {
         place: names[parameter]
@@ -136,7 +136,7 @@ def _squared_gradients_by_vmap(
 
     values = {name: parameter.detach() for name, parameter in parameters.items()}
     in_dims = (None, *(0 for _ in batch))
-    # Parameters that are not swapped still ask for gradients; without this the result would carry their graph along.
+    # Parameters that are not swapped still require gradients; without this the result would keep their graph.
     with torch.no_grad():
         gradients = torch.func.vmap(torch.func.grad(one), in_dims=in_dims, randomness="error")(values, *batch)
     return {name: gradient.square().sum(dim=0) for name, gradient in gradients.items()}
@@ -147,7 +147,7 @@ def fisher_diagonal(
 ) -> tuple[Diagonal, int]:
     """Mean over all samples of the squared per-sample gradients, and the number of samples.
 
-    Memory is bounded by one batch. Sums run in float64, so that the order of batches does not matter.
+    Memory is bounded by one batch. Sums are float64, so that the order of batches does not matter.
     """
     total: Diagonal = {n: torch.zeros_like(p, dtype=torch.float64) for n, p in model.named_parameters()}
     count = 0
@@ -158,9 +158,9 @@ def fisher_diagonal(
     return {name: (value / max(count, 1)).float() for name, value in total.items()}, count
 
 
-def elbo_loss(model: CVAE, images: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
-    """Negative ELBO a sample, (n,)."""
-    return negative_elbo(model, images, labels, noise).total
+def elbo_loss(model: CVAE, images: Tensor, condition: Tensor, noise: Tensor) -> Tensor:
+    """Negative ELBO of each sample under conditions (n, K): (n,) nats."""
+    return negative_elbo_under(model, images, condition, noise).total
 
 
 def generator_fisher(
@@ -174,8 +174,13 @@ def generator_fisher(
     """Fisher diagonal of a generator over its own samples (Selective Amnesia, arXiv:2305.10120, section 3).
 
     Draws z ~ N(0, I) and a label uniform over `settings.labels`, decodes the mean image, and squares the gradient of
-    that image's negative ELBO with one reparameterised draw. Strictly this is an estimate from ELBO gradients, not the
-    Fisher information of the marginal likelihood.
+    that image's negative ELBO with one reparameterised draw: an estimate from ELBO gradients, not the Fisher
+    information of the marginal likelihood.
+
+    Parameters
+    ----------
+    chunk : samples in one batch; changes which numbers are drawn.
+    report : called after each batch with the number of samples so far and no terms.
     """
     device = next(model.parameters()).device
     labels = torch.tensor(settings.labels, device=device)
@@ -188,7 +193,7 @@ def generator_fisher(
             noise = torch.randn(n, model.z_dim, generator=generator, device=device)
             with torch.no_grad():
                 images = model.sample(z, c)
-            yield images, c, noise
+            yield images, one_hot(c, model.classes), noise
             report(start + n, {})
 
     return fisher_diagonal(model, elbo_loss, batches())[0]

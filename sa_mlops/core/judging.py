@@ -41,7 +41,7 @@ class Control:
 
     @property
     def uncertain(self) -> bool:
-        """Whether the judge says "I cannot tell", as an evaluation judge must."""
+        """Whether the answers are close to uniform, as an evaluation judge's must be."""
         return self.entropy >= self.least_entropy and self.max_probability <= self.most_probable
 
     @property
@@ -57,7 +57,7 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class JudgeCheck:
-    """A judge measured: test accuracy [0, 1], reliability on test images, and the controls."""
+    """Measurements of a judge: test accuracy in [0, 1], reliability on test images, and the controls."""
 
     accuracy: float
     reliability: Reliability
@@ -65,7 +65,7 @@ class JudgeCheck:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What keeps it from being an evaluation judge, in words; empty if nothing does."""
+        """Reasons why it must not measure, one line each; empty for a calibrated judge."""
         return tuple(
             f"{c.name}: entropy {c.entropy:.3f} (at least {c.least_entropy:.3f}), "
             f"a class at {c.max_probability:.3f} (at most {c.most_probable:.3f})"
@@ -77,7 +77,7 @@ class JudgeCheck:
 def control_images(shape: tuple[int, int, int], device: torch.device) -> dict[str, Tensor]:
     """The controls: name -> images (n, C, H, W) in [0, 1], the same for every judge of this image shape.
 
-    Not drawn by the code that makes training outliers (`core.outliers`), though two kinds are alike by definition.
+    Independent of the training outliers (`core.outliers`), though two kinds agree by definition.
     """
     generator = make_generator(device, 0, "controls")
     size = (CONTROL_SAMPLES, *shape)

@@ -1,6 +1,6 @@
 """Images that show no class: a calibrated judge must answer them with a uniform distribution.
 
-None of them is made by a generator, so no generator under test has taught the judge anything about itself.
+No generator makes them, so the judge learns nothing about a generator under test.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _rand(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def _uniform(images: Tensor, generator: torch.Generator) -> Tensor:
-    """U[a, b] pixels, half of them U[0, 1]."""
+    """U[a, b] pixels; U[0, 1] in half of the images."""
     low, high = 0.5 * _rand((2, len(images), 1, 1, 1), generator)
     wide = _rand((len(images), 1, 1, 1), generator) < 0.5
     low, high = torch.where(wide, 0.0, low), torch.where(wide, 1.0, 1 - high)
@@ -53,7 +53,7 @@ def _gaussian(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _grey(images: Tensor, generator: torch.Generator) -> Tensor:
-    """One level in [0, 1] for all pixels, with up to 0.05 of noise on it."""
+    """One level in [0, 1] for all pixels, with up to 0.05 of uniform noise."""
     level = _rand((len(images), 1, 1, 1), generator)
     ripple = 0.1 * _rand((len(images), 1, 1, 1), generator) * (_rand(tuple(images.shape), generator) - 0.5)
     return (level + ripple).clamp(0, 1)

@@ -7,9 +7,11 @@ from statistics import NormalDist
 
 
 def shell(z_dim: int, tail: float = 0.01) -> tuple[float, float]:
-    """Norms between which N(0, I) in `z_dim` dimensions has all but a tail at either side.
+    """Norms (low, high) between which N(0, I) in `z_dim` dimensions lies, but for a share `tail` on either side.
 
-    Quantiles of the chi distribution by Wilson and Hilferty (1931).
+    Quantiles of the chi distribution by the approximation of Wilson and Hilferty (1931): the upper norm is exact to
+    0.4 %, the lower one is 1.5 % too small for `z_dim` 8 and further off below. Hardening and the bounded probes draw
+    at these norms, so exact quantiles would change their results.
     """
 
     def quantile(level: float) -> float:

@@ -1,4 +1,4 @@
-"""The process's numeric set-up: device, seeds, threads, denormals."""
+"""Numeric set-up of the process: device, random generators, denormals, matrix products."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def resolve_device(name: str) -> torch.device:
 
     Raises
     ------
-    DeviceError : if the device is not there; the message says what is.
+    DeviceError : if this machine has no such device; the message lists its devices.
     """
     there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     there += ["mps"] if torch.backends.mps.is_available() else []
@@ -30,7 +30,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def prepare(device: torch.device) -> None:
-    """Flush denormals (late in a run Adam's moments decay into them and steps slow many times over); fast products."""
+    """Flush denormals, into which Adam's moments decay and slow each step, and choose fast matrix products."""
     torch.set_flush_denormal(True)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
@@ -43,11 +43,11 @@ ONEDNN_ERROR = 1e-5
 
 
 def use_onednn() -> bool:
-    """Let oneDNN multiply float32 matrices, if it does so in float32 here; whether it does.
+    """Let oneDNN multiply float32 matrices if its products have float32 precision here; returns whether they have.
 
-    PyTorch prefers MKL, which leaves AVX-512 unused on processors that are not Intel's: half the speed there. Precision
-    `medium` hands products to oneDNN. It also allows bfloat16, which oneDNN takes up only where the processor has
-    matrix units for it (AMX); so the switch stays on only if a product comes out as exact as in float32.
+    PyTorch prefers MKL, which does not use AVX-512 on processors other than Intel's, at half the speed. Precision
+    `medium` selects oneDNN. It also allows bfloat16, which oneDNN uses on processors with matrix units for it (AMX); so
+    it stays selected only if a product is as exact as in float32.
     """
     before = torch.get_float32_matmul_precision()
     source = torch.Generator().manual_seed(0)
@@ -61,13 +61,13 @@ def use_onednn() -> bool:
 
 
 def make_generator(device: torch.device, seed: int, *purpose: object) -> torch.Generator:
-    """A generator whose stream depends on the seed and on what it is for, so that no two stages share one."""
+    """A random generator whose stream depends on the seed and the purpose, so that no two stages share one."""
     digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
     return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def machine(device: torch.device) -> str:
-    """What rounding depends on, besides the code: with the same text, the same seeds give equal tensors."""
+    """The machine as far as rounding depends on it: where it is equal, equal seeds give equal tensors."""
     if device.type == "cuda":
         kind = torch.cuda.get_device_name(device)
     elif device.type == "cpu":

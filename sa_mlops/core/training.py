@@ -1,4 +1,4 @@
-"""Training a generator and a judge from scratch: two plain loops."""
+"""Training loops of a generator and of a judge, from scratch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sa_mlops.models.interface import CVAE, make_net
 from sa_mlops.settings import BaseSettings, JudgeSettings, Optimisation
 
 Report = Callable[[int, Mapping[str, Tensor]], None]
-"""report(step, terms): called after every step with terms that still live on the device. Reading one is a host sync."""
+"""report(step, terms): called after every step with scalar terms on the device. Reading one is a host sync."""
 
 
 def silent(step: int, terms: Mapping[str, Tensor]) -> None:
@@ -35,10 +35,10 @@ class NotFiniteError(CommandError):
 
 
 class Watch:
-    """A report that also keeps, on the device, the first step at which each term was not finite.
+    """A report that also records, on the device, the first step at which each term was not finite.
 
-    Nothing is read before the report inside finds a term that is not finite, or `check` is called. The error then says
-    where the trouble began, which may be many steps before it was noticed, and in another term.
+    The record is read when the inner report finds a term that is not finite, or in `check`. The error names the first
+    step and term, which may lie many steps before the report that noticed it.
     """
 
     def __init__(self, report: Report) -> None:
@@ -47,7 +47,7 @@ class Watch:
         self.since = torch.empty(0, dtype=torch.int64)
 
     def __call__(self, step: int, terms: Mapping[str, Tensor]) -> None:
-        """Take note of a finished step."""
+        """Record a step."""
         lost = ~torch.stack([value.detach() for value in terms.values()]).isfinite()
         if not self.names:
             self.names, self.since = tuple(terms), torch.zeros_like(lost, dtype=torch.int64)
@@ -69,7 +69,7 @@ class Watch:
 def make_optimiser(
     parameters: list[nn.Parameter], optimisation: Optimisation
 ) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LRScheduler]:
-    """Adam (fused: one kernel a step) with the schedule that the settings name."""
+    """Adam (fused: one kernel per step) with the schedule of the settings."""
     adam = torch.optim.Adam(parameters, lr=optimisation.lr, fused=True)
     if optimisation.schedule == "one_cycle" and optimisation.steps > 1:
         return adam, torch.optim.lr_scheduler.OneCycleLR(
@@ -79,7 +79,7 @@ def make_optimiser(
 
 
 class Batches:
-    """Endless batches of row numbers (b,) on the device: a new shuffle each epoch, the ragged tail left out."""
+    """Endless batches of row numbers (b,) on the device: each epoch shuffled, without its incomplete last batch."""
 
     def __init__(self, rows: int, size: int, generator: torch.Generator) -> None:
         self.rows, self.size, self.generator = rows, min(size, rows), generator
@@ -110,14 +110,14 @@ def train_generator(
     images : (n, C, H, W) in [0, 1], on the device that trains.
     labels : (n,) int64, class indices.
     spec : classes and image shape.
-    generator : source of batches and noise; weights start from its seed too.
+    generator : source of batches and noise; its seed also decides the initial weights.
     report : receives `reconstruction`, `divergence` and their sum `loss`, nats per image.
-    on_step : sees the net after each step (sample grids).
+    on_step : called with the step and the net after each step (sample grids).
 
     Raises
     ------
-    NotFiniteError : with the first step and term that were not finite (noticed when a report reads the terms, or at the
-        end).
+    NotFiniteError : with the first step and term that were not finite; raised when a report reads the terms, or at
+        the end.
     """
     keep = torch.isin(labels, torch.tensor(settings.labels, device=labels.device))
     images, labels = images[keep], labels[keep]
@@ -152,8 +152,10 @@ def check_finite(step: int, terms: Mapping[str, Tensor]) -> None:
 
 
 OUTLIER_SHARE = 0.5
-MIN_JUDGE_STEPS = 400
+"""Outliers per image of a batch."""
 OUTLIER_WEIGHT = 16.0
+"""Weight w of the outliers' loss."""
+MIN_JUDGE_STEPS = 400
 
 
 def train_judge(
@@ -191,8 +193,8 @@ def train_judge(
         rows = batches.next()
         moved = shifted(images[rows], generator)
         if settings.calibrated:
-            strange = outliers(images, int(len(rows) * OUTLIER_SHARE), generator)
-            logits, astray = judge(torch.cat([moved, strange])).split([len(rows), len(strange)])
+            outlying = outliers(images, int(len(rows) * OUTLIER_SHARE), generator)
+            logits, astray = judge(torch.cat([moved, outlying])).split([len(rows), len(outlying)])
             loss = F.cross_entropy(logits, labels[rows])
             loss = loss - OUTLIER_WEIGHT * F.log_softmax(astray, dim=1).mean()
         else:

@@ -18,7 +18,7 @@ from sa_mlops.core.fisher import (
     squared_gradients,
 )
 from sa_mlops.datasets.mnist import SPEC
-from sa_mlops.models.interface import CVAE
+from sa_mlops.models.interface import CVAE, one_hot
 from sa_mlops.models.mlp import MLP
 from sa_mlops.settings import FisherSettings
 
@@ -55,7 +55,7 @@ def cvae_batch(n: int = 12, z_dim: int = 8) -> tuple[Tensor, Tensor, Tensor]:
     g = seeded(1)
     return (
         torch.rand(n, 1, 28, 28, generator=g),
-        torch.randint(10, (n,), generator=g),
+        one_hot(torch.randint(10, (n,), generator=g), 10),
         torch.randn(n, z_dim, generator=g),
     )
 

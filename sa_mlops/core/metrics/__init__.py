@@ -1,1 +1,1 @@
-"""What is measured of a generator: one metric a file, tensors in, plain results out."""
+"""Metrics of a generator, one per module: tensors in, plain results out."""

@@ -1,4 +1,4 @@
-"""How far a judge's confidence can be believed."""
+"""Calibration: the agreement of a judge's confidence with its accuracy."""
 
 from __future__ import annotations
 

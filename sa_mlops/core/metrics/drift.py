@@ -1,4 +1,4 @@
-"""How far a net has moved from another, in the directions that mattered to it."""
+"""Distance of a net's parameters from an anchor, weighted by the Fisher diagonal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fisher_distance(
 
     Raises
     ------
-    ValueError : naming the parameter that is missing or has another shape.
+    ValueError : naming the first parameter that is missing or has another shape.
     """
     total = 0.0
     for name in sorted(parameters.keys() | anchor.keys() | fisher.keys()):
@@ -27,6 +27,6 @@ def fisher_distance(
         if len(shapes) != 1 or not all(name in tensors for tensors in (parameters, anchor, fisher)):
             raise ValueError(f"{name} is missing or has another shape in parameters, anchor or fisher")
         moved = (parameters[name].detach() - anchor[name].detach()).square()
-        # Summed in float64 where the device has it: a million small terms.
+        # Summed in float64 on the CPU: a million small terms, and MPS has no float64.
         total += float((fisher[name] * moved).cpu().sum(dtype=torch.float64))
     return total

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 LEVEL = 0.95
@@ -15,7 +15,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A confidence interval in the unit of what was estimated."""
+    """A confidence interval, in the unit of the estimated quantity."""
 
     low: float
     high: float
@@ -63,17 +63,8 @@ def wilson_interval(successes: int, trials: int, level: float = LEVEL) -> Interv
     ------
     ValueError : unless 0 <= successes <= trials and trials > 0.
     """
-    if trials <= 0 or not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes in {trials} trials")
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share = successes / trials
-    denominator = 1 + z**2 / trials
-    centre = (share + z**2 / (2 * trials)) / denominator
-    half = z / denominator * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    # At the ends the bound is the share itself; rounding must not push it past.
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == trials else centre + half
-    return Interval(low, high)
+    found = binomtest(successes, trials).proportion_ci(level, method="wilson")
+    return Interval(float(found.low), float(found.high))
 
 
 def difference_interval(
@@ -81,7 +72,7 @@ def difference_interval(
 ) -> Interval:
     """Interval of the difference of two independent shares, first minus second (Newcombe, 1998, method 10).
 
-    Built from the two Wilson intervals; within [-1, 1]. Raises ValueError as `wilson_interval` does.
+    Built from the two Wilson intervals; within [-1, 1]. Errors as in `wilson_interval`.
     """
     a = wilson_interval(successes, trials, level)
     b = wilson_interval(other_successes, other_trials, level)

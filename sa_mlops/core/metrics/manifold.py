@@ -1,4 +1,4 @@
-"""Improved precision and recall: how much of one set lies on the other's k-nearest-neighbour manifold."""
+"""Improved precision and recall: the share of one set on the other's k-nearest-neighbour manifold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NEIGHBOURS = 3
 
 @dataclass(frozen=True, slots=True)
 class PrecisionRecall:
-    """Improved precision and recall, with the sample-wise verdicts behind them.
+    """Improved precision and recall, with the value of each sample.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ def precision_recall(
     real : (n, d) features.
     generated : (m, d) features of the same net.
     neighbours : k, 1 or more.
-    chunk : rows a distance matrix has at a time.
+    chunk : rows of one block of the distance matrix.
 
     Raises
     ------

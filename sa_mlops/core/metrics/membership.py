@@ -1,4 +1,4 @@
-"""Membership inference: whether a model still tells training images from images it never saw."""
+"""Membership inference: whether a model's loss separates training images from unseen ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Membership:
 
     Attributes
     ----------
-    auc : area under the ROC curve, [0, 1]; 0.5 gives nothing away, 1 gives away every training image.
+    auc : area under the ROC curve, [0, 1]; 0.5 is chance, 1 identifies every training image.
     interval : bootstrap interval of the area, both sets resampled.
     """
 
@@ -31,7 +31,7 @@ def membership_inference(
     level: float = LEVEL,
     resamples: int = RESAMPLES,
 ) -> Membership:
-    """Attack "lower loss, so it was trained on" (Yeom et al., 2018, arXiv:1709.01604).
+    """Threshold attack: a lower loss means a training image (Yeom et al., 2018, arXiv:1709.01604).
 
     Parameters
     ----------

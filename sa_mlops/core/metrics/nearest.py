@@ -1,4 +1,4 @@
-"""Distance of generated images to the nearest real one: whether a generator repeats what it was shown."""
+"""Distance of generated images to the nearest real one: whether a generator repeats training images."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def nearest_real(generated: Tensor, real: Tensor, chunk: int = 512) -> NearestRe
     for rows in torch.split(generated, chunk):
         nearest = torch.cdist(rows, real).argmin(dim=1)
         indices.append(nearest)
-        # cdist goes by a matrix product, which blurs small distances: the one that counts is taken directly.
+        # cdist uses a matrix product, which loses precision at small distances; the smallest is computed directly.
         distances.append((rows - real[nearest]).norm(dim=1))
     return NearestReal(torch.cat(distances), torch.cat(indices))

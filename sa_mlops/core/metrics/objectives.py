@@ -1,4 +1,4 @@
-"""Two scalars that a tuner trades against each other: what is left of a class, how well the rest is kept."""
+"""The tuner's two objectives: the forgetting gap and the retention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a judge says about generated images of an intended class."""
+"""A judge's scores of generated images of an intended class."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ClassScores:
 
 
 def sample_scores(log_probs: Tensor, labels: Tensor) -> SampleScores:
-    """Score each sample against the class it was asked for.
+    """Score each sample against its intended class.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def sample_scores(log_probs: Tensor, labels: Tensor) -> SampleScores:
 
 
 def class_scores(log_probs: Tensor, labels: Tensor) -> tuple[ClassScores, ...]:
-    """Means for each intended class that occurs, in ascending order; arguments as in `sample_scores`."""
+    """Means of each intended class that occurs, in ascending order; arguments as in `sample_scores`."""
     scores = sample_scores(log_probs, labels)
     result = []
     for label in torch.bincount(labels).nonzero().flatten().tolist():
@@ -84,6 +84,6 @@ def pixel_variance(images: Tensor) -> Tensor:
     """Variance over the pixels of each image: (n, C, H, W) in [0, 1] -> (n,) in [0, 0.25].
 
     The population variance (divided by the number of pixels). Its mean over samples is
-    `forget.pixel_variance`: about 0.09 for MNIST digits, 0 for flat grey.
+    `forget.pixel_variance`: about 0.09 for MNIST, 0 for flat grey.
     """
     return images.flatten(1).var(dim=1, correction=0)

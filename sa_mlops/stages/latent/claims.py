@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sa_mlops.core import latent as space
 from sa_mlops.settings import CLASSES
+from sa_mlops.stages.latent import space
 from sa_mlops.stages.latent.pair import Floats, Pair
 
 QUARANTINED = 0.5
@@ -40,7 +40,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where each class stands in one latent space, (10,) each; see `core.latent`."""
+    """Where each class stands in one latent space, (10,) each; see `stages.latent.space`."""
 
     silhouette: Floats
     purity: Floats

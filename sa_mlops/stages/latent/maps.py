@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from sa_mlops.config import LatentConfig
-from sa_mlops.core import latent as space
 from sa_mlops.models.interface import CVAE
 from sa_mlops.plots.latent import centroid_moves, distance_matrices, embedding_pair, manifold_pair
 from sa_mlops.settings import CLASSES
 from sa_mlops.stages.context import Context
+from sa_mlops.stages.latent import space
 from sa_mlops.stages.latent.claims import Claim, Standing, find, heading
 from sa_mlops.stages.latent.figures import figure
 from sa_mlops.stages.latent.pair import Floats, Pair

@@ -1,4 +1,4 @@
-"""What forgetting does to the latent space: maps of it, and a number for each claim about them.
+"""Maps of the latent space before and after forgetting, and a measure for each claim about them.
 
 Everything works on NumPy arrays of posterior means; scikit-learn does t-SNE, PCA, silhouettes and neighbours.
 """
@@ -20,9 +20,9 @@ Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
 
 GREY_LEVEL = 0.1
-"""A grey cell's mean is within this of 0.5. MNIST digits lie near 0.13, most of them below 0.3."""
+"""A grey cell's mean is within this of 0.5. MNIST images lie near 0.13, most of them below 0.3."""
 GREY_VARIANCE = 0.01
-"""A grey cell's variance over pixels is at most this. MNIST digits lie near 0.09, few below 0.03."""
+"""A grey cell's variance over pixels is at most this. MNIST images lie near 0.09, few below 0.03."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,12 @@ class CentroidDistances:
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """How much each class keeps to itself; NaN for a class without points.
+    """Separation of each class from the others; NaN for a class without points.
 
     Attributes
     ----------
     silhouette : (K,) mean silhouette of the class's points, [-1, 1] (Rousseeuw, 1987); near 1 is a cluster apart.
-    purity : (K,) mean share of the class's own among each of its points' nearest neighbours, [0, 1].
+    purity : (K,) mean share of the same class among the nearest neighbours of its points, [0, 1].
     """
 
     silhouette: Floats
@@ -96,7 +96,7 @@ class EmbeddingPair:
 
 @dataclass(frozen=True, slots=True)
 class PlaneGrid:
-    """Latents behind a square grid on a two-dimensional map, row by row from its upper left corner.
+    """Latents of a square grid on a two-dimensional map, row by row from its upper left corner.
 
     Attributes
     ----------
@@ -138,20 +138,20 @@ def centroid_distances(before: Floats, after: Floats) -> CentroidDistances:
 def outcast(distances: Floats) -> Floats:
     """Mean distance of each class's centroid to the others, over the mean distance among those others: (K,).
 
-    About 1 for a class among its like, 2 or 3 for one that was pushed out. Distances are (K, K).
+    About 1 for a class among the others, 2 or 3 for one far outside. Distances are (K, K).
     """
     classes = len(distances)
     to_others = distances.sum(axis=1)
-    # Each class's row and its column are left out of what the others have among themselves.
+    # The distances among the others exclude the class's row and column.
     among = distances.sum() - 2 * to_others
     ratio: Floats = (to_others / (classes - 1)) / (among / ((classes - 1) * (classes - 2)))
     return ratio
 
 
 def quarantine(means: Floats, labels: Labels, classes: int, neighbours: int = 10) -> Quarantine:
-    """How far the points of each class keep apart from all other points.
+    """Separation of the points of each class from all other points.
 
-    Time and memory for distances grow with n^2 (in chunks): some thousands of points are meant.
+    Time and memory for distances grow with n^2; suited to some thousands of points.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def quarantine(means: Floats, labels: Labels, classes: int, neighbours: int = 10
     if len(np.unique(labels)) < 2:
         raise ValueError("needs points of two classes or more")
     nearest = NearestNeighbors(n_neighbors=neighbours + 1).fit(means).kneighbors(means, return_distance=False)
-    # A point's twin may come first in its list: the point itself is dropped by its row, not by its rank.
+    # An equal point may come first in the list: the point itself is dropped by its row, not by its rank.
     others = nearest != np.arange(len(means))[:, None]
     others[others.all(axis=1), -1] = False
     own = labels[nearest[others].reshape(-1, neighbours)] == labels[:, None]
@@ -202,16 +202,16 @@ def tsne(points: Floats, seed: int, perplexity: float = 30.0, start: Floats | No
     perplexity : effective number of neighbours, below n.
     start : (n, 2) centred map to start from, rescaled; by default the first two principal components.
     """
-    # The usual start of standard deviation 1e-4 lets clusters swap places; at 1 they stay, equally well mapped.
+    # The usual start of standard deviation 1e-4 lets clusters swap places; at 1 they stay, at equal quality.
     init: str | Floats = "pca" if start is None else (start / start.std()).astype(np.float32)
-    # From three threads on a sum comes out in any order, and t-SNE makes another map of its last bit.
+    # With three threads or more the order of a sum varies, and t-SNE amplifies its last bit into another map.
     with threadpool_limits(limits=2, user_api="openmp"):
         embedding: Floats = TSNE(perplexity=perplexity, init=init, random_state=seed).fit_transform(points)
     return embedding
 
 
 def tsne_pair(before: Floats, after: Floats, seed: int, perplexity: float = 30.0) -> EmbeddingPair:
-    """t-SNE maps that can be compared: the second starts from the first, so that clusters keep their places.
+    """Comparable t-SNE maps: the second starts from the first, so that clusters keep their places.
 
     Both are centred, and the second is turned (and mirrored) onto the first; t-SNE fixes neither.
 
@@ -247,7 +247,7 @@ def prior_grid(z_dim: int, axes: tuple[int, int] = (0, 1), side: int = 20) -> Fl
 
 
 def map_grid(embedding: Floats, means: Floats, side: int = 20, neighbours: int = 5) -> PlaneGrid:
-    """Latents behind a square grid on a t-SNE map, which has no inverse of its own.
+    """Latents of a square grid on a t-SNE map, which has no inverse.
 
     The grid spans the map's bounding box. A cell's latent is the mean of the posterior means of its nearest
     embedded points, weighted by inverse distance.

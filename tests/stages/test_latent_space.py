@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import silhouette_samples
 
-from sa_mlops.core.latent import (
+from sa_mlops.stages.latent.space import (
     Floats,
     Labels,
     centroid_distances,

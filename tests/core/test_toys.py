@@ -1,0 +1,147 @@
+"""Every step of the method on a colour data set and a net of one file each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from sa_mlops import datasets, models
+from sa_mlops.core import training
+from sa_mlops.core.fisher import Diagonal, elbo_loss, generator_fisher, squared_gradients
+from sa_mlops.core.judging import check_judge
+from sa_mlops.core.measuring import Evaluator
+from sa_mlops.core.probes import PROBES
+from sa_mlops.core.probes.features import FeatureBudget, probe_features
+from sa_mlops.core.probes.interface import Budget, Classifier, Scene, run
+from sa_mlops.core.probes.neighbours import neighbours
+from sa_mlops.core.probes.relearning import RelearnBudget, relearn
+from sa_mlops.core.training import train_generator, train_judge
+from sa_mlops.datasets import Dataset
+from sa_mlops.methods.hardening import harden
+from sa_mlops.methods.selective_amnesia import forget
+from sa_mlops.models.interface import CVAE, make_net, one_hot
+from sa_mlops.settings import (
+    HARDEN,
+    JUDGES,
+    Architecture,
+    BaseSettings,
+    FisherSettings,
+    ForgetSettings,
+    Optimisation,
+)
+
+pytestmark = pytest.mark.usefixtures("toys")
+STEPS = Optimisation(steps=400, lr=1e-2, batch_size=64, schedule="one_cycle")
+FORGET = ForgetSettings(
+    forget=(1,), earlier=(), optimisation=replace(STEPS, steps=60), ewc_lambda=1.0, replay_ratio=1.0,
+    decoder_terms=True, surrogate="noise", surrogate_md5=None, update="standard", reteach=0.0, harden=None,
+)  # fmt: skip
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@dataclass
+class Chain:
+    data: Dataset
+    base: CVAE
+    fisher: Diagonal
+    after: CVAE
+    judges: dict[Architecture, Classifier]
+
+
+@pytest.fixture(scope="module")
+def chain(toys: None) -> Chain:
+    data = datasets.load("shapes", torch.device("cpu"))
+    settings = BaseSettings(z_dim=2, labels=(0, 1, 2), optimisation=STEPS, net="tiny")
+    base = train_generator(data.train_images, data.train_labels, data.spec, settings, seeded())
+    fisher = generator_fisher(base, FisherSettings(samples=100, labels=(0, 1, 2)), seeded())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "MIN_JUDGE_STEPS", 150)
+        judges: dict[Architecture, Classifier] = {}
+        for i, kind in enumerate(("wide", "reference", "perceptron", "residual")):
+            role = replace(JUDGES["calibrated"], architecture=kind, epochs=1, batch_size=64)
+            net = train_judge(data.train_images, data.train_labels, data.spec, role, seeded(i))
+            judges[kind] = Classifier(net=net, architecture=kind, seed=i)
+    return Chain(data, base, fisher, forget(base, fisher, FORGET, seeded()), judges)
+
+
+def scene(chain: Chain, model: CVAE) -> Scene:
+    images, labels = chain.data.test_images, chain.data.test_labels
+    return Scene(
+        model=model, base=chain.base, target=1, neighbours=(0, 2), images=images, labels=labels,
+        attackers={"calibrated": chain.judges["perceptron"], "plain": chain.judges["residual"]},
+    )  # fmt: skip
+
+
+def test_a_net_of_one_file_is_known() -> None:
+    assert set(models.nets()) >= {"mlp", "tiny"}
+    assert make_net("tiny", datasets.spec("shapes"), 2).net == "tiny"
+
+
+def test_judges_of_every_architecture_are_accurate_and_calibrated(chain: Chain) -> None:
+    for kind, judge in chain.judges.items():
+        check = check_judge(judge.net, chain.data.test_images, chain.data.test_labels)
+        assert check.accuracy > 0.9, kind
+    assert (
+        check_judge(chain.judges["wide"].net, chain.data.test_images, chain.data.test_labels).failures == ()
+    )
+
+
+def test_the_fisher_diagonal_of_a_convolution_is_that_of_single_samples(chain: Chain) -> None:
+    images, labels = chain.data.test_images[:6], one_hot(chain.data.test_labels[:6], 3)
+    noise = torch.randn(6, 2, generator=seeded())
+    found = squared_gradients(chain.base, elbo_loss, (images, labels, noise))
+    for name, parameter in chain.base.named_parameters():
+        alone = torch.zeros_like(parameter)
+        for i in range(6):
+            row = slice(i, i + 1)
+            loss = elbo_loss(chain.base, images[row], labels[row], noise[row]).sum()
+            alone += torch.autograd.grad(loss, parameter)[0].square()
+        torch.testing.assert_close(found[name], alone, rtol=1e-4, atol=1e-6)
+
+
+def test_forgetting_lowers_the_class_and_keeps_the_others(chain: Chain) -> None:
+    evaluator = Evaluator(chain.judges["wide"].net, chain.judges["reference"].net, chain.data, 0)
+    before, after = (evaluator.evaluate(model, (1,)) for model in (chain.base, chain.after))
+    assert before.forgotten is not None
+    assert after.forgotten is not None
+    assert after.forgotten.probability < before.forgotten.probability
+    assert after.forgotten.accuracy < before.forgotten.accuracy - 0.3
+    assert after.retained.accuracy > before.retained.accuracy - 0.1
+    assert {f"class.{name}.prob" for name in ("bar", "disc", "Check mark")} <= after.metrics().keys()
+
+
+def test_hardening_runs_and_stays_finite(chain: Chain) -> None:
+    settings = replace(
+        HARDEN, optimisation=replace(STEPS, steps=5), pool=16, remembered=8, outside=6, moved=8
+    )
+    model = harden(chain.after, chain.base, chain.judges["reference"].net, settings, (1,), seeded())
+    assert all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_every_probe_returns_images_and_answers_of_the_data_set_s_shape(chain: Chain, name: str) -> None:
+    budget = Budget(attempts=4, steps=min(PROBES[name].budget.steps, 3), lr=0.1)
+    result = run(PROBES[name], scene(chain, chain.after), chain.judges["wide"], seeded(), budget=budget)
+    k = len(result.positions)
+    assert result.images.shape == (4, 3, 8, 12)
+    assert result.condition.shape == (4, 3)
+    assert result.strips.shape == (k, 4, 3, 8, 12)
+    assert result.strip_answers.shape == (k, 4, 3)
+
+
+def test_relearning_and_feature_probes_take_any_data_set(chain: Chain) -> None:
+    taught = RelearnBudget(images=5, label="neighbour", steps=2)
+    curve = relearn(scene(chain, chain.after), chain.judges["wide"], taught, seeded())
+    assert curve.images.shape[1:] == (10, 3, 8, 12)
+    (layer,) = probe_features(scene(chain, chain.base), FeatureBudget(images=40), seeded())
+    assert layer.width == 32
+
+
+def test_neighbours_are_the_two_other_classes(chain: Chain) -> None:
+    judge = chain.judges["wide"].net
+    assert sorted(neighbours(judge, chain.data.test_images, chain.data.test_labels, 1)) == [0, 2]
