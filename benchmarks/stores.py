@@ -31,7 +31,7 @@ def populate(folder: Path, count: int) -> None:
         recorder.metrics(
             {"base.test_nelbo": 97.0, "retain.accuracy": 0.95, "forget.prob": 0.1, "forget.entropy": 2.3}
         )
-        recorder.metrics({f"digit.{i}.value": i for i in range(FIELDS - 4)})
+        recorder.metrics({f"class.{i}.value": i for i in range(FIELDS - 4)})
         experiment = client.get_run(run_id).info.experiment_id
         model = client.create_logged_model(experiment, name="generator", source_run_id=run_id)
         file = folder / "weights.txt"

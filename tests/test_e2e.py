@@ -59,7 +59,7 @@ def test_the_lineage_is_base_then_forget(document: dict[str, dict[str, object]])
         ),
     }
     assert document["models:/sa-cvae/2"]["parent"] == "models:/sa-cvae/1"
-    assert document["models:/sa-cvae/2"]["forgotten"] == [1]
+    assert document["models:/sa-cvae/2"]["forgotten"] == ["1"]
     tags = document["models:/sa-cvae/2"]["tags"]
     assert isinstance(tags, dict)
     assert (tags["sa.fim"], tags["sa.judge"]) == ("models:/sa-fim/1", "models:/sa-judge/1")

@@ -38,7 +38,7 @@ from tui.widgets.canvas import Graphics
 from tui.widgets.status import State
 
 if TYPE_CHECKING:
-    from tui.services.records import Version
+    from sa_mlops.registry.version import Version
 
 POLL_SECONDS = 2.0
 DEVICE_SECONDS = 5.0

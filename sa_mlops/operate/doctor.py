@@ -24,7 +24,8 @@ from sa_mlops.datasets import pin as data
 from sa_mlops.environment import database
 from sa_mlops.registry import lineage, names, processes, stores, tracking, versions, weights
 from sa_mlops.registry.stores import StoreError
-from sa_mlops.registry.versions import Version, VersionError
+from sa_mlops.registry.version import Version
+from sa_mlops.registry.versions import VersionError
 from sa_mlops.stages.result import Result
 
 DISTRIBUTION = "sa-mlops"

@@ -14,7 +14,8 @@ from sa_mlops.datasets import pin as data
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.grids import mosaic, pixels
 from sa_mlops.registry import lineage, names, tracking, versions, weights
-from sa_mlops.registry.versions import Version, VersionError
+from sa_mlops.registry.version import Version
+from sa_mlops.registry.versions import VersionError
 from sa_mlops.stages.grids import grid
 from sa_mlops.stages.result import Result, table
 

@@ -21,7 +21,8 @@ from sa_mlops.core.measuring import MANIFOLD_SAMPLES, SAMPLES
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.lineage import Edge, Node, lineage_tree
 from sa_mlops.registry import lineage, names, tracking, versions
-from sa_mlops.registry.versions import Version, VersionError
+from sa_mlops.registry.version import Version
+from sa_mlops.registry.versions import VersionError
 from sa_mlops.settings import CLASSES
 from sa_mlops.stages import measure
 from sa_mlops.stages.result import Result
@@ -143,7 +144,7 @@ def _parent_run(client: MlflowClient, version: Version) -> str:
 
 def _sections(client: MlflowClient, version: Version, *, alone: bool) -> list[Section]:
     metrics = tracking.run_metrics(client, version.run_id)
-    digits = names.spell_digits(version.forgotten)
+    digits = names.spell_classes(version.forgotten)
     question = (
         f"Has {version.uri} forgotten the class {digits}, and has it kept the rest?"
         if digits
@@ -252,13 +253,13 @@ def _oracle(client: MlflowClient, version: Version) -> Version | None:
     if version.stage != "forget":
         return None
     keys = {k: version.tags.get(k, "") for k in (names.DATA_MD5, names.SEED, names.FORGOTTEN)}
-    return versions.find(client, names.GENERATORS, {names.STAGE: "oracle", **keys})
+    return versions.find(client, names.GENERATORS, {names.STAGE: "retrain", **keys})
 
 
 def _by_class(version: Version, metrics: Mapping[str, float]) -> tuple[tuple[str, ...], ...]:
     rows: list[tuple[str, ...]] = [("class", "probability", "entropy", "accuracy", "accuracy of the base")]
     for d in range(CLASSES):
-        mark = f"{d} (forgotten)" if d in version.forgotten else str(d)
+        mark = f"{d} (forgotten)" if str(d) in version.forgotten else str(d)
         keys = (f"class.{d}.prob", f"class.{d}.entropy", f"class.{d}.accuracy", f"base.class.{d}.accuracy")
         rows.append((mark, *(_show(metrics, key) for key in keys)))
     return tuple(rows)

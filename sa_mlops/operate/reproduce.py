@@ -18,7 +18,8 @@ from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names, recorded, tracking, versions
 from sa_mlops.registry.tracking import run_metrics, stoppable
-from sa_mlops.registry.versions import Version, VersionError
+from sa_mlops.registry.version import Version
+from sa_mlops.registry.versions import VersionError
 from sa_mlops.settings import BaseSettings, FisherSettings, ForgetSettings, fingerprint
 from sa_mlops.stages import base, fisher, judge
 from sa_mlops.stages.context import Context
@@ -66,7 +67,7 @@ def reproduce(word: str, device: str) -> Result:
     """
     client = tracking.connect()
     version = find(client, word)
-    if version.stage not in ("base", "oracle", "forget", "fim"):
+    if version.stage not in ("base", "retrain", "forget", "fim"):
         raise ReproduceError(f"{version.uri} is a {version.stage or 'stranger'}, which is not rebuilt")
     text = version.tags.get(names.SETTINGS, "")
     if not text:
@@ -115,7 +116,7 @@ def plan(ctx: Context, version: Version, text: str) -> tuple[Callable[[], Tensor
     ------
     RecordedError, VersionError, WeightsError, ReproduceError : if settings or upstream versions are not what they were.
     """
-    if version.stage in ("base", "oracle"):
+    if version.stage in ("base", "retrain"):
         recipe = recorded.read(BaseSettings, text)
         return lambda: _base(ctx, recipe), _state(ctx, version), _known(version, "base", recipe)
     parent = _upstream(ctx, version, names.PARENT, names.GENERATORS)
@@ -201,7 +202,7 @@ def measured(ctx: Context, version: Version, built: Tensors) -> dict[str, tuple[
         return {}
     model = ctx.load(version)
     model.load_state_dict(dict(built))
-    now = Judges(ctx, pair).measure(model, version.forgotten).metrics()
+    now = Judges(ctx, pair).measure(model, version.forgotten_indices).metrics()
     then = run_metrics(ctx.client, version.run_id)
     return {name: (then[name], value) for name, value in sorted(now.items()) if name in then}
 

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names
 from sa_mlops.registry.lineage import alias_map
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.settings import CLASSES
 
 EVENT = "sa.alias_event."
@@ -94,7 +94,7 @@ def judge_version(version: Version, metrics: Mapping[str, float], gates: Gates) 
     def value(key: str) -> float:
         return metrics.get(key, math.nan)
 
-    gone = version.forgotten
+    gone = version.forgotten_indices
     kept = [d for d in range(CLASSES) if d not in gone]
     probabilities = [value(f"class.{d}.prob") for d in gone]
     entropies = [value(f"class.{d}.entropy") for d in gone]

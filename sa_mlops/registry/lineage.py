@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
 from sa_mlops.registry import names, versions
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import SHOWN, Version, ancestry
+from sa_mlops.settings import fingerprint
 
-_RETAINED = ("r", "retain.accuracy", "{:.3f}")
-_GONE = (("p", "forget.prob", "{:.3f}"), ("H", "forget.entropy", "{:.3f}"), _RETAINED)
-SHOWN: Mapping[str, tuple[tuple[str, str, str], ...]] = {
-    "base": (("nELBO", "base.test_nelbo", "{:.2f}"), _RETAINED),
-    "forget": _GONE,
-    "oracle": _GONE,
-    "judge": (("accuracy", "judge.accuracy", "{:.4f}"), ("ECE", "judge.ece", "{:.4f}")),
-    "fim": (("trace", "fisher.trace", "{:.4g}"),),
-}
-"""Stage -> what its line in the tree shows: label, metric, spelling."""
-
-HIDDEN = ("train.", "system/")
-"""Metrics that are curves, not results."""
 PAGE = 200
 """Runs read at a time."""
 MANY_EXPERIMENTS = 10_000
@@ -99,11 +87,7 @@ def read(client: MlflowClient, *, with_metrics: bool = True) -> Lineage:
         aliases = alias_map(client, name)
         for version in versions.all_versions(client, name):
             pointed = tuple(sorted(a for a, number in aliases.items() if number == version.number))
-            full = Version(
-                name=version.name, number=version.number, tags=version.tags, aliases=pointed, run_id=version.run_id,
-                model_id=version.model_id, created=version.created, description=version.description,
-            )  # fmt: skip
-            found.append(full)
+            found.append(replace(version, aliases=pointed))
     results = _results(client, found) if with_metrics else {}
     ordered = sorted(found, key=lambda v: (names.MODELS.index(v.name), v.number))
     return Lineage(tuple(Entry(version, results.get(version.run_id, {})) for version in ordered))
@@ -131,19 +115,49 @@ def _results(client: MlflowClient, found: Iterable[Version]) -> dict[str, dict[s
         for run in client.search_runs(
             experiments, f"attributes.run_id IN ({chosen})", ViewType.ALL, max_results=PAGE
         ):
-            results[run.info.run_id] = {k: v for k, v in run.data.metrics.items() if not k.startswith(HIDDEN)}
+            results[run.info.run_id] = names.results(run.data.metrics)
     return results
 
 
 def chain(client: MlflowClient, version: Version) -> list[Version]:
-    """From the root to `version`; a chain that closes on itself (tags can be edited by hand) is cut."""
-    steps = [version]
-    while steps[-1].parent is not None and steps[-1].parent not in {v.number for v in steps}:
+    """From the root to `version`."""
+
+    def find(number: int) -> Version | None:
         try:
-            steps.append(versions.get(client, names.GENERATORS, steps[-1].parent))
+            return versions.get(client, names.GENERATORS, number)
         except versions.VersionError:
-            break
-    return steps[::-1]
+            return None
+
+    return ancestry(version, find)
+
+
+def forgotten_last(client: MlflowClient, version: Version) -> str | None:
+    """Name of the class that was forgotten last; None if it has forgotten none.
+
+    Older stores do not record it: then it is a class that the parent had not forgotten.
+    """
+    recorded = version.tags.get(names.FORGOTTEN_LAST, "")
+    if recorded in version.forgotten:
+        return recorded
+    before = [v.forgotten for v in chain(client, version)[-2:-1]]
+    new = [c for c in version.forgotten if before and c not in before[0]]
+    return (new or version.forgotten or [None])[-1]
+
+
+def base_of(client: MlflowClient, version: Version) -> Version | None:
+    """The base that a generator descends from, itself if it is one.
+
+    A retrained version has no parent: its base is that of its recipe, seed and data, else the newest of its seed and
+    data.
+    """
+    root = chain(client, version)[0]
+    if root.stage == "retrain":
+        keys = {k: root.tags.get(k, "") for k in (names.DATASET, names.DATA_MD5, names.SEED)}
+        keys[names.STAGE] = "base"
+        everything = {**root.settings, "labels": list(range(len(root.classes)))}
+        twin = {**keys, names.CONFIG: fingerprint("base", everything)}
+        return versions.find(client, names.GENERATORS, twin) or versions.find(client, names.GENERATORS, keys)
+    return root if root.stage == "base" else None
 
 
 def tree_lines(lineage: Lineage) -> Iterator[str]:

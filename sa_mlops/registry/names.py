@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from sa_mlops.datasets.spec import metric_word
 
 GENERATORS = "sa-cvae"
 FISHERS = "sa-fim"
@@ -16,6 +18,12 @@ FIM = "sa.fim"
 JUDGE = "sa.judge"
 JUDGE_PLAIN = "sa.judge_plain"
 FORGOTTEN = "sa.forgotten"
+FORGOTTEN_LAST = "sa.forgotten_last"
+CLASSES = "sa.classes"
+METHOD = "sa.method"
+NET = "sa.net"
+TARGET = "sa.target"
+LEVEL = "sa.level"
 DATASET = "sa.dataset"
 DATA_MD5 = "sa.data_md5"
 CONFIG = "sa.config"
@@ -43,6 +51,14 @@ CHAMPION_ALIAS = "champion"
 MODEL_SOURCE = re.compile(r"models:/(m-[0-9a-f]{32})")
 """The only version source that is read: a logged model of this store. No paths, no other schemes."""
 
+DIGITS = tuple("0123456789")
+"""Names of the classes where a version does not record them (older stores)."""
+OLD_STAGES = {"oracle": "retrain"}
+"""Values of `sa.stage` that older stores hold -> present ones."""
+OLD_METRIC = re.compile(r"(^|\.)digit\.(\d)(?=\.)")
+MAX_SETTINGS = 20_000
+"""Characters of `sa.settings` that are read."""
+
 VERSION_URI = re.compile(r"models:/(sa-cvae|sa-fim|sa-judge)/([1-9][0-9]{0,8})")
 
 
@@ -57,16 +73,35 @@ def parse_uri(uri: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
-def hardened(tags: Mapping[str, str]) -> bool:
-    """Whether the settings recorded with a version say that it was trained against recovery attacks as well."""
-    return '"harden": {' in tags.get(SETTINGS, "")
+def spell_classes(classes: Iterable[str]) -> str:
+    """Names of classes in a tag: `0,1,2`, `coat,shirt`; empty for none."""
+    return ",".join(classes)
 
 
-def spell_digits(digits: tuple[int, ...]) -> str:
-    """`0,1,2` as in the tag `sa.forgotten`; empty for none."""
+def spell_digits(digits: Iterable[int]) -> str:
+    """`0,1,2`; left for callers that still hold indices of digits."""
     return ",".join(str(d) for d in sorted(digits))
 
 
-def parse_digits(text: str) -> tuple[int, ...]:
-    """Classes in a tag `sa.forgotten`; anything that is no digit is left out (tags can be edited by hand)."""
-    return tuple(sorted({int(word) for word in text.split(",") if word.strip() in tuple("0123456789")}))
+def parse_classes(text: str) -> tuple[str, ...]:
+    """Names of classes in a tag, each once, in the order written."""
+    return tuple(dict.fromkeys(word for part in text.split(",") if (word := part.strip())))
+
+
+def class_metric(name: str, measure: str, *, base: bool = False) -> str:
+    """Name of a metric of one class: `class.NAME.MEASURE`, of the base `base.class.NAME.MEASURE`."""
+    return f"{'base.' if base else ''}class.{metric_word(name)}.{measure}"
+
+
+def results(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics that are results, not curves or counters, under their present names, sorted."""
+    kept = {k: metrics[k] for k in sorted(metrics) if not k.startswith(("train.", "system/", "progress."))}
+    return current_metrics(kept)
+
+
+def current_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics under their present names: `digit.D.*` of older stores becomes `class.D.*`, after any prefix."""
+    return {
+        OLD_METRIC.sub(r"\1class.\2", key) if "digit." in key else key: value
+        for key, value in metrics.items()
+    }

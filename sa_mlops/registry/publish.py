@@ -19,7 +19,7 @@ from sa_mlops.datasets.spec import DataSpec
 from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import names, versions, weights
 from sa_mlops.registry.tracking import Recorder
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 
 PACKAGE = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ("mlflow", "torch", "safetensors", "numpy", "pandas", "filelock")

@@ -26,7 +26,7 @@ from requests.exceptions import ChunkedEncodingError
 
 from sa_mlops.environment import database
 from sa_mlops.errors import Stopped
-from sa_mlops.registry import processes, stores
+from sa_mlops.registry import names, processes, stores
 from sa_mlops.registry.stores import StoreError
 
 EXPERIMENT = "sa-mlops"
@@ -358,8 +358,8 @@ class Recorder:
 
 
 def run_metrics(client: MlflowClient, run_id: str) -> dict[str, float]:
-    """Latest value of every metric of a run; empty if the run is gone."""
+    """Latest value of every metric of a run, under present names; empty if the run was deleted."""
     try:
-        return dict(client.get_run(run_id).data.metrics)
+        return names.current_metrics(client.get_run(run_id).data.metrics)
     except MlflowException:
         return {}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from mlflow.tracking import MlflowClient
 
 from sa_mlops.errors import CommandError
 from sa_mlops.registry import names
+from sa_mlops.registry.version import Version
 
 PAGE = 200
 
@@ -24,70 +25,8 @@ class VersionError(CommandError):
     """A version that is not there or not what it should be. The message is one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One registered version, as the registry tells it.
-
-    Attributes
-    ----------
-    name, number : `sa-cvae` 3 is `models:/sa-cvae/3`.
-    tags : the version's tags, `sa.*` and others.
-    aliases : names that point here.
-    run_id : the run that made it, empty if unknown.
-    model_id : the logged model that holds its files, None if the source is something else.
-    created : milliseconds since 1970.
-    """
-
-    name: str
-    number: int
-    tags: Mapping[str, str] = field(default_factory=dict)
-    aliases: tuple[str, ...] = ()
-    run_id: str = ""
-    model_id: str | None = None
-    created: int = 0
-    description: str = ""
-
-    @property
-    def uri(self) -> str:
-        """`models:/name/number`."""
-        return names.version_uri(self.name, self.number)
-
-    @property
-    def stage(self) -> str:
-        """`base`, `forget`, `oracle`, `fim`, `judge`, or empty for versions made by other projects."""
-        return self.tags.get(names.STAGE, "")
-
-    @property
-    def parent(self) -> int | None:
-        """Number of the generator it was made from; None on roots."""
-        target = names.parse_uri(self.tags.get(names.PARENT, ""))
-        return target[1] if target and target[0] == names.GENERATORS else None
-
-    @property
-    def forgotten(self) -> tuple[int, ...]:
-        """Classes that it has forgotten, or was never taught."""
-        return names.parse_digits(self.tags.get(names.FORGOTTEN, ""))
-
-    @property
-    def title(self) -> str:
-        """A few words for people: `v3 forget 1`."""
-        digits = names.spell_digits(self.forgotten)
-        match self.stage:
-            case "forget":
-                words = f"forget {digits}" + (" hardened" if names.hardened(self.tags) else "")
-            case "oracle":
-                words = f"oracle (no {digits})"
-            case "judge":
-                words = f"judge {self.tags.get(names.ROLE, '')}".strip()
-            case "fim":
-                words = f"Fisher of v{self.parent}" if self.parent else "Fisher"
-            case stage:
-                words = stage or "unknown"
-        return f"v{self.number} {words}"
-
-
 def from_entity(entity: ModelVersion) -> Version:
-    """MLflow's object as ours."""
+    """The record of an MLflow model version."""
     source = names.MODEL_SOURCE.fullmatch(str(entity.source or ""))
     return Version(
         name=entity.name,
@@ -121,9 +60,17 @@ def search(client: MlflowClient, text: str) -> Iterator[Version]:
 
 
 def find(client: MlflowClient, name: str, tags: Mapping[str, str]) -> Version | None:
-    """The newest version of `name` that carries exactly these tag values and still has its files; None without one."""
-    clauses = [f"name = '{name}'", *(f"tags.`{key}` = '{value}'" for key, value in tags.items())]
-    for version in search(client, " AND ".join(clauses)):
+    """The newest version of `name` that carries exactly these tag values and still has its files; None without one.
+
+    A stage is found under its older name too.
+    """
+    stage = tags.get(names.STAGE)
+    older = [{names.STAGE: old} for old, present in names.OLD_STAGES.items() if present == stage]
+    pages = []
+    for asked in [tags, *({**tags, **change} for change in older)]:
+        clauses = [f"name = '{name}'", *(f"tags.`{key}` = '{value}'" for key, value in asked.items())]
+        pages.append(search(client, " AND ".join(clauses)))
+    for version in heapq.merge(*pages, key=lambda v: -v.number):
         try:
             files(version)
         except VersionError:

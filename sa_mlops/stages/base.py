@@ -12,7 +12,7 @@ from sa_mlops.plots.curves import Term, loss_terms
 from sa_mlops.plots.grids import sample_grid
 from sa_mlops.registry import lineage, names
 from sa_mlops.registry.tracking import stoppable
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.settings import CLASSES, BaseSettings
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.make import Key, Made, make

@@ -13,7 +13,7 @@ from sa_mlops.plots.matrices import class_table
 from sa_mlops.registry import gates, names
 from sa_mlops.registry.gates import Gates
 from sa_mlops.registry.tracking import stoppable
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.settings import CLASSES
 from sa_mlops.stages import forget
 from sa_mlops.stages.base import base_for

@@ -17,7 +17,8 @@ from sa_mlops.core.runtime import DeviceError, make_generator, prepare, resolve_
 from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, tracking, versions, weights
-from sa_mlops.registry.versions import Version, VersionError
+from sa_mlops.registry.version import Version
+from sa_mlops.registry.versions import VersionError
 from sa_mlops.stages import grids
 from sa_mlops.stages.runs import Runs, StageRun
 

@@ -19,7 +19,7 @@ def run(config: EvaluateConfig) -> Result:
         return class_table.run(config)
     ctx = Context.open(config)
     version = ctx.named_generator("version", config.version)
-    if len(version.forgotten) >= CLASSES:
+    if len(version.forgotten_indices) >= CLASSES:
         raise ParameterError("version", config.version, "a generator that retains a class")
     with stoppable(), ctx.runs.entry("evaluate", config) as run:
         run.recorder.used(version.model_id)

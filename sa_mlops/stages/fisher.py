@@ -9,7 +9,7 @@ from sa_mlops.models.interface import CVAE
 from sa_mlops.plots.curves import layer_fisher
 from sa_mlops.registry import names, versions, weights
 from sa_mlops.registry.tracking import run_metrics, stoppable
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.settings import CLASSES, FisherSettings
 from sa_mlops.stages.base import base_for
 from sa_mlops.stages.context import Context
@@ -80,7 +80,7 @@ def _published(
         content=lambda folder: weights.save(folder, diagonal, {"kind": "fim", "z_dim": model.z_dim}),
         metrics=_summary(diagonal) | ({} if seconds is None else {"time.fim": seconds}),
         description=description,
-        tags={names.FORGOTTEN: names.spell_digits(parent.forgotten)},
+        tags={names.FORGOTTEN: names.spell_classes(parent.forgotten)},
     )
 
 
@@ -101,7 +101,7 @@ def load(ctx: Context, version: Version, like: CVAE) -> Diagonal:
 
 def retained(parent: Version) -> tuple[int, ...]:
     """The classes that a generator has not forgotten."""
-    return tuple(c for c in range(CLASSES) if c not in parent.forgotten)
+    return tuple(c for c in range(CLASSES) if c not in parent.forgotten_indices)
 
 
 def _summary(diagonal: Diagonal) -> dict[str, float]:

@@ -16,15 +16,15 @@ from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.curves import Term, gradient_norms, loss_terms
 from sa_mlops.plots.grids import before_after
-from sa_mlops.registry import names
+from sa_mlops.registry import lineage, names
 from sa_mlops.registry.tracking import stoppable
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.settings import ForgetSettings
 from sa_mlops.stages import fisher, judge, pictures
 from sa_mlops.stages.base import base_for
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.make import Key, Made, make, spelled
-from sa_mlops.stages.measure import Judges, root_of
+from sa_mlops.stages.measure import Judges
 from sa_mlops.stages.progress import Progress
 from sa_mlops.stages.result import Result
 from sa_mlops.stages.runs import StageRun
@@ -71,7 +71,7 @@ def obtain(
                     ctx.generator("harden", forgotten), report=report,
                 )  # fmt: skip
         metrics = judges.measure(after, forgotten).metrics() | phases.seconds
-        root = root_of(ctx, start)
+        root = lineage.base_of(ctx.client, start)
         if root is not None:
             metrics |= judges.beside_base(root, forgotten)
         _draw(ctx, run, before, after, forgotten, title, metrics)
@@ -201,7 +201,7 @@ def obtain_from(
     """The step of a command and everything that it needs: base, Fisher diagonal, judges."""
     start = start or base_for(ctx, config, judges)
     images, md5 = surrogate
-    settings = config.resolved(start.forgotten, md5)
+    settings = config.resolved(start.forgotten_indices, md5)
     protection = fisher.obtain(ctx, start, config.fisher_samples)
     return obtain(ctx, start, settings, protection, judges, images)
 

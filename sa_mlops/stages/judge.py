@@ -11,7 +11,7 @@ from sa_mlops.models.classifiers import Judge
 from sa_mlops.plots.judging import control_answers, reliability_diagram
 from sa_mlops.registry import names, versions, weights
 from sa_mlops.registry.tracking import run_metrics, stoppable
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.settings import JUDGES
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.make import Key, Made, make, spelled

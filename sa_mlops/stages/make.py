@@ -12,7 +12,7 @@ from sa_mlops.core.runtime import machine
 from sa_mlops.datasets import pin
 from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import names, publish, tracking, versions
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.settings import fingerprint, jsonable
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.runs import StageRun

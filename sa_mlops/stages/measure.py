@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from sa_mlops.core import measuring
 from sa_mlops.core.measuring import Drawn, Evaluation, Evaluator
 from sa_mlops.models.interface import CVAE
-from sa_mlops.registry import names, versions
+from sa_mlops.registry import lineage, names
 from sa_mlops.registry.tracking import Recorder, run_metrics
-from sa_mlops.registry.versions import Version
-from sa_mlops.settings import CLASSES, fingerprint
+from sa_mlops.registry.version import Version
 from sa_mlops.stages import judge
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.judge import CONTROLS, MEASURING
@@ -92,10 +91,10 @@ class Judges:
         if version.tags.get(names.EVALUATION) == tags[names.EVALUATION] and "retain.accuracy" in known:
             return known
         say(f"{version.title}: measuring")
-        metrics = self.measure(self.ctx.load(version), version.forgotten).metrics()
-        root = root_of(self.ctx, version)
+        metrics = self.measure(self.ctx.load(version), version.forgotten_indices).metrics()
+        root = lineage.base_of(self.ctx.client, version)
         if root is not None and root.uri != version.uri:
-            metrics |= self.beside_base(root, version.forgotten)
+            metrics |= self.beside_base(root, version.forgotten_indices)
         elif version.stage == "base":
             metrics["base.test_nelbo"] = metrics["test_nelbo"]
         Recorder(client, version.run_id).metrics(metrics, model_id=version.model_id)
@@ -120,7 +119,7 @@ class Judges:
             "stage": version.stage,
             "forgotten": list(version.forgotten),
             "tags": dict(version.tags),
-            "metrics": results(metrics),
+            "metrics": names.results(metrics),
             "controls": controls,
         }
         parts = (
@@ -129,39 +128,6 @@ class Judges:
             controls_text(controls),
         )
         return Result(document, "\n\n".join(parts))
-
-
-def root_of(ctx: Context, version: Version) -> Version | None:
-    """The base that a generator descends from, itself if it is one.
-
-    A retrained generator has no parent: its base is the one of its recipe, seed and data, else the newest of its seed
-    and data.
-    """
-    seen = set()
-    here = version
-    while here.parent is not None and here.number not in seen:
-        seen.add(here.number)
-        here = versions.get(ctx.client, names.GENERATORS, here.parent)
-    if here.stage == "oracle":
-        keys = {k: here.tags.get(k, "") for k in (names.DATASET, names.DATA_MD5, names.SEED)}
-        keys[names.STAGE] = "base"
-        twin = versions.find(ctx.client, names.GENERATORS, {**keys, names.CONFIG: _config_of_base(here)})
-        return twin or versions.find(ctx.client, names.GENERATORS, keys)
-    return here if here.stage == "base" else None
-
-
-def _config_of_base(retrained: Version) -> str:
-    """The tag `sa.config` of the base with the same settings but all classes; empty if they cannot be read."""
-    try:
-        settings = json.loads(retrained.tags.get(names.SETTINGS, ""))
-        return fingerprint("base", settings | {"labels": list(range(CLASSES))})
-    except (ValueError, TypeError):
-        return ""
-
-
-def results(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics without training curves and system measurements, by name."""
-    return {k: v for k, v in sorted(metrics.items()) if not k.startswith(("train.", "system/"))}
 
 
 ROWS = (

@@ -29,14 +29,14 @@ from sa_mlops.plots.attacks import (
 )
 from sa_mlops.plots.curves import Curve
 from sa_mlops.plots.grids import Answers
-from sa_mlops.registry import names, versions
+from sa_mlops.registry import lineage, names, versions
 from sa_mlops.registry.tracking import Recorder, stoppable
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.settings import CLASSES, JUDGES
 from sa_mlops.stages import judge
 from sa_mlops.stages.base import base_for
 from sa_mlops.stages.context import Context
-from sa_mlops.stages.measure import Judges, root_of
+from sa_mlops.stages.measure import Judges
 from sa_mlops.stages.progress import Progress, say
 from sa_mlops.stages.result import Result as Outcome
 from sa_mlops.stages.result import table
@@ -122,9 +122,9 @@ def class_to_attack(version: Version, config: ProbeConfig) -> int:
             "version", config.version, f"a generator that has forgotten a class; {version.uri} has not"
         )
     if config.target is None:
-        return version.forgotten[-1]
-    if config.target not in version.forgotten:
-        gone = names.spell_digits(version.forgotten)
+        return version.forgotten_indices[-1]
+    if config.target not in version.forgotten_indices:
+        gone = names.spell_classes(version.forgotten)
         raise ParameterError(
             "target", str(config.target), f"a class that {version.uri} has forgotten ({gone})"
         )
@@ -135,7 +135,7 @@ def _subjects(
     ctx: Context, config: ProbeConfig, version: Version, others: list[Version], judges: Judges
 ) -> list[Subject]:
     """Base first, then the version, the others, and the oracle."""
-    root = root_of(ctx, version)
+    root = lineage.base_of(ctx.client, version)
     if root is None:
         raise CommandError(
             f"{version.uri} descends from no base in this registry; there is nothing to compare with"
@@ -155,21 +155,21 @@ def _subjects(
 
 def _oracle(ctx: Context, config: ProbeConfig, version: Version, judges: Judges) -> Version:
     keys = {
-        names.STAGE: "oracle",
-        names.FORGOTTEN: names.spell_digits(version.forgotten),
+        names.STAGE: "retrain",
+        names.FORGOTTEN: names.spell_classes(version.forgotten),
         names.DATA_MD5: ctx.dataset.md5,
         names.SEED: str(ctx.seed),
     }
     found = versions.find(ctx.client, names.GENERATORS, keys)
     if found is not None:
         return found
-    gone = names.spell_digits(version.forgotten)
+    gone = names.spell_classes(version.forgotten)
     if config.no_train:
         raise CommandError(
             f"no oracle without the class {gone} is registered for seed {ctx.seed}; "
             f"make it with `sa-mlops oracle --digits {gone} --seed {ctx.seed}`, or leave --no-train out"
         )
-    return base_for(ctx, config, judges, without=version.forgotten, z_dim=ctx.load(version).z_dim)
+    return base_for(ctx, config, judges, without=version.forgotten_indices, z_dim=ctx.load(version).z_dim)
 
 
 def _classifiers(ctx: Context) -> tuple[dict[Role, Classifier], Classifier]:

@@ -16,7 +16,7 @@ from sa_mlops.parameters import Parameters
 from sa_mlops.plots.grids import pixels
 from sa_mlops.registry import names, tracking
 from sa_mlops.registry.tracking import Recorder
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.stages.progress import say
 
 

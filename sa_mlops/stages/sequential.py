@@ -17,12 +17,12 @@ from sa_mlops.plots.grids import sequential_columns
 from sa_mlops.plots.matrices import Measure, forgetting_matrix
 from sa_mlops.registry import names, versions
 from sa_mlops.registry.tracking import stoppable
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.settings import CLASSES
 from sa_mlops.stages import fisher, forget, pictures
 from sa_mlops.stages.base import base_for
 from sa_mlops.stages.context import Context
-from sa_mlops.stages.measure import Judges, results
+from sa_mlops.stages.measure import Judges
 from sa_mlops.stages.progress import say
 from sa_mlops.stages.result import Result, table
 from sa_mlops.stages.runs import StageRun
@@ -55,7 +55,7 @@ def run(config: SequentialConfig) -> Result:
         for number, digit in enumerate(config.digits, start=1):
             say(f"step {number} of {len(config.digits)}: forget {digit}")
             before = steps[-1].version
-            settings = config.step(digit).resolved(before.forgotten, md5, config.fisher_source)
+            settings = config.step(digit).resolved(before.forgotten_indices, md5, config.fisher_source)
             protection = fisher_of(ctx, config, steps)
             after = forget.obtain(ctx, before, settings, protection, judges, images)
             steps.append(Step(after, judges.ensure(after)))
@@ -107,7 +107,7 @@ def _record(ctx: Context, entry: StageRun, steps: list[Step], number: int) -> No
     """The metrics `step.K.*` of the parent run: rebound of the forgotten classes, and drift of the weights."""
     first, step = steps[0], steps[-1]
     m = step.metrics
-    gone = step.version.forgotten
+    gone = step.version.forgotten_indices
     protection = names.parse_uri(step.version.tags.get(names.FIM, ""))
     values = {
         f"step.{number}.forget.prob_max": max(m[f"class.{d}.prob"] for d in gone),
@@ -136,13 +136,13 @@ def matrix(steps: list[Step], measure: Measure) -> np.ndarray[Any, np.dtype[np.f
 def _labels(steps: list[Step]) -> list[str]:
     labels = ["start"]
     for before, after in itertools.pairwise(steps):
-        new = [d for d in after.version.forgotten if d not in before.version.forgotten]
+        new = [d for d in after.version.forgotten_indices if d not in before.version.forgotten_indices]
         labels.append("forget " + ",".join(map(str, new)))
     return labels
 
 
 def _draw(ctx: Context, entry: StageRun, steps: list[Step]) -> None:
-    labels, gone = _labels(steps), [s.version.forgotten for s in steps]
+    labels, gone = _labels(steps), [s.version.forgotten_indices for s in steps]
     for measure in MEASURES:
         values = matrix(steps, measure)
         entry.figure(
@@ -165,7 +165,7 @@ def _draw(ctx: Context, entry: StageRun, steps: list[Step]) -> None:
 def _result(steps: list[Step]) -> Result:
     rows = []
     for label, step in zip(_labels(steps), steps, strict=True):
-        m, gone = step.metrics, step.version.forgotten
+        m, gone = step.metrics, step.version.forgotten_indices
         rows.append(
             [
                 f"v{step.version.number} {label}",
@@ -184,7 +184,7 @@ def _result(steps: list[Step]) -> Result:
                 "version": s.version.uri,
                 "parent": s.version.tags.get(names.PARENT),
                 "forgotten": list(s.version.forgotten),
-                "metrics": results(s.metrics),
+                "metrics": names.results(s.metrics),
             }
             for s in steps
         ],

@@ -12,7 +12,7 @@ import pandas as pd
 from sa_mlops.config import ForgetConfig
 from sa_mlops.registry import gates, lineage, names, tracking
 from sa_mlops.registry.tracking import Recorder
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.settings import ForgetSettings
 from sa_mlops.stages.progress import say
 from sa_mlops.stages.result import Result, table
@@ -60,7 +60,7 @@ def final(bench: Bench, entry: StageRun, values: Mapping[str, Any]) -> Result:
         for digit in config.digits:
             for seed in seeds:
                 step = config.trial(digit, seed, settings)
-                resolved = step.resolved(bench.base.forgotten, None)
+                resolved = step.resolved(bench.base.forgotten_indices, None)
                 same = next((c for (_, s, n), c in found.items() if (s, n) == (resolved, seed)), None)
                 if same is not None:
                     candidate = replace(same, name=name, version=None)
@@ -117,7 +117,7 @@ def _measure(bench: Bench, step: ForgetConfig, name: str) -> Candidate:
         metrics = bench.judges.measure(model, forgotten).metrics() | {"time.forget": seconds}
         metrics |= bench.judges.beside_base(bench.base, forgotten)
         Recorder(bench.ctx.client, run).metrics(metrics)
-    stand_in = Version(names.GENERATORS, 0, {names.FORGOTTEN: names.spell_digits(forgotten)})
+    stand_in = Version(names.GENERATORS, 0, {names.FORGOTTEN: ",".join(map(str, forgotten))})
     return _candidate(name, step, stand_in, metrics, None)
 
 

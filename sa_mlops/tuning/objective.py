@@ -24,7 +24,7 @@ from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import gates, names, tracking
 from sa_mlops.registry.tracking import Recorder
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.settings import CLASSES, JUDGES
 from sa_mlops.stages import fisher as fim
 from sa_mlops.stages import forget, judge
@@ -119,7 +119,7 @@ class Bench:
 
     def forgotten(self, digit: int) -> tuple[int, ...]:
         """Every class that is gone once a trial has forgotten `digit`."""
-        return tuple(sorted({*self.base.forgotten, digit}))
+        return tuple(sorted({*self.base.forgotten_indices, digit}))
 
     def under(self, seed: int) -> Context:
         """The context of forgetting under a seed; the judges stay those of the study."""
@@ -143,7 +143,7 @@ class Bench:
         ------
         NotFiniteError : if training diverged.
         """
-        settings = config.resolved(self.base.forgotten, None)
+        settings = config.resolved(self.base.forgotten_indices, None)
         ctx = self.under(config.seed)
         started = time.monotonic()
         # The stage's own loops under its own seeds, without its pictures: `publish` gives the same weights.
@@ -207,7 +207,7 @@ class Bench:
 
     def publish(self, config: ForgetConfig) -> Version:
         """The version of these settings as `forget` makes it: with every measure and picture, or reused."""
-        settings = config.resolved(self.base.forgotten, None)
+        settings = config.resolved(self.base.forgotten_indices, None)
         return forget.obtain(self.under(config.seed), self.base, settings, self.fisher, self.judges)
 
     def passes(self, version: Version) -> bool:
@@ -257,7 +257,7 @@ class Objective:
         recorder.metrics(found.metrics())
         recorder.metrics(
             {
-                f"digit.{step.digit}.seed.{step.seed}.{key}": getattr(score, key)
+                f"class.{step.digit}.seed.{step.seed}.{key}": getattr(score, key)
                 for step, score in zip(steps, scores, strict=True)
                 for key in ("gap", "retention", "drop")
             }

@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from sa_mlops.registry import names, versions
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.tuning import study as studies
 from sa_mlops.tuning.objective import STUDY, TRIAL, Bench
 

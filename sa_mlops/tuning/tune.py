@@ -26,7 +26,7 @@ from sa_mlops.errors import Stopped
 from sa_mlops.plots import tuning as plots
 from sa_mlops.registry import names
 from sa_mlops.registry.tracking import stoppable
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.settings import fingerprint
 from sa_mlops.stages import fisher as fishers
 from sa_mlops.stages import forget
@@ -94,7 +94,7 @@ def searched(judges: Judges, config: TuneConfig, start: Version, fisher: Version
     )
     values = {k: v for k, v in config.spelled().items() if k not in ways}
     # Also what no parameter says: a study must not go on under code that trains differently.
-    settings = config.trial(config.digits[0], 0, {}).resolved(start.forgotten, None)
+    settings = config.trial(config.digits[0], 0, {}).resolved(start.forgotten_indices, None)
     upstream = {
         "base": start.uri,
         "fisher": fisher.uri,

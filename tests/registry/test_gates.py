@@ -14,7 +14,7 @@ from sa_mlops import cli
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import gates, lineage, names, versions
 from sa_mlops.registry.gates import AliasEvent, Gates, judge_version, read_gates
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 
 FORGOTTEN = Version(name=names.GENERATORS, number=2, tags={"sa.stage": "forget", "sa.forgotten": "1,4"})
 KEPT = (0, 2, 3, 5, 6, 7, 8, 9)

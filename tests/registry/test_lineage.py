@@ -156,7 +156,7 @@ class TestCommand:
         self, document: dict[str, dict[str, object]]
     ) -> None:
         gone = {uri: v["forgotten"] for uri, v in document.items() if uri.startswith("models:/sa-cvae/")}
-        assert gone == {"models:/sa-cvae/1": [], "models:/sa-cvae/2": [1], "models:/sa-cvae/3": [1]}
+        assert gone == {"models:/sa-cvae/1": [], "models:/sa-cvae/2": ["1"], "models:/sa-cvae/3": ["1"]}
 
     def test_metrics_are_results_not_curves(self, document: dict[str, dict[str, object]]) -> None:
         metrics = document["models:/sa-cvae/2"]["metrics"]
@@ -172,8 +172,25 @@ class TestCommand:
         assert [line.split("  ")[0] for line in lines] == [
             "v1 base @base",
             "└─ v2 forget 1",
-            "v3 oracle (no 1)",
+            "v3 retrained without 1",
             "sa-fim v1 Fisher of v1",
             "sa-judge v1 judge calibrated",
             "sa-judge v2 judge plain",
         ]
+
+
+@pytest.mark.parametrize(("recorded", "last"), [("0", "0"), ("", "3"), ("7", "3"), ("x", "3")])
+def test_the_class_forgotten_last_is_recorded_or_new_since_the_parent(
+    client: MlflowClient, generator: Generator, recorded: str, last: str
+) -> None:
+    generator(stage="forget", forgotten="5")
+    number = generator(parent=1, stage="forget", forgotten="0,3,5", forgotten_last=recorded)
+    assert lineage.forgotten_last(client, versions.get(client, names.GENERATORS, number)) == last
+
+
+def test_without_a_parent_the_class_forgotten_last_is_the_last_in_order(
+    client: MlflowClient, generator: Generator
+) -> None:
+    number = generator(stage="retrain", forgotten="2,7")
+    assert lineage.forgotten_last(client, versions.get(client, names.GENERATORS, number)) == "7"
+    assert lineage.forgotten_last(client, versions.get(client, names.GENERATORS, generator())) is None

@@ -10,11 +10,12 @@ from mlflow.tracking import MlflowClient
 from stores import Store
 
 from sa_mlops.registry import names, versions
+from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
 
 pytestmark = pytest.mark.integration
 
-Register = Callable[..., versions.Version]
+Register = Callable[..., Version]
 ID = "m-" + "0123456789abcdef" * 2
 
 
@@ -27,7 +28,7 @@ def client(empty_store: Store) -> MlflowClient:
 def register(client: MlflowClient, tmp_path: Path) -> Register:
     """Registers a logged model that holds one file, or none."""
 
-    def make(name: str = names.GENERATORS, *, files: bool = True, **tags: str) -> versions.Version:
+    def make(name: str = names.GENERATORS, *, files: bool = True, **tags: str) -> Version:
         model = client.create_logged_model("0", name="thing")
         if files:
             (tmp_path / "weights.txt").write_text("1 2 3")
@@ -90,7 +91,7 @@ class TestSource:
             versions.files(register(files=False))
 
     def test_a_version_whose_logged_model_is_unknown_says_so(self, client: MlflowClient) -> None:
-        version = versions.Version(name=names.GENERATORS, number=1, model_id=ID)
+        version = Version(name=names.GENERATORS, number=1, model_id=ID)
         with pytest.raises(VersionError, match="has lost its files"):
             versions.files(version)
 
@@ -190,23 +191,66 @@ class TestFind:
             {"sa.stage": "forget", "sa.forgotten": "1", "sa.settings": '{"harden": {"pool": 2}}'},
             "v3 forget 1 hardened",
         ),
-        ({"sa.stage": "oracle", "sa.forgotten": "1"}, "v3 oracle (no 1)"),
+        ({"sa.stage": "oracle", "sa.forgotten": "1"}, "v3 retrained without 1"),
+        ({"sa.stage": "retrain", "sa.forgotten": "1"}, "v3 retrained without 1"),
+        (
+            {"sa.stage": "forget", "sa.classes": "trouser,coat", "sa.forgotten": "coat", "sa.method": "esd"},
+            "v3 forget coat by esd",
+        ),
         ({"sa.stage": "judge", "sa.role": "plain"}, "v3 judge plain"),
         ({"sa.stage": "fim", "sa.parent": "models:/sa-cvae/7"}, "v3 Fisher of v7"),
         ({}, "v3 unknown"),
     ],
 )
 def test_a_title_says_what_a_version_is(tags: dict[str, str], title: str) -> None:
-    assert versions.Version(name=names.GENERATORS, number=3, tags=tags).title == title
+    assert Version(name=names.GENERATORS, number=3, tags=tags).title == title
 
 
 @pytest.mark.parametrize(
-    ("text", "digits"), [("", ()), ("1", (1,)), ("2,0,1", (0, 1, 2)), ("1,1", (1,)), ("x,11,-1, 3 ,²", (3,))]
+    ("tags", "forgotten"),
+    [
+        ({}, ()),
+        ({"sa.forgotten": "2,0,1"}, ("0", "1", "2")),
+        ({"sa.forgotten": "1,1"}, ("1",)),
+        ({"sa.forgotten": "x,11,-1, 3 ,²"}, ("3",)),
+        ({"sa.forgotten": "coat,dress,boat", "sa.classes": "dress,shirt,coat"}, ("dress", "coat")),
+    ],
 )
-def test_digits_in_a_tag_that_was_edited_by_hand_are_read_as_far_as_they_go(
-    text: str, digits: tuple[int, ...]
+def test_forgotten_classes_are_those_of_the_data_set_in_its_order(
+    tags: dict[str, str], forgotten: tuple[str, ...]
 ) -> None:
-    assert names.parse_digits(text) == digits
+    version = Version(names.GENERATORS, 1, tags)
+    assert version.forgotten == forgotten
+    assert tuple(version.classes[i] for i in version.forgotten_indices) == forgotten
+
+
+@pytest.mark.parametrize("settings", ["", "[]", "null", "{", "[" * 19_000, '{"harden": {"pool": 2}'])
+def test_settings_that_cannot_be_read_are_empty(settings: str) -> None:
+    version = Version(names.GENERATORS, 1, {names.SETTINGS: settings})
+    assert (version.settings, version.hardened) == ({}, False)
+
+
+def test_a_version_is_hardened_by_its_own_settings_alone() -> None:
+    assert not Version(names.GENERATORS, 1, {names.SETTINGS: '{"note": {"harden": {"pool": 2}}}'}).hardened
+
+
+@pytest.mark.parametrize(
+    ("old", "present"),
+    [
+        ("digit.3.prob", "class.3.prob"),
+        ("base.digit.3.accuracy", "base.class.3.accuracy"),
+        ("step.2.digit.0.prob", "step.2.class.0.prob"),
+        ("class.digit.prob", "class.digit.prob"),
+        ("worst.digit", "worst.digit"),
+        ("forget.prob", "forget.prob"),
+    ],
+)
+def test_metrics_of_older_stores_have_present_names(old: str, present: str) -> None:
+    assert names.current_metrics({old: 1.0}) == {present: 1.0}
+
+
+def test_a_class_name_in_a_metric_is_written_with_the_characters_that_mlflow_allows() -> None:
+    assert names.class_metric("T-shirt/top (1.5)", "prob", base=True) == "base.class.T-shirt_top _1_5_.prob"
 
 
 @pytest.mark.parametrize(

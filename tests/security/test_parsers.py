@@ -20,6 +20,7 @@ from sa_mlops.models.mlp import MLP
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, versions, weights
 from sa_mlops.registry.gates import Gates, read_gates
+from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
 from sa_mlops.registry.weights import WeightsError
 
@@ -59,10 +60,10 @@ def test_a_link_is_a_version_of_ours_or_nothing(text: str) -> None:
 @given(st.text() | st.lists(st.integers(-20, 20)).map(lambda v: ",".join(map(str, v))))
 @example("٣,²,1")
 @example("9" * 10_000)
-def test_digits_of_a_tag_are_digits(text: str) -> None:
-    digits = names.parse_digits(text)
-    assert digits == tuple(sorted(set(digits)))
-    assert set(digits) <= set(range(10))
+def test_forgotten_classes_of_a_tag_are_classes_each_once_in_order(text: str) -> None:
+    version = Version(names.GENERATORS, 1, {names.FORGOTTEN: text})
+    assert version.forgotten_indices == tuple(sorted(set(version.forgotten_indices)))
+    assert set(version.forgotten) <= set(version.classes)
 
 
 @pytest.mark.parametrize("word", HOSTILE)

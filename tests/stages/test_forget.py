@@ -15,7 +15,7 @@ from stores import Store, isolate
 from sa_mlops import cli
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import lineage, names, versions
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.stages import pictures
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from stores import FORGET, Store
 
 from sa_mlops import cli
 from sa_mlops.registry import lineage, names, versions
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 
 pytestmark = pytest.mark.integration
 

@@ -44,7 +44,7 @@ def test_each_step_is_a_version_made_from_the_one_before(
     steps = uninterrupted[1]["steps"]
     assert [s["version"] for s in steps] == [f"models:/sa-cvae/{n}" for n in (1, 4, 5)]
     assert [s["parent"] for s in steps] == [None, "models:/sa-cvae/1", "models:/sa-cvae/4"]
-    assert [s["forgotten"] for s in steps] == [[], [1], [1, 4]]
+    assert [s["forgotten"] for s in steps] == [[], ["1"], ["1", "4"]]
 
 
 def test_the_matrix_has_every_class_after_every_step(uninterrupted: tuple[Store, dict[str, Any]]) -> None:

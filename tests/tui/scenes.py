@@ -18,7 +18,7 @@ from stores import isolate
 from sa_mlops.datasets.mnist import SPEC
 from sa_mlops.models.mlp import MLP
 from sa_mlops.registry import names, publish, tracking, versions
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 
 HOSTILE = (
     "[bold red]markup[/] [/nonsense] [link=file:///etc/passwd]x[/link]",
@@ -39,7 +39,7 @@ GOOD = {
     "time.forget": 12.5,
 } | {f"base.{k}": v for k, v in BEFORE.items()}
 DIGITS = {f"base.class.{d}.accuracy": 0.98 for d in range(10)} | {
-    f"digit.{d}.{key}": value
+    f"class.{d}.{key}": value
     for d in range(10)
     for key, value in (("accuracy", 0.979), ("prob", 0.1), ("entropy", 2.302))
 }

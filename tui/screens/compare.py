@@ -19,7 +19,7 @@ from tui.widgets.ink import Ink
 from tui.widgets.preview import Preview, View
 
 if TYPE_CHECKING:
-    from tui.services.records import Version
+    from sa_mlops.registry.version import Version
 
 
 class CompareScreen(ModalScreen[None]):

@@ -214,7 +214,7 @@ class LaunchScreen(ModalScreen[Order | None]):
                 version = snapshot.generator(int(word[:9]))
                 if version is None:
                     raise ParameterError(name, word, "the number of a registered generator")
-                forgotten = set(map(str, version.forgotten))
+                forgotten = set(version.forgotten)
                 again = forgotten & set(self._digits()) if name == "from_version" else set()
                 if again:
                     raise ParameterError(

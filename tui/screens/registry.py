@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import work
@@ -14,6 +14,7 @@ from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
 from textual.worker import get_current_worker
 
 from sa_mlops.registry import names
+from sa_mlops.registry.version import SHOWN, Version
 from tui.messages import Update
 from tui.plain import clean, number
 from tui.screens.base import MainScreen
@@ -30,9 +31,6 @@ from tui.widgets.rows import RowList
 from tui.widgets.runline import going_on
 from tui.widgets.status import StatusBar
 
-if TYPE_CHECKING:
-    from tui.services.records import Version
-
 EMPTY = """\
 Nothing here yet.
 
@@ -43,14 +41,6 @@ d   open the demo: a small store on scikit-learn's digits (about a minute)
 EMPTY_READ_ONLY = "Nothing here yet, and --read-only launches nothing."
 MANY = 500
 """More versions than that are laid out in a worker thread."""
-LINE = {
-    "base": (("nELBO", "base.test_nelbo"), ("r", "retain.accuracy")),
-    "forget": (("p", "forget.prob"), ("r", "retain.accuracy")),
-    "oracle": (("p", "forget.prob"), ("r", "retain.accuracy")),
-    "judge": (("accuracy", "judge.accuracy"), ("ECE", "judge.ece")),
-    "fim": (("trace", "fisher.trace"),),
-}
-"""Stage -> metrics on its line."""
 
 
 class RegistryScreen(MainScreen):
@@ -238,21 +228,21 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         )
         if v.stage == "forget":
             text.append("forget ")
-        elif v.stage == "oracle":
-            text.append("oracle without ")
+        elif v.stage == "retrain":
+            text.append("retrained without ")
         else:
             text.append(clean(v.title.partition(" ")[2], 40) + " ")
-        if v.stage in ("forget", "oracle"):
+        if v.stage in ("forget", "retrain"):
             for digit in v.forgotten:
                 text.append(f"({digit})", style="strike")
                 text.append(" ")
-        if names.hardened(v.tags):
+        if v.hardened:
             text.append("hardened ")
         for alias in self.snapshot.aliases_of(v):
             text.append(f"@{clean(alias, 20)} ", style=f"bold {ink.warn}")
         metrics = self.snapshot.metrics_of(v)
         right = "  ".join(
-            f"{label} {number(metrics[key])}" for label, key in LINE.get(v.stage, ()) if key in metrics
+            f"{label} {number(metrics[key])}" for label, key, _ in SHOWN.get(v.stage, ()) if key in metrics
         )
         room = width - text.cell_len - len(right) - 1
         if right and room >= 0:
@@ -282,7 +272,7 @@ The tree shows what was made from what; struck-out digits in parentheses are for
                 # A base is measured on each class when something is made from it, and that is where it is written.
                 before = {k.removeprefix("base."): v for k, v in of(version).items() if k.startswith("base.")}
                 known = before | dict(of(parent)) if parent is not None and parent == root else of(parent)
-                text = facts.metric_lines(of(version), known, of(root), self.ink, version.forgotten)
+                text = facts.metric_lines(of(version), known, of(root), self.ink, version.forgotten_indices)
                 self.query_one("#metric-text", Static).update(text)
             case "about":
                 url = page_url(self.sa.store.uri, version=version)
@@ -501,10 +491,10 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         """Open the launch form for the selected version."""
         version = self.version
         given: dict[str, Any] = {}
-        if version is not None and version.name == names.GENERATORS and version.stage != "oracle":
+        if version is not None and version.name == names.GENERATORS and version.stage != "retrain":
             given = {"from_version": str(version.number), "version": str(version.number)}
             given["dataset"] = version.tags.get(names.DATASET, "mnist")
-            kept = [str(digit) for digit in range(10) if digit not in version.forgotten]
+            kept = [c for c in version.classes if c not in version.forgotten]
             given["digit"] = "1" if "1" in kept or not kept else kept[0]
         elif self.sa.demo:
             given = {"dataset": "digits"}

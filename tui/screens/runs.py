@@ -14,11 +14,12 @@ from textual.containers import Vertical, VerticalScroll
 from textual.strip import Strip
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
+from sa_mlops.registry import names
 from tui.messages import Update
 from tui.plain import age, clean, duration, fit, lines, number
 from tui.screens.base import MainScreen
 from tui.services.launcher import SLURM, Seen, spell
-from tui.services.records import CURVES, GONE, SYSTEM, Run, Snapshot, progress, results, seconds_left
+from tui.services.records import CURVES, GONE, SYSTEM, Run, Snapshot, progress, seconds_left
 from tui.services.store import page_url
 from tui.widgets import facts
 from tui.widgets.canvas import Canvas
@@ -221,7 +222,7 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
             text.append(fit(run.given.get("digits") or run.given.get("digit", ""), 8))
         text.append_text(self._progress(run))
         text.append(fit(age(run.started), 8) + fit(duration(run.seconds()), 8))
-        found = results(run.metrics)
+        found = names.results(run.metrics)
         shown = [("p", "forget.prob"), ("r", "retain.accuracy"), ("gap", "objective.gap")]
         words = [f"{label} {number(found[key])}" for label, key in shown if key in found]
         text.append("  ".join(words), style="dim")
@@ -360,7 +361,7 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         if item.run is not None:
             text.append(f"run {clean(item.run.run_id)}  {item.run.status.lower()}\n", style="bold")
             text.append(clean(page_url(self.sa.store.uri, run=item.run), 300) + "\n\n", style="underline")
-            found = results(item.run.metrics)
+            found = names.results(item.run.metrics)
             text.append_text(facts.pairs({k: number(v) for k, v in found.items()}))
             text.append("\nparameters\n", style="bold")
             text.append_text(facts.pairs(item.run.given))

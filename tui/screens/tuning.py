@@ -21,7 +21,7 @@ from tui.widgets.scatter import Scatter, Trial, pareto
 from tui.widgets.status import StatusBar
 
 if TYPE_CHECKING:
-    from tui.services.records import Version
+    from sa_mlops.registry.version import Version
 
 GAP, RETENTION = "objective.gap", "objective.retention"
 EMPTY = "No study yet. `l` opens the launch form: the entry point `tune` searches for better settings."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tui.services.records import Version
+    from sa_mlops.registry.version import Version
 
 SHORT = {
     "p": "forget.prob",
@@ -55,7 +55,7 @@ def _holds(word: str, version: Version, aliases: Sequence[str], metrics: Mapping
         return any(word[1:] in alias.lower() for alias in aliases)
     if word.startswith(("digit:", "digits:")):
         wanted = word.partition(":")[2].split(",")
-        return all(digit in map(str, version.forgotten) for digit in wanted if digit)
+        return all(digit in version.forgotten for digit in wanted if digit)
     for mark in (":", "="):
         key, found, wanted_text = word.partition(mark)
         if found and key:

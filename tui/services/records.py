@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sa_mlops.registry import names
+from sa_mlops.registry.version import Version, ancestry
 
 RUN_NAME = "mlflow.runName"
 PARENT_RUN = "mlflow.parentRunId"
@@ -24,63 +25,6 @@ GONE = "GONE"
 
 Key = tuple[str, int]
 """Registered model and version number."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
-    """One registered version. `sa_mlops.registry.versions` has the same, but brings MLflow along.
-
-    Attributes
-    ----------
-    model_id : the logged model that holds its files, None if the source is something else.
-    created : milliseconds since 1970.
-    """
-
-    name: str
-    number: int
-    tags: Mapping[str, str] = field(default_factory=dict)
-    run_id: str = ""
-    model_id: str | None = None
-    created: int = 0
-    description: str = ""
-
-    @property
-    def uri(self) -> str:
-        """`models:/name/number`."""
-        return names.version_uri(self.name, self.number)
-
-    @property
-    def stage(self) -> str:
-        """`base`, `forget`, `oracle`, `fim`, `judge`, or empty for versions made by other projects."""
-        return self.tags.get(names.STAGE, "")
-
-    @property
-    def parent(self) -> int | None:
-        """Number of the generator it was made from; None on roots."""
-        target = names.parse_uri(self.tags.get(names.PARENT, ""))
-        return target[1] if target and target[0] == names.GENERATORS else None
-
-    @property
-    def forgotten(self) -> tuple[int, ...]:
-        """Classes that it has forgotten, or was never taught."""
-        return names.parse_digits(self.tags.get(names.FORGOTTEN, ""))
-
-    @property
-    def title(self) -> str:
-        """A few words for people: `v3 forget 1`."""
-        digits = names.spell_digits(self.forgotten)
-        match self.stage:
-            case "forget":
-                words = f"forget {digits}" + (" hardened" if names.hardened(self.tags) else "")
-            case "oracle":
-                words = f"oracle (no {digits})"
-            case "judge":
-                words = f"judge {self.tags.get(names.ROLE, '')}".strip()
-            case "fim":
-                words = f"Fisher of v{self.parent}" if self.parent else "Fisher"
-            case stage:
-                words = stage or "unknown"
-        return f"v{self.number} {words}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,21 +144,16 @@ class Snapshot:
     def metrics_of(self, version: Version | None) -> Mapping[str, float]:
         """Results on a version's run; empty as long as the run was not read."""
         run = self.runs.get(version.run_id) if version is not None else None
-        return results(run.metrics) if run is not None else {}
+        return names.results(run.metrics) if run is not None else {}
 
     def parent_of(self, version: Version) -> Version | None:
         """The generator it was made from."""
         return self.generator(version.parent) if version.parent != version.number else None
 
     def root_of(self, version: Version) -> Version | None:
-        """The first ancestor; None for a root. A chain that closes on itself is cut."""
-        seen = {version.number}
-        here: Version | None = self.parent_of(version)
-        root = here
-        while here is not None and here.number not in seen:
-            seen.add(here.number)
-            root, here = here, self.parent_of(here)
-        return root
+        """The first ancestor; None for a root."""
+        root = ancestry(version, self.generator)[0]
+        return root if root is not version else None
 
     def children_of(self, run_id: str) -> list[Run]:
         """Runs nested in a run, oldest first."""
@@ -226,11 +165,6 @@ class Snapshot:
         family = {run_id, *(r.run_id for r in self.children_of(run_id))}
         found = [v for v in self.versions.values() if v.run_id in family and v.name == names.GENERATORS]
         return sorted(found, key=lambda v: v.number)
-
-
-def results(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics that are results, not curves or counters."""
-    return {k: v for k, v in metrics.items() if not k.startswith((CURVES, SYSTEM, "progress."))}
 
 
 def working(run: Run, children: Iterable[Run]) -> Run:

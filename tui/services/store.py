@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from sa_mlops.errors import CommandError
 from sa_mlops.registry import names
+from sa_mlops.registry.version import Version
 from tui.services import tables
-from tui.services.records import GONE, Key, Run, Snapshot, Version
+from tui.services.records import GONE, Key, Run, Snapshot
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -180,7 +181,7 @@ class Store:
         page = self.client.search_model_versions(
             f"name = '{name}'", max_results=size, order_by=["version_number DESC"], page_token=token
         )
-        return [_version(from_entity(entity)) for entity in page], page.token or ""
+        return [from_entity(entity) for entity in page], page.token or ""
 
     def _runs(self, experiments: list[str], token: str | None, size: int) -> tuple[list[Run], str]:
         page = self.client.search_runs(
@@ -263,8 +264,7 @@ class Store:
         from sa_mlops.registry import versions
 
         _ = self.client
-        known = versions.Version(name=version.name, number=version.number, model_id=version.model_id)
-        return versions.files(known) / "artifacts"
+        return versions.files(version) / "artifacts"
 
     def alias_events(self, name: str) -> list[AliasEvent]:
         """Recorded changes of aliases, oldest first."""
@@ -314,14 +314,6 @@ def _merge(
     for key in [k for k in kept if k[0] == name and k[1] >= low and (below is None or k[1] < below)]:
         del kept[key]
     kept.update({(name, v.number): v for v in page})
-
-
-def _version(found: Any) -> Version:
-    """`sa_mlops`'s version as the screens know it."""
-    return Version(
-        name=found.name, number=found.number, tags=found.tags, run_id=found.run_id, model_id=found.model_id,
-        created=found.created, description=found.description,
-    )  # fmt: skip
 
 
 def _run(run: Any) -> Run:

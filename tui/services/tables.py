@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 from sa_mlops.registry import names
 from sa_mlops.registry.stores import local
-from tui.services.records import Key, Run, Snapshot, Version
+from sa_mlops.registry.version import Version
+from tui.services.records import Key, Run, Snapshot
 
 WAIT_SECONDS = 5.0
 FEW = 1000

@@ -12,9 +12,9 @@ from tui.services.filters import Filter
 from tui.services.records import Run, Snapshot
 
 if TYPE_CHECKING:
-    from tui.services.records import Version
+    from sa_mlops.registry.version import Version
 
-GENERATOR_STAGES = ("base", "forget", "oracle")
+GENERATOR_STAGES = ("base", "forget", "retrain")
 ORDERS = {
     "lineage": "",
     "newest": "",
@@ -99,7 +99,7 @@ def _tree(snapshot: Snapshot, pattern: Filter, folded: Collection[str], chosen: 
     above: dict[int, int] = {}
     for v in generators:
         parent = v.parent
-        if parent is None and v.stage == "oracle":
+        if parent is None and v.stage == "retrain":
             parent = bases.get(_origin(v))
         if parent in nodes and parent != v.number:
             above[v.number] = parent

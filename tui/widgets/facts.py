@@ -13,7 +13,7 @@ from tui.widgets.ink import Ink
 
 if TYPE_CHECKING:
     from sa_mlops.registry.gates import AliasEvent
-    from tui.services.records import Version
+    from sa_mlops.registry.version import Version
 
 FALLING = (
     "forget.prob",
@@ -44,7 +44,7 @@ FIRST = (
 def wish(key: str, forgotten: Sequence[int] = ()) -> int:
     """+1 if more of a metric is better, -1 if less is, 0 if neither can be said."""
     words = key.split(".")
-    if words[0] == "digit" and len(words) > 2 and words[1].isdigit():
+    if words[0] == "class" and len(words) > 2 and words[1].isdigit():
         gone = int(words[1]) in forgotten
         return {"entropy": 1 if gone else -1, "prob": -1 if gone else 1, "accuracy": -1 if gone else 1}.get(
             words[2], 0
@@ -176,7 +176,7 @@ def digit_matrix(snapshot: Snapshot, versions: Sequence[Version], ink: Ink) -> T
         text.append(fit(version.title, 21) + " ")
         for digit in range(10):
             value = metrics.get(f"class.{digit}.prob")
-            gone = digit in version.forgotten
+            gone = str(digit) in version.forgotten
             word = "-" if value is None else f"({value:.3f})" if gone else f"{value:.3f} "
             text.append(f"{word:>8}", style=ink.accent if gone else "")
         text.append("\n")

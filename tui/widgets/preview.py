@@ -25,8 +25,8 @@ from tui.widgets.picture import ALL_DIGITS, Panel, draw_samples, mosaic, one_dig
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from sa_mlops.registry.version import Version
     from tui.app import AmnesiaApp
-    from tui.services.records import Version
 
 PAUSE = 0.05
 """Seconds that the cursor must rest on a version before its samples are drawn."""
@@ -200,7 +200,7 @@ class Preview(Vertical):
                     raise
                 continue
             title = f"{clean(version.title, 60)}   seed {view.seed}"
-            panel = Panel(title, images, version.forgotten)
+            panel = Panel(title, images, version.forgotten_indices)
             panels.append(panel if view.digit is None else one_digit(panel, view.digit))
         return panels
 

@@ -14,11 +14,11 @@ from PIL import Image, UnidentifiedImageError
 
 from sa_mlops.plots.animation import animated_grid, tiles
 from sa_mlops.plots.style import DARK, LIGHT
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry import lineage
+from sa_mlops.registry.version import Version
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.latent.figures import file
 from sa_mlops.stages.latent.pair import Floats, Pair
-from sa_mlops.stages.measure import root_of
 from sa_mlops.stages.progress import say
 from sa_mlops.stages.runs import StageRun
 
@@ -28,11 +28,11 @@ GRID_IMAGE = re.compile(r"samples\+step\+(\d+)\+timestamp\+(\d+)\+[0-9a-f-]+\.pn
 
 def animate(ctx: Context, run: StageRun, pair: Pair) -> None:
     """Animate the training of the base and of the version."""
-    root = root_of(ctx, pair.after)
+    root = lineage.base_of(ctx.client, pair.after)
     if root is not None:
         _animation(ctx, run, root, "learning", "loss", ())
     if pair.after.stage == "forget":
-        _animation(ctx, run, pair.after, "forgetting", "forget", pair.after.forgotten)
+        _animation(ctx, run, pair.after, "forgetting", "forget", pair.after.forgotten_indices)
 
 
 def _animation(

@@ -12,10 +12,9 @@ from sa_mlops.config import LatentConfig
 from sa_mlops.errors import CommandError
 from sa_mlops.models.interface import CVAE, one_hot
 from sa_mlops.parameters import ParameterError
-from sa_mlops.registry import names, versions
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry import lineage, names, versions
+from sa_mlops.registry.version import Version
 from sa_mlops.stages.context import Context
-from sa_mlops.stages.measure import root_of
 from sa_mlops.stages.progress import say
 
 Floats = NDArray[np.floating]
@@ -74,7 +73,7 @@ def subject(ctx: Context, config: LatentConfig) -> tuple[Version, Version]:
         )
     if after.parent is not None:
         return versions.get(ctx.client, names.GENERATORS, after.parent), after
-    root = root_of(ctx, after)
+    root = lineage.base_of(ctx.client, after)
     if root is None:
         raise CommandError(f"{after.uri} has neither a parent nor a base here; nothing to compare it with")
     return root, after
@@ -110,5 +109,8 @@ def encode(
         means = [model.encode(images, one_hot(labels, model.classes))[0].cpu().numpy() for model in models]
     size = min(config.subset, len(labels))
     subset = np.sort(np.random.default_rng(config.seed).choice(len(labels), size, replace=False))
-    gone = tuple(d for d in after.forgotten if d not in before.forgotten) or after.forgotten
+    gone = (
+        tuple(d for d in after.forgotten_indices if d not in before.forgotten_indices)
+        or after.forgotten_indices
+    )
     return Pair(before, after, gone, *models, means[0], means[1], labels.cpu().numpy(), subset)

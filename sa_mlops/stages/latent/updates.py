@@ -10,7 +10,7 @@ from sa_mlops.methods import selective_amnesia as amnesia
 from sa_mlops.plots.curves import Term, loss_terms, smoothed
 from sa_mlops.registry import names, recorded, versions
 from sa_mlops.registry.recorded import RecordedError
-from sa_mlops.registry.versions import Version
+from sa_mlops.registry.version import Version
 from sa_mlops.settings import ForgetSettings, Update
 from sa_mlops.stages import fisher
 from sa_mlops.stages.context import Context
@@ -33,7 +33,7 @@ def compare(ctx: Context, run: StageRun, config: LatentConfig, pair: Pair) -> di
     settings = own_settings(pair.after)
     if settings is None:
         recipe = ForgetConfig(dataset=config.dataset, seed=config.seed, digits=pair.gone)
-        settings = recipe.resolved(pair.before.forgotten, None)
+        settings = recipe.resolved(pair.before.forgotten_indices, None)
     steps = min(settings.optimisation.steps, STEPS)
     settings = replace(settings, optimisation=replace(settings.optimisation, steps=steps))
     diagonal = fisher.load(ctx, _fisher(ctx, pair), pair.model_before)

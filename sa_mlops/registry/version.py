@@ -1,0 +1,137 @@
+"""One registered version: its fields, and its tags in their types. Needs neither MLflow nor torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sa_mlops.registry import names
+
+_RETAINED = ("r", "retain.accuracy", "{:.3f}")
+_FORGOTTEN = (("p", "forget.prob", "{:.3f}"), ("H", "forget.entropy", "{:.3f}"), _RETAINED)
+SHOWN: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "base": (("nELBO", "base.test_nelbo", "{:.2f}"), _RETAINED),
+    "forget": _FORGOTTEN,
+    "retrain": _FORGOTTEN,
+    "judge": (("accuracy", "judge.accuracy", "{:.4f}"), ("ECE", "judge.ece", "{:.4f}")),
+    "fim": (("trace", "fisher.trace", "{:.4g}"),),
+}
+"""Stage -> what a version's line in the tree shows: label, metric, format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One registered version. Tags can be edited by hand, so no property raises or trusts their text.
+
+    Attributes
+    ----------
+    name, number : `sa-cvae` 3 is `models:/sa-cvae/3`.
+    tags : the version's tags, `sa.*` and others.
+    aliases : aliases of the version, sorted; left empty by MLflow's search.
+    run_id : the run that made it, empty if unknown.
+    model_id : the logged model that holds its files, None if the source is something else.
+    created : milliseconds since 1970.
+    """
+
+    name: str
+    number: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    run_id: str = ""
+    model_id: str | None = None
+    created: int = 0
+    description: str = ""
+
+    @property
+    def uri(self) -> str:
+        """`models:/name/number`."""
+        return names.version_uri(self.name, self.number)
+
+    @property
+    def stage(self) -> str:
+        """`base`, `forget`, `retrain`, `fim`, `judge`, or empty for versions of other projects."""
+        stage = self.tags.get(names.STAGE, "")
+        return names.OLD_STAGES.get(stage, stage)
+
+    @property
+    def parent(self) -> int | None:
+        """Number of the generator it was made from; None on roots."""
+        return self.link(names.PARENT, names.GENERATORS)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of all classes of its data set, in order."""
+        return names.parse_classes(self.tags.get(names.CLASSES, "")) or names.DIGITS
+
+    @property
+    def forgotten(self) -> tuple[str, ...]:
+        """Names of the classes that it has forgotten or was never trained on, in the order of `classes`."""
+        words = names.parse_classes(self.tags.get(names.FORGOTTEN, ""))
+        return tuple(c for c in self.classes if c in words)
+
+    @property
+    def forgotten_indices(self) -> tuple[int, ...]:
+        """The same as indices into `classes`."""
+        forgotten = self.forgotten
+        return tuple(i for i, c in enumerate(self.classes) if c in forgotten)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The JSON object in the tag `sa.settings`; empty if absent or unreadable."""
+        try:
+            found = json.loads(self.tags.get(names.SETTINGS, "")[: names.MAX_SETTINGS])
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def hardened(self) -> bool:
+        """Whether it was also trained against recovery attacks."""
+        return bool(self.settings.get("harden"))
+
+    @property
+    def method(self) -> str:
+        """Name of the method that made it forget; empty for versions that no method made."""
+        old = {"forget": "selective-amnesia", "retrain": "retrain"}
+        return self.tags.get(names.METHOD, "") or old.get(self.stage, "")
+
+    @property
+    def net(self) -> str:
+        """Name of a generator's net; empty for other models."""
+        return (self.tags.get(names.NET, "") or "mlp") if self.name == names.GENERATORS else ""
+
+    @property
+    def title(self) -> str:
+        """A short description: `v3 forget 1`."""
+        classes = names.spell_classes(self.forgotten)
+        match self.stage:
+            case "forget":
+                method = "" if self.method == "selective-amnesia" else f" by {self.method}"
+                words = f"forget {classes}{method}" + (" hardened" if self.hardened else "")
+            case "retrain":
+                words = f"retrained without {classes}"
+            case "judge":
+                words = f"judge {self.tags.get(names.ROLE, '')}".strip()
+            case "fim":
+                words = f"Fisher of v{self.parent}" if self.parent else "Fisher"
+            case stage:
+                words = stage or "unknown"
+        return f"v{self.number} {words}"
+
+    def link(self, tag: str, name: str) -> int | None:
+        """Number of the version of the registered model `name` that a tag names; None if it names none."""
+        target = names.parse_uri(self.tags.get(tag, ""))
+        return target[1] if target and target[0] == name else None
+
+
+def ancestry(version: Version, find: Callable[[int], Version | None]) -> list[Version]:
+    """From the root to `version`; `find` looks a generator up by number. A ring of parents is cut."""
+    chain = [version]
+    while (number := chain[-1].parent) is not None and number not in {v.number for v in chain}:
+        found = find(number)
+        if found is None:
+            break
+        chain.append(found)
+    return chain[::-1]
