@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,25 @@ def project_root() -> Path:
 
     Raises
     ------
-    DataError : if there is none.
+    DataError : if there is none, or the first one belongs to another project.
     """
     here = Path.cwd()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
         if (folder / PIN).is_file():
+            if not _is_ours(folder):
+                raise DataError(
+                    f"{folder / PIN} belongs to another project; run inside a checkout of sa-mlops"
+                )
             return folder
     raise DataError(f"{PIN} is not in {here} or above it; run inside a checkout of the project")
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is a checkout of this project."""
+    try:
+        return "name: sa-mlops" in (folder / "MLproject").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return False
 
 
 def read_pin(root: Path) -> Pin:
@@ -161,42 +174,67 @@ def pull(pin: Pin, *, repair: bool = False) -> None:
                 _drop_altered_objects(pin)
             elif pin.path.exists() and listing(pin) is not None:
                 return  # another process was faster
-            _dvc_pull(pin.root, force=repair)
+            _place(pin, _fetch(pin))
     except Timeout:
         raise DataError(f"{lock} is held by another process; try again when it is done") from None
     except OSError as error:
         raise DataError(f"{pin.path.name}/ cannot be written: {error.strerror or error}") from None
 
 
-def _dvc_pull(root: Path, *, force: bool) -> None:
+def _fetch(pin: Pin) -> Path:
+    """Bring every pinned object into DVC's cache, and return the cache's folder; the pinned folder is not touched."""
     # Slow to import, and it needs neither git nor the network here.
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    # What fails is told below, in one line.
+    # Errors are reported below, in one line.
     logging.getLogger("dvc_data").setLevel(logging.CRITICAL)
     config: dict[str, Any] = {"core": {"analytics": False, "check_update": False}}
-    if not (root / ".git").exists():
+    if not (pin.root / ".git").exists():
         config["core"]["no_scm"] = True
     try:
-        with Repo(str(root), config=config) as repo:
-            repo.pull(targets=[str(root / PIN)], force=force)
+        with Repo(str(pin.root), config=config) as repo:
+            repo.fetch(targets=[str(pin.root / PIN)])
+            return Path(repo.cache.local.path)
     except DvcException as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{PIN} cannot be pulled: {reason}; try `{REPAIR}` or `dvc pull --force`") from None
 
 
+def _place(pin: Pin, cache: Path) -> None:
+    """Copy missing and altered files from the cache; a folder in the place of a file is renamed, not deleted.
+
+    DVC's own checkout deletes every file that is not pinned.
+    """
+    files = listing(pin)
+    if files is None:
+        raise DataError(f"{PIN} cannot be pulled: the remote lacks the listing {pin.md5}")
+    for file in files:
+        path, source = pin.path / file.name, cache / file.md5[:2] / file.md5[2:]
+        if path.is_file() and _md5(path) == file.md5:
+            continue
+        if not source.is_file():
+            raise DataError(f"{PIN} cannot be pulled: the remote lacks {file.name} (md5 {file.md5})")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            path.rename(path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}"))
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
+        shutil.copyfile(source, temporary)
+        temporary.replace(path)
+
+
+def not_pinned(pin: Pin, files: tuple[PinnedFile, ...]) -> list[str]:
+    """Files in the pinned folder that are not pinned, relative to it; no command changes them."""
+    known = {file.name for file in files}
+    found = (p.relative_to(pin.path).as_posix() for p in sorted(pin.path.rglob("*")) if not p.is_dir())
+    return [name for name in found if name not in known]
+
+
 def _drop_altered_objects(pin: Pin) -> None:
-    """Remove cached objects that no longer hash to their name, and the files that were made from them."""
+    """Remove cached objects that no longer hash to their name."""
     cache = pin.root / ".dvc" / "cache" / "files" / "md5"
     for path in cache.glob("??/*"):
         if _md5(path) != path.parent.name + path.name.removesuffix(".dir"):
-            path.unlink()
-    for file in listing(pin) or ():
-        path = pin.path / file.name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.is_file() and _md5(path) != file.md5:
             path.unlink()
 
 

@@ -33,9 +33,14 @@ def data_report(repair: bool) -> Result:
         table(["file", "bytes", "md5 (verified)"], rows)
         + f"\n\nall {len(files)} files agree with {data.PIN} ({pin.md5})"
     )
+    others = data.not_pinned(pin, files)
+    if others:
+        more = f" and {len(others) - 10} more" if len(others) > 10 else ""
+        text += f"\nnot pinned, left alone: {', '.join(others[:10])}{more}"
     document = {
         "pin": pin.md5,
         "files": [{"path": path, "bytes": int(size), "md5": md5} for path, size, md5 in rows],
+        "not_pinned": others,
         "verified": True,
     }
     return Result(document, text)

@@ -27,7 +27,8 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout as a tarball gives it: the pin and the remote; no git, no cache, no data."""
     root = tmp_path / "checkout"
     (root / ".dvc").mkdir(parents=True)
-    shutil.copy(ROOT / "data.dvc", root)
+    for name in ("data.dvc", "MLproject"):
+        shutil.copy(ROOT / name, root)
     shutil.copy(ROOT / ".dvc" / "config", root / ".dvc")
     shutil.copytree(ROOT / ".dvc" / "bundled", root / ".dvc" / "bundled")
     monkeypatch.chdir(root)
@@ -119,6 +120,16 @@ class TestPin:
         inside.mkdir(parents=True)
         monkeypatch.chdir(inside)
         assert data.project_root() == bare
+
+    @pytest.mark.parametrize("words", [("data",), ("data", "--repair"), ("base",)])
+    def test_another_projects_pin_is_refused_and_nothing_of_it_changes(
+        self, bare: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+    ) -> None:
+        (bare / "MLproject").unlink()
+        (bare / "data").mkdir()
+        (bare / "data" / "edit.csv").write_text("not saved yet")
+        assert "data.dvc belongs to another project" in refusal(capsys, *words)
+        assert [p.name for p in (bare / "data").iterdir()] == ["edit.csv"]
 
 
 class TestListing:
@@ -247,11 +258,24 @@ class TestDamage:
         assert (pulled / IMAGES).read_bytes() == expected
         assert cli.main(["data"]) == 0
 
-    def test_repair_replaces_a_folder_that_stands_where_a_file_was(self, pulled: Path) -> None:
+    def test_repair_leaves_files_that_are_not_pinned_and_lists_them(
+        self, pulled: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (pulled / "data" / "mine.csv").write_text("a result")
+        remove(pulled / IMAGES)
+        capsys.readouterr()
+        assert cli.main(["data", "--repair"]) == 0
+        assert "not pinned, left alone: mine.csv" in capsys.readouterr().out
+        assert (pulled / "data" / "mine.csv").read_text() == "a result"
+
+    def test_repair_renames_a_folder_that_stands_where_a_file_was(self, pulled: Path) -> None:
         remove(pulled / IMAGES)
         (pulled / IMAGES).mkdir()
+        (pulled / IMAGES / "mine.csv").write_text("a result")
         assert cli.main(["data", "--repair"]) == 0
         assert (pulled / IMAGES).is_file()
+        (moved,) = (pulled / IMAGES).parent.glob("t10k-labels-idx1-ubyte.*/mine.csv")
+        assert moved.read_text() == "a result"
 
     def test_a_listing_altered_in_the_cache_falls_back_to_the_remote(self, pulled: Path) -> None:
         path = pulled / ".dvc" / "cache" / "files" / "md5" / MD5[:2] / MD5[2:]
