@@ -18,7 +18,7 @@ def promote(word: str, gate_file: Path | None) -> Result:
     ------
     ParameterError : if there is no such version, or the gates cannot be read.
     """
-    limits = gates.read_gates(gate_file)
+    limits = gates.read_limits(gate_file)
     client = tracking.connect()
     try:
         version = versions.resolve(client, names.GENERATORS, word)

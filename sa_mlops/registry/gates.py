@@ -1,24 +1,26 @@
-"""What a version must show before it may be the champion, and the record of every change of an alias."""
+"""Conditions for promoting a version to champion, and the record of every change of an alias."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Literal
 
+import numpy as np
 from mlflow.tracking import MlflowClient
+from numpy.typing import NDArray
+from pydantic import ConfigDict, FiniteFloat, TypeAdapter
 
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names
 from sa_mlops.registry.lineage import alias_map
 from sa_mlops.registry.version import Version
-from sa_mlops.settings import CLASSES
 
 EVENT = "sa.alias_event."
 """Prefix of the tags of the registered model that record changes of aliases; one tag an event, never rewritten."""
@@ -26,32 +28,53 @@ RACES = 20
 """How often a change of an alias looks again whether another one has come between."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gates:
-    """Limits on the metrics of a version; all must hold.
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One condition for promotion.
 
     Attributes
     ----------
-    forget_prob : largest probability of each forgotten class under the calibrated judge.
-    forget_entropy : least entropy of each forgotten class, nats.
-    forget_pixel_variance : largest variance over the pixels of a forgotten image. No judge can name a blur of all
-        digits, and a decoder whose condition was merely cut off paints one; what has become noise is flat.
-    retain_accuracy_drop : how much lower than the base's the mean retained accuracy may be.
-    retain_class_drop : the same for each single retained class.
-    retain_fid_rise : how much higher than the base's the retained FID may be, as a share of it.
+    limit : default limit, in units of `unit`.
+    better : whether less or more is better; the limit itself passes.
+    help : what is measured.
+    unit : number of classes -> unit of the limit.
+    targets : declared targets of methods that the gate applies to; empty for all.
     """
 
-    forget_prob: float = 0.11
-    forget_entropy: float = 2.29
-    forget_pixel_variance: float = 0.01
-    retain_accuracy_drop: float = 0.005
-    retain_class_drop: float = 0.02
-    retain_fid_rise: float = 0.05
+    limit: float
+    better: Literal["low", "high"]
+    help: str
+    unit: Callable[[int], float] | None = None
+    targets: tuple[str, ...] = ()
+
+
+FEATURELESS = ("grey", "noise")
+GATES: Mapping[str, Gate] = {
+    "forget_prob": Gate(
+        1.1, "low", "largest probability of a forgotten class under the calibrated judge", lambda k: 1 / k
+    ),
+    "forget_entropy": Gate(
+        0.9945, "high", "least entropy of a forgotten class under the calibrated judge, nats", math.log, FEATURELESS
+    ),
+    "forget_pixel_variance": Gate(
+        0.01, "low", "variance over the pixels of the forgotten classes' images; a blur of all classes has more", None,
+        FEATURELESS,
+    ),
+    "retain_accuracy_drop": Gate(0.005, "low", "loss of mean retained accuracy against the base"),
+    "retain_class_drop": Gate(0.02, "low", "largest loss of accuracy of one retained class against the base"),
+    "retain_fid_rise": Gate(0.05, "low", "rise of the retained FID, as a share of the base's"),
+}  # fmt: skip
+"""Gate -> condition. `forget_prob` is limited to a multiple of chance 1/K, `forget_entropy` to a share of ln K."""
+
+RATIO = "_ratio"
+"""Suffix, in a file of limits, of a limit in the gate's unit; without it the limit is absolute."""
+KEYS = tuple(GATES) + tuple(name + RATIO for name, gate in GATES.items() if gate.unit is not None)
+_FILE = TypeAdapter(dict[str, FiniteFloat], config=ConfigDict(strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One gate: what was asked, what was found."""
+    """What a gate found, and its limit."""
 
     gate: str
     found: float
@@ -59,66 +82,82 @@ class Verdict:
     passed: bool
 
     def line(self) -> str:
-        """For people."""
-        sign = "<=" if self.gate not in ("forget_entropy",) else ">="
-        return f"{'pass' if self.passed else 'FAIL'}  {self.gate}: {self.found:.4f} {sign} {self.limit:g}"
+        """One line of text."""
+        gate = GATES[self.gate]
+        sign = "<=" if gate.better == "low" else ">="
+        mark = "pass" if self.passed else "FAIL"
+        return f"{mark}  {self.gate}: {self.found:.4f} {sign} {self.limit:g}  ({gate.help})"
 
 
-def read_gates(path: Path | None) -> Gates:
-    """Gates from a JSON file with any of the fields of `Gates`; the defaults without a file.
+def read_limits(path: Path | None) -> dict[str, float]:
+    """Limits from a JSON file with numbers for any of `KEYS`; empty without a file.
 
     Raises
     ------
-    ParameterError : if the file cannot be read, or has an unknown field or a value that is no finite number.
+    ParameterError : if the file cannot be read, or has an unknown key or a value that is not a finite number.
     """
     if path is None:
-        return Gates()
-    known = {f.name for f in dataclasses.fields(Gates)}
-    allowed = f"a JSON file with numbers for any of {', '.join(sorted(known))}"
+        return {}
     try:
-        # A whole number may be too large for a float; one read as a float is infinite then.
-        values = json.loads(path.read_text(encoding="utf-8"), parse_int=float)
-    except (OSError, ValueError, RecursionError):
-        raise ParameterError("gates", str(path), allowed) from None
-    if not isinstance(values, dict) or not values.keys() <= known:
-        raise ParameterError("gates", str(path), allowed)
-    for value in values.values():
-        if not isinstance(value, float) or not math.isfinite(value):
-            raise ParameterError("gates", str(path), allowed)
-    return Gates(**values)
+        given = _FILE.validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        given = {"": math.nan}
+    if not given.keys() <= set(KEYS):
+        raise ParameterError("gates", str(path), f"a JSON file with numbers for any of {', '.join(KEYS)}")
+    return given
 
 
-def judge_version(version: Version, metrics: Mapping[str, float], gates: Gates) -> list[Verdict]:
+def limits(classes: int, given: Mapping[str, float] = MappingProxyType({})) -> dict[str, float]:
+    """Gate -> absolute limit for data of so many classes; `given` overrides the defaults."""
+    found = {}
+    for name, gate in GATES.items():
+        unit = 1.0 if gate.unit is None else gate.unit(classes)
+        found[name] = given.get(name, given.get(name + RATIO, gate.limit) * unit)
+    return found
+
+
+def judge_version(
+    version: Version, metrics: Mapping[str, float], given: Mapping[str, float] = MappingProxyType({})
+) -> list[Verdict]:
     """Each gate's verdict on a version's recorded metrics. A metric that is missing fails its gate."""
+    return judge(version.classes, version.forgotten, metrics, given, target=version.target)
+
+
+def judge(
+    classes: Sequence[str],
+    forgotten: Sequence[str],
+    metrics: Mapping[str, float],
+    given: Mapping[str, float] = MappingProxyType({}),
+    *,
+    target: str = "grey",
+) -> list[Verdict]:
+    """The same for a generator that is not registered, by names of classes and the target of its method."""
 
     def value(key: str) -> float:
         return metrics.get(key, math.nan)
 
-    gone = version.forgotten_indices
-    kept = [d for d in range(CLASSES) if d not in gone]
-    probabilities = [value(f"class.{d}.prob") for d in gone]
-    entropies = [value(f"class.{d}.entropy") for d in gone]
-    drops = [value(f"base.class.{d}.accuracy") - value(f"class.{d}.accuracy") for d in kept]
+    def each(names_of: Sequence[str], measure: str, *, base: bool = False) -> NDArray[np.float64]:
+        return np.array([value(names.class_metric(c, measure, base=base)) for c in names_of] or [math.nan])
+
+    retained = [c for c in classes if c not in forgotten]
     base_fid = value("base.retain.fid")
+    # NumPy's minimum and maximum are NaN where a value is.
     found = {
-        "forget_prob": _worst(probabilities, max),
-        "forget_entropy": _worst(entropies, min),
+        "forget_prob": each(forgotten, "prob").max(),
+        "forget_entropy": each(forgotten, "entropy").min(),
         "forget_pixel_variance": value("forget.pixel_variance"),
         "retain_accuracy_drop": value("base.retain.accuracy") - value("retain.accuracy"),
-        "retain_class_drop": _worst(drops, max),
+        "retain_class_drop": (each(retained, "accuracy", base=True) - each(retained, "accuracy")).max(),
         "retain_fid_rise": (value("retain.fid") - base_fid) / base_fid if base_fid > 0 else math.nan,
     }
     verdicts = []
-    for gate, limit in dataclasses.asdict(gates).items():
-        seen = found[gate]
-        good = seen >= limit if gate == "forget_entropy" else seen <= limit
-        verdicts.append(Verdict(gate, seen, limit, good))
+    for name, limit in limits(len(classes), given).items():
+        if GATES[name].targets and target not in GATES[name].targets:
+            continue
+        seen = float(found[name])
+        passed = seen <= limit if GATES[name].better == "low" else seen >= limit
+        verdicts.append(Verdict(name, seen, limit, passed))
     return verdicts
-
-
-def _worst(values: list[float], pick: Any) -> float:
-    # max and min would let a NaN slip through.
-    return math.nan if not values or any(math.isnan(v) for v in values) else float(pick(values))
 
 
 def record_alias(

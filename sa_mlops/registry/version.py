@@ -98,6 +98,11 @@ class Version:
         return self.tags.get(names.METHOD, "") or old.get(self.stage, "")
 
     @property
+    def target(self) -> str:
+        """Declared target of that method: `grey`, `noise`, `another class` or `as retrained`."""
+        return self.tags.get(names.TARGET, "") or "grey"
+
+    @property
     def net(self) -> str:
         """Name of a generator's net; empty for other models."""
         return (self.tags.get(names.NET, "") or "mlp") if self.name == names.GENERATORS else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,6 @@ import pandas as pd
 from sa_mlops.config import EvaluateConfig, ForgetConfig, RecipeConfig
 from sa_mlops.plots.matrices import class_table
 from sa_mlops.registry import gates, names
-from sa_mlops.registry.gates import Gates
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.version import Version
 from sa_mlops.settings import CLASSES
@@ -61,7 +61,7 @@ class Row:
 def run(config: EvaluateConfig) -> Result:
     """Make the missing versions, measure all, and name the targets that are missed."""
     ctx = Context.open(config)
-    limits = Gates()
+    limits = gates.limits(ctx.dataset.spec.count)
     with stoppable(), ctx.runs.entry("evaluate", config) as entry:
         entry.recorder.tags({names.STAGE: "evaluate", names.STEPS: str(CLASSES * len(config.seeds))})
         rows: list[Row] = []
@@ -88,18 +88,20 @@ def _follow(entry: StageRun, row: Row, done: int, total: int) -> None:
     entry.recorder.series({"table.done": [(done, entry.now(), float(done))]})
 
 
-def _log(ctx: Context, entry: StageRun, rows: list[Row], seeds: tuple[int, ...], limits: Gates) -> None:
+def _log(
+    ctx: Context, entry: StageRun, rows: list[Row], seeds: tuple[int, ...], limits: Mapping[str, float]
+) -> None:
     frame = pd.DataFrame(
         [{"seed": r.seed, "digit": r.digit, "version": r.version.uri, **r.values()} for r in rows]
     )
     entry.client.log_table(entry.run_id, frame, "tables/digits.json")
     entry.client.log_text(entry.run_id, frame.to_csv(index=False), "tables/digits.csv")
     columns: tuple[tuple[str, float, Literal["low", "high"]], ...] = (
-        ("forget.prob", limits.forget_prob, "low"),
-        ("forget.entropy", limits.forget_entropy, "high"),
-        ("retain.drop", limits.retain_accuracy_drop, "low"),
-        ("worst.drop", limits.retain_class_drop, "low"),
-        ("fid.rise", limits.retain_fid_rise, "low"),
+        ("forget.prob", limits["forget_prob"], "low"),
+        ("forget.entropy", limits["forget_entropy"], "high"),
+        ("retain.drop", limits["retain_accuracy_drop"], "low"),
+        ("worst.drop", limits["retain_class_drop"], "low"),
+        ("fid.rise", limits["retain_fid_rise"], "low"),
     )
     for column, limit, better in columns:
         values = frame.pivot_table(index="digit", columns="seed", values=column)[list(seeds)].to_numpy(
@@ -114,11 +116,11 @@ def _log(ctx: Context, entry: StageRun, rows: list[Row], seeds: tuple[int, ...],
         )
 
 
-def _result(rows: list[Row], limits: Gates) -> Result:
+def _result(rows: list[Row], limits: Mapping[str, float]) -> Result:
     lines, documents, missed = [], [], []
     for r in rows:
         v = r.values()
-        failed = [g.gate for g in gates.judge_version(r.version, r.metrics, limits) if not g.passed]
+        failed = [g.gate for g in gates.judge_version(r.version, r.metrics) if not g.passed]
         missed += [(r, gate) for gate in failed]
         poor = v["worst.base_accuracy"] < POOR
         lines.append(
@@ -136,6 +138,5 @@ def _result(rows: list[Row], limits: Gates) -> Result:
         documents.append({"seed": r.seed, "digit": r.digit, "version": r.version.uri, **v, "missed": failed})
     header = ["", "p", "H", "retained", "vs base", "worst class vs base", "FID vs base", "missed"]
     summary = f"{len(rows) - len({(r.seed, r.digit) for r, _ in missed})} of {len(rows)} meet every target"
-    targets = {name: getattr(limits, name) for name in Gates.__slots__}
-    document = {"rows": documents, "limits": targets, "missed": len(missed)}
+    document = {"rows": documents, "limits": dict(limits), "missed": len(missed)}
     return Result(document, table(header, lines) + f"\n\n{summary}")

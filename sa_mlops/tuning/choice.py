@@ -104,7 +104,7 @@ def fresh_seeds(used: tuple[int, ...], count: int) -> tuple[int, ...]:
 def _register(bench: Bench, step: ForgetConfig) -> Candidate:
     version = bench.publish(step)
     metrics = bench.judges.ensure(version)
-    return _candidate(CHOSEN, step, version, metrics, version)
+    return _candidate(bench, CHOSEN, step, metrics, version)
 
 
 def _measure(bench: Bench, step: ForgetConfig, name: str) -> Candidate:
@@ -117,14 +117,15 @@ def _measure(bench: Bench, step: ForgetConfig, name: str) -> Candidate:
         metrics = bench.judges.measure(model, forgotten).metrics() | {"time.forget": seconds}
         metrics |= bench.judges.beside_base(bench.base, forgotten)
         Recorder(bench.ctx.client, run).metrics(metrics)
-    stand_in = Version(names.GENERATORS, 0, {names.FORGOTTEN: ",".join(map(str, forgotten))})
-    return _candidate(name, step, stand_in, metrics, None)
+    return _candidate(bench, name, step, metrics, None)
 
 
 def _candidate(
-    name: str, step: ForgetConfig, judged: Version, metrics: Mapping[str, float], version: Version | None
+    bench: Bench, name: str, step: ForgetConfig, metrics: Mapping[str, float], version: Version | None
 ) -> Candidate:
-    verdicts = gates.judge_version(judged, metrics, gates.Gates())
+    classes = bench.base.classes
+    forgotten = [classes[i] for i in bench.forgotten(step.digit)]
+    verdicts = gates.judge(classes, forgotten, metrics)
     missed = tuple(v.gate for v in verdicts if not v.passed)
     return Candidate(name, step.digit, step.seed, metrics, missed, version)
 

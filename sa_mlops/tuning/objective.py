@@ -213,7 +213,7 @@ class Bench:
     def passes(self, version: Version) -> bool:
         """Whether a version passes every gate."""
         metrics = self.judges.ensure(version)
-        return all(v.passed for v in gates.judge_version(version, metrics, gates.Gates()))
+        return all(v.passed for v in gates.judge_version(version, metrics))
 
 
 class Objective:

@@ -13,12 +13,12 @@ from stores import Start, Store
 from sa_mlops import cli
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import gates, lineage, names, versions
-from sa_mlops.registry.gates import AliasEvent, Gates, judge_version, read_gates
+from sa_mlops.registry.gates import AliasEvent, judge, judge_version, limits, read_limits
 from sa_mlops.registry.version import Version
 
 FORGOTTEN = Version(name=names.GENERATORS, number=2, tags={"sa.stage": "forget", "sa.forgotten": "1,4"})
 KEPT = (0, 2, 3, 5, 6, 7, 8, 9)
-WIDE = Gates(retain_accuracy_drop=0.5, retain_class_drop=0.5, retain_fid_rise=10)
+WIDE = {"retain_accuracy_drop": 0.5, "retain_class_drop": 0.5, "retain_fid_rise": 10.0}
 """Limits that the small shared lineage keeps."""
 
 
@@ -39,7 +39,7 @@ def good() -> dict[str, float]:
 
 
 def failed(metrics: dict[str, float], version: Version = FORGOTTEN) -> list[str]:
-    return [v.gate for v in judge_version(version, metrics, Gates()) if not v.passed]
+    return [v.gate for v in judge_version(version, metrics) if not v.passed]
 
 
 def test_a_version_that_keeps_every_limit_passes() -> None:
@@ -92,14 +92,35 @@ def test_a_base_fid_that_nothing_can_be_a_share_of_fails(fid: float) -> None:
     assert failed(good() | {"base.retain.fid": fid}) == ["retain_fid_rise"]
 
 
+def test_grey_is_asked_only_of_methods_that_aim_at_it() -> None:
+    metrics = {"class.a.prob": 0.1, "class.b.accuracy": 0.9, "base.class.b.accuracy": 0.9}
+    found = judge(("a", "b"), ("a",), metrics | {"forget.pixel_variance": 0.2}, target="another class")
+    assert [v.gate for v in found if v.passed] == ["forget_prob", "retain_class_drop"]
+    assert not {"forget_entropy", "forget_pixel_variance"} & {v.gate for v in found}
+
+
+def test_a_verdict_says_which_side_of_the_limit_passes() -> None:
+    lines = {v.gate: v.line() for v in judge_version(FORGOTTEN, good())}
+    assert "forget_prob: 0.1000 <= 0.11 " in lines["forget_prob"]
+    assert "forget_entropy: 2.3000 >= 2.28" in lines["forget_entropy"]
+
+
 class TestFile:
     def test_some_limits_replace_the_defaults(self, tmp_path: Path) -> None:
         path = tmp_path / "gates.json"
         path.write_text('{"forget_prob": 0.2, "retain_fid_rise": 1}')
-        assert read_gates(path) == Gates(forget_prob=0.2, retain_fid_rise=1)
+        assert limits(10, read_limits(path)) == limits(10) | {"forget_prob": 0.2, "retain_fid_rise": 1}
 
-    def test_without_a_file_the_projects_targets_hold(self) -> None:
-        assert (read_gates(None).forget_prob, read_gates(None).forget_entropy) == (0.11, 2.29)
+    def test_a_ratio_is_a_limit_for_any_number_of_classes(self, tmp_path: Path) -> None:
+        path = tmp_path / "gates.json"
+        path.write_text('{"forget_prob_ratio": 2, "forget_entropy_ratio": 0.5}')
+        found = limits(4, read_limits(path))
+        assert (found["forget_prob"], found["forget_entropy"]) == (0.5, math.log(2))
+
+    def test_without_a_file_the_defaults_follow_from_the_number_of_classes(self) -> None:
+        ten, four = limits(10, read_limits(None)), limits(4)
+        assert (ten["forget_prob"], ten["forget_entropy"]) == pytest.approx((0.11, 2.29), abs=1e-4)
+        assert (four["forget_prob"], four["forget_entropy"]) == (1.1 / 4, 0.9945 * math.log(4))
 
     @pytest.mark.parametrize(
         "text",
@@ -114,11 +135,11 @@ class TestFile:
         path = tmp_path / "gates.json"
         path.write_text(text)
         with pytest.raises(ParameterError, match=r"--gates: .* is not allowed; give a JSON file"):
-            read_gates(path)
+            read_limits(path)
 
     def test_a_folder_is_the_users_mistake(self, tmp_path: Path) -> None:
         with pytest.raises(ParameterError):
-            read_gates(tmp_path)
+            read_limits(tmp_path)
 
 
 @pytest.mark.integration
@@ -159,7 +180,7 @@ class TestPromotion:
     @pytest.fixture
     def limits(self, tmp_path: Path) -> str:
         path = tmp_path / "wide.json"
-        path.write_text(json.dumps({k: getattr(WIDE, k) for k in Gates.__slots__}))
+        path.write_text(json.dumps(WIDE))
         return str(path)
 
     def test_a_version_that_passes_becomes_the_champion(

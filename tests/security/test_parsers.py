@@ -19,7 +19,7 @@ from sa_mlops.datasets.mnist import SPEC
 from sa_mlops.models.mlp import MLP
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, versions, weights
-from sa_mlops.registry.gates import Gates, read_gates
+from sa_mlops.registry.gates import read_limits
 from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
 from sa_mlops.registry.weights import WeightsError
@@ -195,7 +195,7 @@ def test_gates_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "gates.json"
     path.write_bytes(content)
     try:
-        assert isinstance(read_gates(path), Gates)
+        assert isinstance(read_limits(path), dict)
     except ParameterError as error:
         one_line(error)
 
