@@ -103,7 +103,8 @@ class DataSpec:
         if wanted.isascii() and wanted.isdigit() and int(wanted[:9]) < self.count and len(wanted) < 9:
             return int(wanted)
         few = ", ".join(self.classes[:10]) + (", ..." if self.count > 10 else "")
-        raise ValueError(f"{word[:MAX_NAME]!r} is no class of {self.name} ({few})")
+        source = f" of {self.name}" if self.name else ""
+        raise ValueError(f"{word[:MAX_NAME]!r} is no class{source} ({few})")
 
 
 @dataclass(frozen=True, slots=True)

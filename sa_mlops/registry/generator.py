@@ -1,4 +1,4 @@
-"""A generator as an MLflow pyfunc: labels in, images out. MLflow stores and runs this file as the model's code."""
+"""A generator as an MLflow pyfunc: classes in, images out. MLflow stores and runs this file as the model's code."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Generator(PythonModel):
 def draw(model: CVAE, labels: torch.Tensor, seed: int) -> torch.Tensor:
     """Images (n, C, H, W) of labels (n,); row i has the same latent from `seed`, whatever the other rows."""
     device = labels.device
-    # PyTorch draws normals in blocks of sixteen, and a part of a block in another way.
+    # PyTorch draws normals in blocks of sixteen, and an incomplete block by another algorithm.
     rows = -(-len(labels) // 16) * 16
     generator = make_generator(torch.device("cpu"), seed, "sample")
     z = torch.randn(rows, model.z_dim, generator=generator)[: len(labels)]
@@ -54,5 +54,5 @@ def draw(model: CVAE, labels: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 if __name__ != "sa_mlops.registry.generator":
-    # Run by MLflow as model code, not imported by us.
+    # MLflow runs this file as model code.
     mlflow.models.set_model(Generator())

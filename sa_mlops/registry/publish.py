@@ -1,4 +1,4 @@
-"""From nets in memory to registered versions. Registration comes last: whatever fails before it leaves no version."""
+"""Publication of nets as registered versions. Registration comes last, so that a failure leaves no version."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def publish_generator(
     metrics: Mapping[str, float],
     params: Mapping[str, str],
 ) -> Version:
-    """Log a generator as a pyfunc model of the active run, with its metrics, and register it in `sa-cvae`."""
+    """Log a generator with its metrics as a pyfunc model of the active run, and register it as a `sa-cvae` version."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         weights.save_cvae(folder, model)
@@ -86,7 +86,7 @@ def publish_files(
     metrics: Mapping[str, float],
     params: Mapping[str, str],
 ) -> Version:
-    """Log the files that `write` puts into a folder as a logged model of the run, and register it as `name`."""
+    """Log the files that `write` puts into a folder as a model of the run, and register it as a version of `name`."""
     kind = name.removeprefix("sa-")
     experiment = client.get_run(recorder.run_id).info.experiment_id
     model = client.create_logged_model(

@@ -1,4 +1,4 @@
-"""Weights as safetensors beside a JSON config. Nothing is unpickled, and nothing is believed before it is checked."""
+"""Weights as safetensors beside a JSON config: no pickles, and every name, shape and value is checked before use."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from sa_mlops import models
+from sa_mlops.datasets import mnist
 from sa_mlops.datasets.spec import DataSpec
 from sa_mlops.errors import CommandError
 from sa_mlops.models.classifiers import Judge, make_judge
@@ -22,11 +23,11 @@ from sa_mlops.settings import Architecture
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
-MAX_CONFIG_BYTES = 200_000
+MAX_CONFIG_BYTES = 1_000_000
 
 
 class WeightsError(CommandError):
-    """Files that do not hold what they should. The message is one line."""
+    """Weights or config that are missing, damaged or of another net. The message is one line."""
 
 
 def save(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
@@ -53,9 +54,9 @@ def _described(spec: DataSpec) -> dict[str, Any]:
 
 
 def _spec(config: Mapping[str, Any]) -> DataSpec:
-    """The specification in a config. Files without one are of MNIST's shape and classes."""
-    name, classes = config.get("dataset", ""), config.get("classes", list("0123456789"))
-    shape = config.get("shape", [1, 28, 28])
+    """The specification in a config; older files have none and are of MNIST's shape and classes."""
+    name, classes = config.get("dataset", ""), config.get("classes", list(mnist.SPEC.classes))
+    shape = config.get("shape", list(mnist.SPEC.shape))
     if not isinstance(name, str) or len(name) > 80:
         raise WeightsError(f"{CONFIG}: dataset is not a name")
     if not isinstance(classes, list) or not all(isinstance(c, str) for c in classes):
@@ -73,7 +74,7 @@ def load_cvae(folder: Path, device: torch.device | str = "cpu") -> CVAE:
 
     Raises
     ------
-    WeightsError : if the files are not a generator's.
+    WeightsError : if they are missing, damaged or not a generator's.
     """
     config = _config(folder, "cvae")
     z_dim = config.get("z_dim")
@@ -82,7 +83,10 @@ def load_cvae(folder: Path, device: torch.device | str = "cpu") -> CVAE:
     net = config.get("net", "mlp")
     if net not in models.nets():
         raise WeightsError(f"{CONFIG}: net {str(net)[:40]!r} is unknown")
-    model = make_net(net, _spec(config), z_dim)
+    spec = _spec(config)
+    # Without memory until the weights are known to fit.
+    with torch.device("meta"):
+        model = make_net(net, spec, z_dim)
     _fill(model, folder)
     return model.to(device).requires_grad_(False)
 
@@ -92,14 +96,16 @@ def load_judge(folder: Path, device: torch.device | str = "cpu") -> Judge:
 
     Raises
     ------
-    WeightsError : if the files are not a classifier's.
+    WeightsError : if they are missing, damaged or not a classifier's.
     """
     config = _config(folder, "judge")
     word = config.get("architecture")
     architecture: Architecture | None = next((a for a in get_args(Architecture) if a == word), None)
     if architecture is None:
         raise WeightsError(f"{CONFIG}: architecture {str(word)[:40]!r} is unknown")
-    judge = make_judge(architecture, _spec(config))
+    spec = _spec(config)
+    with torch.device("meta"):
+        judge = make_judge(architecture, spec)
     _fill(judge, folder)
     return judge.to(device).eval().requires_grad_(False)
 
@@ -109,7 +115,7 @@ def load_fisher(folder: Path, like: nn.Module, device: torch.device | str = "cpu
 
     Raises
     ------
-    WeightsError : if names or shapes are not that net's, or a value is negative or not finite.
+    WeightsError : if names or shapes are not those of that net, or a value is negative or not finite.
     """
     _config(folder, "fim")
     expected = dict(like.named_parameters())
@@ -121,7 +127,7 @@ def load_fisher(folder: Path, like: nn.Module, device: torch.device | str = "cpu
 
 
 def _own(folder: Path, name: str) -> Path:
-    """A file of the folder itself: a link is refused, since it could lead to anything that this process may read."""
+    """A file of the folder. A link is refused: it could point to any file that this process may read."""
     path = folder / name
     if path.is_symlink():
         raise WeightsError(f"{name} is a link; it is not followed")
@@ -142,7 +148,7 @@ def _config(folder: Path, kind: str) -> dict[str, Any]:
 
 
 def _no_constant(word: str) -> None:
-    raise ValueError(f"{word} is no JSON number")
+    raise ValueError(f"{word} is not a JSON number")
 
 
 def _fill(model: nn.Module, folder: Path) -> None:
@@ -150,13 +156,13 @@ def _fill(model: nn.Module, folder: Path) -> None:
     for name, value in tensors.items():
         if not bool(value.isfinite().all()):
             raise WeightsError(f"{WEIGHTS}: {name} has a value that is not finite")
-    model.load_state_dict(tensors)
+    model.to_empty(device="cpu").load_state_dict(tensors)
 
 
 def _tensors(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     path = _own(folder, WEIGHTS)
     try:
-        # The library checks offsets against the file's size, so a lying header allocates nothing.
+        # The library checks offsets against the file's size, so a false header allocates no memory.
         tensors = load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise WeightsError(f"{WEIGHTS} cannot be read ({' '.join(str(error).split())[:120]})") from None

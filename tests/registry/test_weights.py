@@ -14,7 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sa_mlops.datasets.mnist import SPEC
-from sa_mlops.models.classifiers import make_judge
+from sa_mlops.datasets.spec import DataSpec
+from sa_mlops.models.classifiers import Judge, make_judge
+from sa_mlops.models.interface import CVAE
 from sa_mlops.models.mlp import MLP
 from sa_mlops.registry import weights
 from sa_mlops.registry.weights import CONFIG, WEIGHTS, WeightsError
@@ -58,6 +60,53 @@ def test_a_judge_is_read_back_with_its_running_statistics(tmp_path: Path, archit
     loaded = weights.load_judge(tmp_path)
     assert not loaded.training
     assert torch.equal(loaded(images), judge.eval()(images))
+
+
+def test_the_config_carries_net_classes_and_shape(tmp_path: Path) -> None:
+    spec = DataSpec("letters", ("a", "B"), (3, 8, 12))
+    weights.save_cvae(tmp_path, MLP(spec, 2))
+    loaded = weights.load_cvae(tmp_path)
+    assert (loaded.net, loaded.spec) == ("mlp", spec)
+    weights.save_judge(tmp_path, make_judge("wide", spec))
+    assert weights.load_judge(tmp_path).spec == spec
+
+
+@pytest.mark.parametrize("kind", ["cvae", "judge"])
+def test_files_without_them_are_of_the_shape_and_classes_of_mnist(tmp_path: Path, kind: str) -> None:
+    if kind == "cvae":
+        weights.save_cvae(tmp_path, MLP(SPEC, 2))
+        (tmp_path / CONFIG).write_text('{"kind": "cvae", "z_dim": 2}')
+        loaded: CVAE | Judge = weights.load_cvae(tmp_path)
+    else:
+        weights.save_judge(tmp_path, make_judge("wide", SPEC))
+        (tmp_path / CONFIG).write_text('{"kind": "judge", "architecture": "wide"}')
+        loaded = weights.load_judge(tmp_path)
+    assert (loaded.spec.classes, loaded.spec.shape) == (SPEC.classes, SPEC.shape)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"net": "../mlp"}, "net '../mlp' is unknown"),
+        ({"net": "interface"}, "net 'interface' is unknown"),
+        ({"net": 3}, "net '3' is unknown"),
+        ({"classes": "ab"}, "classes"),
+        ({"classes": ["a", "A"]}, "'a' and 'A'"),
+        ({"classes": ["a", "b"]}, "shape"),
+        ({"shape": [1, 28]}, "shape"),
+        ({"shape": [1, 28, True]}, "shape"),
+        ({"shape": [1, 28, 1e9]}, "shape"),
+        ({"shape": [3, 1024, 1024]}, "shape"),
+        ({"dataset": ["x"]}, "dataset"),
+    ],
+    ids=str,
+)
+def test_a_config_of_another_net_or_data_set_is_refused(
+    saved: Path, change: dict[str, Any], told: str
+) -> None:
+    config = json.loads((saved / CONFIG).read_text())
+    (saved / CONFIG).write_text(json.dumps(config | change))
+    assert told in refusal(saved)
 
 
 def test_a_diagonal_is_read_back_for_its_net_alone(tmp_path: Path) -> None:
@@ -173,7 +222,7 @@ def test_a_missing_file_is_refused(saved: Path, name: str) -> None:
         '{"kind": "cvae", "z_dim": Infinity}',
         '{"kind": "cvae", "z_dim": ' + "9" * 5000 + "}",
         "[" * 50_000,
-        '{"kind": "cvae", "z_dim": 3, "pad": "' + "x" * 200_000 + '"}',
+        '{"kind": "cvae", "z_dim": 3, "pad": "' + "x" * weights.MAX_CONFIG_BYTES + '"}',
         b"\xff\xfe".decode("latin-1"),
         '{"z_dim": 3}',
         '{"kind": "judge", "architecture": "wide"}',
