@@ -176,9 +176,7 @@ def _classifiers(ctx: Context) -> tuple[dict[Role, Classifier], Classifier]:
     def classifier(role: str) -> Classifier:
         version = judge.obtain(ctx, role)
         s = JUDGES[role]
-        return Classifier(
-            net=judge.load(ctx, version), architecture=s.architecture, seed=ctx.seed + s.seed_offset
-        )
+        return Classifier(net=judge.load(ctx, version), seed=ctx.seed + s.seed_offset)
 
     return {role: classifier(name) for role, name in ATTACKERS.items()}, classifier("calibrated")
 

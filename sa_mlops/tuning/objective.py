@@ -113,9 +113,7 @@ class Bench:
 
     def _classifier(self, role: str) -> Classifier:
         s = JUDGES[role]
-        return Classifier(
-            net=self._judge(self.ctx, role), architecture=s.architecture, seed=self.ctx.seed + s.seed_offset
-        )
+        return Classifier(net=self._judge(self.ctx, role), seed=self.ctx.seed + s.seed_offset)
 
     def forgotten(self, digit: int) -> tuple[int, ...]:
         """Every class that is gone once a trial has forgotten `digit`."""

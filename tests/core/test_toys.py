@@ -65,7 +65,7 @@ def chain(toys: None) -> Chain:
         for i, kind in enumerate(("wide", "reference", "perceptron", "residual")):
             role = replace(JUDGES["calibrated"], architecture=kind, epochs=1, batch_size=64)
             net = train_judge(data.train_images, data.train_labels, data.spec, role, seeded(i))
-            judges[kind] = Classifier(net=net, architecture=kind, seed=i)
+            judges[kind] = Classifier(net=net, seed=i)
     return Chain(data, base, fisher, forget(base, fisher, FORGET, seeded()), judges)
 
 

@@ -401,8 +401,8 @@ def test_grey_is_the_floor_of_the_attack_term() -> None:
 def test_hardened_generator_resists_an_attacker_that_it_was_not_trained_against(
     digits: tuple[Tensor, Tensor], start: CVAE, hardened: CVAE
 ) -> None:
-    attacker = Classifier(net=judge(digits, "perceptron", 2), architecture="perceptron", seed=2)
-    third = Classifier(net=judge(digits, "reference", 3), architecture="reference", seed=3)
+    attacker = Classifier(net=judge(digits, "perceptron", 2), seed=2)
+    third = Classifier(net=judge(digits, "reference", 3), seed=3)
     found = []
     for model in (start, hardened):
         scene = Scene(

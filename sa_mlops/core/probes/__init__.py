@@ -1,8 +1,7 @@
 """Recovery probes: attempts to make a generator draw a class that it has forgotten.
 
-`PROBES` names every probe that searches latents and conditions; run one with `interface.run`. Relearning
-(`relearning.relearn`) changes weights and feature probing (`features.probe_features`) draws nothing, so each has a
-result of its own.
+`PROBES` lists the probes that search latents and conditions; `interface.run` runs one. Relearning changes weights
+(`relearning.relearn`) and feature probing draws no images (`features.probe_features`); both have results of their own.
 """
 
 from __future__ import annotations
@@ -44,4 +43,4 @@ PROBES: MappingProxyType[str, Probe] = MappingProxyType(
         "evolution": EvolutionStrategy(),
     }
 )
-"""Probe by the name it has everywhere (`attack.NAME.success`)."""
+"""Name -> probe; the name in metrics (`attack.NAME.success`), on the command line and in figures."""

@@ -1,4 +1,4 @@
-"""Feature probing: whether the class is still there in the decoder's hidden layers, though nothing shows it."""
+"""Feature probing: whether the class can still be read from the decoder's hidden layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sa_mlops.models.interface import one_hot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureBudget:
-    """A ridge regression on real images of the class and as many of other classes.
+    """Size of a ridge regression on real images of the class and as many of other classes.
 
     Attributes
     ----------
@@ -27,13 +27,13 @@ class FeatureBudget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerReading:
-    """What a linear reader finds in one layer.
+    """A linear reading of one layer.
 
     Attributes
     ----------
     layer : index of the hidden layer, from the latent on.
-    width : its units.
-    accuracy : of class against rest on unseen images, [0.5 is chance, 1].
+    width : number of its units.
+    accuracy : of the class against all others on unseen images; 0.5 is chance.
     area : area under the ROC curve on unseen images.
     active : share of units that are above zero for some image of the class.
     """
@@ -49,10 +49,10 @@ class LayerReading:
 def probe_features(
     scene: Scene, budget: FeatureBudget, generator: torch.Generator
 ) -> tuple[LayerReading, ...]:
-    """Read the class linearly off each hidden layer of the decoder.
+    """Read the class from each hidden layer of the decoder with a linear classifier.
 
-    Latents come from the base encoder, under the image's own label; the decoder is then given the same condition for
-    all, uniform over the classes, so that the label itself is not what is read.
+    Latents come from the base encoder, under the image's own label. The decoder receives one condition for all images,
+    uniform over the classes, so that the label itself cannot be read.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Gradient attacks: optimise the latent, the condition or both until an attacker sees the class."""
+"""Gradient attacks: optimise the latent, the condition or both for an attacker's probability of the class."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ Moves = Literal["z", "condition", "both", "alternating"]
 FAST = Budget(steps=500, lr=0.1)
 
 CONFIDENT = 4.0
-"""Logit of a start's own class over the others': a condition of about 0.86 on it."""
+"""Logit of a start's own class, the others' being 0: a weight of 0.86 on it among ten classes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gradient:
-    """Adam on the attacker's cross-entropy to the class, every attempt for itself; each keeps its best image.
+    """Adam on the attacker's cross-entropy to the class, each attempt independent; each keeps its best image.
 
     Attributes
     ----------
-    moves : what is optimised.
-    attacker : which classifier is climbed.
+    moves : variables to optimise; `alternating` changes between both in every step.
+    attacker : role of the classifier whose probability is maximised.
     start : `prior` draws z and the condition's logits from N(0, I); `neighbour` takes the base encoder's latents of
         real images of the class most like it, the condition set to that class; `solutions` first runs the same attack
         from the prior against the base.
-    softmax : the condition is a softmax of what is optimised; otherwise it is free.
+    softmax : the condition is a softmax of the optimised logits; otherwise it is free.
     bounded : keep the norm of z in the prior's shell.
     views : 0 shows the attacker the image; m > 0 shows m altered views of images near it, and climbs their mean
         (expectation over transformations, Athalye et al., 2018).
@@ -50,18 +50,19 @@ class Gradient:
     budget: Budget = FAST
 
     def roles(self) -> Sequence[Role]:
-        """The one that is climbed."""
+        """The attacker."""
         return (self.attacker,)
 
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
         """All attempts in one batch."""
         z, free = self.begin(scene, budget, generator)
         net = scene.attackers[self.attacker].net
+        real = torch.std_mean(scene.images)
 
         def loss(z: Tensor, condition: Tensor) -> Tensor:
             if not self.views:
                 return -net.log_probs(torch.sigmoid(scene.model.decode(z, condition)))[:, scene.target]
-            return expected_loss(scene, net, z, condition, self.views, generator)
+            return expected_loss(scene, net, z, condition, self.views, real, generator)
 
         limits = shell(scene.model.z_dim) if self.bounded else None
         return descend(
@@ -107,14 +108,14 @@ def descend(
     report: Report,
     wanted: Tensor | None = None,
 ) -> Attempts:
-    """Adam on the sum of per-attempt losses (n,); Adam is elementwise, so no attempt feels another.
+    """Adam on the sum of per-attempt losses (n,); Adam is elementwise, so attempts are independent.
 
     Parameters
     ----------
     loss : of z (n, z_dim) and the condition (n, K) as the decoder receives it.
     free : (n, K), a condition or its logits.
     limits : lowest and highest norm of z, or None.
-    wanted : (n, C, H, W) images to reproduce, for the record.
+    wanted : (n, C, H, W) images to reproduce, kept in the result.
     """
     z = clipped(z, limits).detach().clone().requires_grad_(True)
     free = free.detach().clone().requires_grad_(True)
@@ -135,7 +136,7 @@ def descend(
         if step == budget.steps:
             break
         gradients = torch.autograd.grad(per_attempt.sum(), [z, free])
-        # Adam leaves alone what has no gradient.
+        # Adam skips variables without a gradient.
         move_z = moves in ("z", "both") or (moves == "alternating" and step % 2 == 0)
         move_condition = moves in ("condition", "both") or (moves == "alternating" and step % 2 == 1)
         z.grad = gradients[0] if move_z else None
@@ -157,7 +158,7 @@ def descend(
 
 
 def clipped(z: Tensor, limits: tuple[float, float] | None) -> Tensor:
-    """Latents (n, d) scaled so that its norm lies within the limits."""
+    """Latents (n, d) scaled so that each norm lies within the limits."""
     if limits is None:
         return z
     norm = z.norm(dim=1, keepdim=True).clamp(min=1e-6)
@@ -170,14 +171,25 @@ CONDITION_NOISE = 0.05
 
 
 def expected_loss(
-    scene: Scene, net: Judge, z: Tensor, condition: Tensor, views: int, generator: torch.Generator
+    scene: Scene,
+    net: Judge,
+    z: Tensor,
+    condition: Tensor,
+    views: int,
+    real: tuple[Tensor, Tensor],
+    generator: torch.Generator,
 ) -> Tensor:
     """Mean cross-entropy (n,) over altered views of images near (z, condition).
 
     Noise on z and the condition smooths the loss. Every view is shifted, a random part of its pixels' deviation from
-    their mean is stretched to full contrast, so that a faint shape has a gradient too, and uniform noise is added.
+    their mean is stretched to that of real images, for a gradient at faint shapes, and uniform noise is added.
+
+    Parameters
+    ----------
+    real : standard deviation and mean of the pixels of real images.
     """
     n, device = len(z), z.device
+    contrast, level = real
     total = z.new_zeros(n)
     for _ in range(views):
         near_z = z + Z_NOISE * torch.randn(z.shape, generator=generator, device=device)
@@ -188,7 +200,7 @@ def expected_loss(
         share = torch.rand((n, 1, 1, 1), generator=generator, device=device)
         mean = images.flatten(1).mean(dim=1)[:, None, None, None]
         spread = images.flatten(1).std(dim=1)[:, None, None, None] + 1e-3
-        stretched = (0.13 + 0.3 * (images - mean) / spread).clamp(0, 1)
+        stretched = (level + contrast * (images - mean) / spread).clamp(0, 1)
         grain = 0.1 * torch.rand((n, 1, 1, 1), generator=generator, device=device)
         noise = torch.rand(images.shape, generator=generator, device=device)
         view = (1 - grain) * (share * images + (1 - share) * stretched) + grain * noise

@@ -1,4 +1,4 @@
-"""Gradient-free attacks: random search and separable CMA-ES. What masks gradients does not stop them."""
+"""Gradient-free attacks, which masked gradients do not stop: random search and separable CMA-ES."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomSearch:
-    """Each attempt keeps its best point and tries one Gaussian move a step; `budget.lr` is the largest move.
+    """Each attempt keeps its best point and tries one Gaussian move per step; `budget.lr` is the largest move.
 
-    A move's scale is log-uniform between a hundredth of the largest and the largest, and one move in ten starts anew
-    from the prior.
+    A move's scale is log-uniform between a hundredth of the largest and the largest, and one move in ten draws
+    a new point from the prior.
     """
 
     attacker: Role = "calibrated"
     budget: Budget = MANY_MOVES
 
     def roles(self) -> Sequence[Role]:
-        """The one that is asked."""
+        """The attacker."""
         return (self.attacker,)
 
     @torch.no_grad()
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
-        """One query an attempt and step."""
+        """One query per attempt and step."""
         query, device, n = Query(scene, self.attacker), generator.device, budget.attempts
         best = torch.randn(n, scene.model.z_dim + scene.model.classes, generator=generator, device=device)
         lowest = query(best)
@@ -71,22 +71,22 @@ class RandomSearch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvolutionStrategy:
-    """Separable CMA-ES (Ros and Hansen, 2008), one search an attempt, all searches in one batch.
+    """Separable CMA-ES (Ros and Hansen, 2008), one search per attempt, all searches in one batch.
 
     Constants as in Hansen's tutorial (arXiv:1604.00772), with the learning rates of the covariance's diagonal raised
-    by (d + 2) / 3. A step asks for 4 + 3 ln(d) points an attempt; `budget.lr` is the first step size.
+    by (d + 2) / 3. A step queries 4 + 3 ln(d) points per attempt; `budget.lr` is the first step size.
     """
 
     attacker: Role = "calibrated"
     budget: Budget = GENERATIONS
 
     def roles(self) -> Sequence[Role]:
-        """The one that is asked."""
+        """The attacker."""
         return (self.attacker,)
 
     @torch.no_grad()
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
-        """`budget.steps` generations."""
+        """All searches, `budget.steps` generations each."""
         query, n, d = Query(scene, self.attacker), budget.attempts, scene.model.z_dim + scene.model.classes
         best = torch.randn(n, d, generator=generator, device=generator.device)
         lowest = query(best)

@@ -1,7 +1,7 @@
-"""The interface of the recovery probes: what one is given, what it hands back, and who says whether it succeeded.
+"""The interface of the recovery probes: their input, their result, and the judge of their success.
 
-A probe searches a generator's latents and conditions for the forgotten class. It may ask an attacker, a classifier of
-its own, but never the judge that afterwards decides: `run` refuses a judge that is akin to an attacker.
+A probe searches a generator's latents and conditions for the forgotten class. It may query attackers, classifiers of
+its own, but not the judge that decides afterwards: `run` refuses a judge with an attacker's architecture or seed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torch import Tensor
 from sa_mlops.core.training import Report, silent
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import CVAE
-from sa_mlops.settings import Architecture
 
 SUCCESS = 0.5
 """The judge's probability of the class above which an attempt counts as a success."""
@@ -29,37 +28,35 @@ Role = Literal["calibrated", "plain"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classifier:
-    """A trained classifier with what decides its kin.
+    """A trained classifier and the seed of its training.
 
     Attributes
     ----------
     net : in evaluation mode.
-    seed : what its weights and batches were drawn from.
+    seed : of its initial weights and batches.
     """
 
     net: Judge
-    architecture: Architecture
     seed: int
 
 
 def check_independent(attacker: Classifier, judge: Classifier) -> None:
-    """Refuse a judge that shares its architecture or its seed with an attacker: it would repeat the same mistakes.
+    """Refuse a judge that shares its architecture or its seed with an attacker: it would share its errors.
 
     Raises
     ------
-    ValueError : and says which of the two they share.
+    ValueError : naming the shared property.
     """
-    if attacker.architecture == judge.architecture:
-        raise ValueError(
-            f"attacker and judge share the architecture {judge.architecture!r}: choose another attacker"
-        )
+    kind = judge.net.architecture
+    if attacker.net.architecture == kind:
+        raise ValueError(f"attacker and judge share the architecture {kind!r}: choose another attacker")
     if attacker.seed == judge.seed:
         raise ValueError(f"attacker and judge share the seed {judge.seed}: choose another attacker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What an attack may spend.
+    """Budget of an attack.
 
     Attributes
     ----------
@@ -75,16 +72,16 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What every probe is given. All tensors and nets are on the same device.
+    """Input of every probe. All tensors and nets are on one device.
 
     Attributes
     ----------
     model : the generator under attack.
-    base : the generator that still knew the class; lends its encoder and its own solutions.
+    base : the generator before forgetting; its encoder and its solutions start attacks.
     target : index of the class to recover.
     neighbours : the two classes that look most like it (see `core.probes.neighbours`).
     images, labels : real images (m, C, H, W) in [0, 1] of all classes, and their classes (m,).
-    attackers : classifiers that the optimising probes climb.
+    attackers : classifiers whose probability of the class the optimising probes maximise.
     report : receives `loss` after each step of an optimising probe.
     """
 
@@ -102,7 +99,7 @@ class Scene:
 
         Raises
         ------
-        ValueError : if there is none.
+        ValueError : if the class has none.
         """
         rows = (self.labels == label).nonzero().flatten()
         if not len(rows):
@@ -113,7 +110,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempts:
-    """Where n attempts have been, at k positions of a budget or of a path.
+    """n attempts at k positions of a budget or of a path.
 
     Attributes
     ----------
@@ -137,27 +134,27 @@ NO_STEPS = Budget()
 
 
 class Probe(Protocol):
-    """One way to bring a class back."""
+    """A method of recovering a class."""
 
     @property
     def budget(self) -> Budget:
-        """What it spends unless told otherwise."""
+        """Its default budget."""
 
     def roles(self) -> Sequence[Role]:
-        """Attackers that it needs."""
+        """Roles of the attackers that it needs."""
 
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
-        """All attempts, decided by the generator alone."""
+        """All attempts; the random generator alone decides them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """A probe's attempts as the independent judge sees them; n attempts, k positions.
+    """A probe's attempts under the independent judge; n attempts, k positions.
 
     Attributes
     ----------
-    images : (n, C, H, W) in [0, 1], the image of each attempt that counts.
-    z, condition : (n, z_dim), (n, K) that it is drawn from.
+    images : (n, C, H, W) in [0, 1], the deciding image of each attempt.
+    z, condition : (n, z_dim), (n, K), its latent and condition.
     probability : (n,) judge's probability of the class.
     choice : (n,) int64, judge's first choice.
     success : (n,) bool, probability above one half.
@@ -208,16 +205,17 @@ def run(
     *,
     budget: Budget | None = None,
 ) -> ProbeResult:
-    """Attack, then ask the judge.
+    """Attack, then let the judge decide.
 
     Parameters
     ----------
-    generator : decides every draw; the same seed gives the same starts against any generator under attack.
-    budget : instead of the probe's own.
+    generator : source of every draw; the same seed gives the same starts against any generator under attack.
+    budget : instead of the probe's default.
 
     Raises
     ------
-    ValueError : if the judge is akin to an attacker, an attacker is missing or the budget is empty.
+    ValueError : if the judge shares architecture or seed with an attacker, an attacker is missing or the budget has no
+        attempts.
     """
     budget = budget or probe.budget
     if budget.attempts < 1:
@@ -231,7 +229,7 @@ def run(
 
 @torch.no_grad()
 def judged(scene: Scene, attempts: Attempts, judge: Judge) -> ProbeResult:
-    """What the judge says about every position of every attempt."""
+    """The judge's answers at every position of every attempt."""
     k, n = attempts.z.shape[:2]
     answers, strips = [], []
     for z, condition in zip(attempts.z, attempts.condition, strict=True):
@@ -271,7 +269,7 @@ def union(results: Sequence[ProbeResult]) -> Tensor:
 
     Raises
     ------
-    ValueError : without results, or if they differ in the number of attempts.
+    ValueError : without results, or with different numbers of attempts.
     """
     sizes = {len(r.success) for r in results}
     if len(sizes) != 1:
@@ -280,6 +278,6 @@ def union(results: Sequence[ProbeResult]) -> Tensor:
 
 
 def checkpoints(steps: int) -> tuple[int, ...]:
-    """Budgets at which a search is looked at: 0, 1, 2, 5, 10, ... and `steps`."""
+    """Steps at which a search is evaluated: 0, 1, 2, 5, 10, ... and `steps`."""
     marks = {0, steps} | {m * 10**e for e in range(7) for m in (1, 2, 5)}
     return tuple(sorted(m for m in marks if m <= steps))

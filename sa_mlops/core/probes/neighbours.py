@@ -1,4 +1,4 @@
-"""The classes that look most like a class: through which walks pass and from which attacks start."""
+"""The classes nearest to a class: walks pass through them, and attacks start from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixel match: reproduce real images of the class, with no classifier in the loop."""
+"""Pixel match: reproduce real images of the class, without a classifier."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PixelMatch:
         return ()
 
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
-        """One real image an attempt."""
+        """One real image per attempt."""
         wanted = scene.real(scene.target, budget.attempts, generator)
         if self.start == "encoder":
             label = torch.full((budget.attempts,), scene.target, device=wanted.device)

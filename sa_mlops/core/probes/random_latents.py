@@ -1,4 +1,4 @@
-"""Random latents under a weak condition: whether a whisper of the class still raises it."""
+"""Random latents under a weak condition: whether a small weight of the class still draws it."""
 
 from __future__ import annotations
 

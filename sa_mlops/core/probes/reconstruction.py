@@ -30,7 +30,7 @@ class Reconstruction:
 
     @torch.no_grad()
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
-        """One real image of the class an attempt."""
+        """One real image of the class per attempt."""
         images = scene.real(scene.target, budget.attempts, generator)
         label = one_hot(
             torch.full((budget.attempts,), scene.target, device=images.device), scene.model.classes

@@ -1,4 +1,4 @@
-"""Few-shot relearning: how many steps on a few real images bring the class back."""
+"""Few-shot relearning: the number of training steps on a few real images that recover the class."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class RelearnBudget:
     Attributes
     ----------
     images : real images, drawn without replacement.
-    label : the images are taught, and asked for, under the class's own label or under its nearest neighbour's. A
-        generator that answers one label with nothing it can be trained from still has the others.
+    label : label of training and sampling, the class's own or that of its nearest neighbour: a generator that is hard
+        to train under one label still has the others.
     steps, lr : of Adam on the negative ELBO, summed over the images.
     """
 
@@ -34,13 +34,13 @@ class RelearnBudget:
     lr: float = 1e-4
 
     def under(self, target: int, neighbours: tuple[int, int]) -> int:
-        """The label that images of class `target` are taught under."""
+        """The label of training and sampling for class `target`."""
         return target if self.label == "own" else neighbours[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relearning:
-    """Curves over the steps that were looked at, k of them.
+    """Curves over the k steps that were evaluated.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Relearning:
     loss: Tensor
 
     def steps_until(self, share: float) -> int | None:
-        """First step looked at with at least this share accepted; None if it never is."""
+        """First evaluated step with at least this share accepted; None if there is none."""
         reached = (self.accepted >= share).nonzero().flatten().tolist()
         return self.positions[reached[0]] if reached else None
 
@@ -69,15 +69,15 @@ def relearn(
     budget: RelearnBudget,
     generator: torch.Generator,
 ) -> Relearning:
-    """Fine-tune a copy of the generator under attack; no attacker takes part.
+    """Fine-tune a copy of the generator under attack, without an attacker.
 
     Raises
     ------
-    ValueError : if there are fewer real images of the class than the budget asks for.
+    ValueError : if the class has fewer real images than the budget.
     """
     real = scene.images[scene.labels == scene.target]
     if not 1 <= budget.images <= len(real):
-        raise ValueError(f"{budget.images} images asked for; class {scene.target} has {len(real)}")
+        raise ValueError(f"{budget.images} images wanted; class {scene.target} has {len(real)}")
     device = generator.device
     few = real[torch.randperm(len(real), generator=generator, device=device)[: budget.images]]
     label = budget.under(scene.target, scene.neighbours)

@@ -17,12 +17,12 @@ TWELVE_FRAMES = Budget(steps=12)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
-    """neighbour -> class (-> second neighbour), `budget.steps` frames a leg; any frame may show the class.
+    """Neighbour -> class (-> second neighbour), `budget.steps` frames per leg; an attempt succeeds if any frame does.
 
     Attributes
     ----------
-    beyond : walk on to the second neighbour (the triangular walk).
-    deceptive : hold the condition at the first neighbour; otherwise it is interpolated along with the latent.
+    beyond : continue to the second neighbour (the triangular walk).
+    deceptive : keep the condition of the first neighbour; otherwise it is interpolated like the latent.
     """
 
     beyond: bool
@@ -35,7 +35,7 @@ class Walk:
 
     @torch.no_grad()
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
-        """One real image of each class on the way an attempt."""
+        """One real image of each class on the way per attempt."""
         near, far = scene.neighbours
         stops = (near, scene.target, far) if self.beyond else (near, scene.target)
         latents, conditions = [], []
@@ -53,7 +53,7 @@ class Walk:
 
 
 def along(stops: Sequence[Tensor], frames: int) -> Tensor:
-    """`frames` equal steps a leg from stop to stop, each (n, d): (legs * (frames - 1) + 1, n, d)."""
+    """`frames` equal steps per leg from stop to stop, each (n, d): (legs * (frames - 1) + 1, n, d)."""
     t = torch.linspace(0, 1, max(frames, 2), device=stops[0].device)[:, None, None]
     legs = [a + t * (b - a) for a, b in pairwise(stops)]
     return torch.cat([legs[0], *(leg[1:] for leg in legs[1:])])
