@@ -72,7 +72,7 @@ fi
 echo "server: http://127.0.0.1:$port; elsewhere: export MLFLOW_TRACKING_URI=http://127.0.0.1:$port" >&2
 # Nothing here uses MLflow's jobs, whose runner and consumers take eight processes of 240 MB each.
 export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
-mlflow server --host 127.0.0.1 --port "$port" \
+python -m mlflow server --host 127.0.0.1 --port "$port" \
     --backend-store-uri "postgresql+psycopg://sa@127.0.0.1:$pg_port/mlflow" \
     --artifacts-destination "$dir/artifacts" --default-artifact-root mlflow-artifacts:/ --serve-artifacts "$@" &
 child=$!

@@ -173,7 +173,7 @@ def test_make_alone_lists_every_target() -> None:
 
 def test_make_forget_runs_the_entry_point_in_this_environment() -> None:
     commands = make("--dry-run", "forget", "ARGS=-P digit=7")
-    run = "mlflow run . -e forget --env-manager local --experiment-name sa-mlops -P digit=7\n"
+    run = '".venv/bin/python" -m mlflow run . -e forget --env-manager local --experiment-name sa-mlops -P digit=7\n'
     assert run in commands
 
 
