@@ -13,16 +13,18 @@ from sa_mlops import environment
 from sa_mlops.errors import CommandError
 
 if TYPE_CHECKING:
-    from tui.widgets.canvas import Graphics
+    from tui.services.workspace import Graphics
 
 PROGRAM = "sa-tui"
 SWITCH_SECONDS = 0.001
-"""How long a worker thread may keep the interpreter from drawing; Python's own is five times that."""
+"""Longest turn of a worker thread while the UI waits to draw; Python's default is five times as long."""
 
 
 @click.command(name=PROGRAM, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--tracking-uri", help="MLflow store; else MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here")
-@click.option("--read-only", is_flag=True, help="browse and preview only: no launch, no promotion")
+@click.option(
+    "--read-only", is_flag=True, help="browse and preview only: nothing is launched, changed or written"
+)
 @click.option(
     "--demo", is_flag=True, help="a small store on scikit-learn's digits, made on first use (a minute)"
 )
@@ -31,12 +33,12 @@ SWITCH_SECONDS = 0.001
     type=click.Choice(["half", "auto", "kitty", "sixel"]),
     default="half",
     show_default=True,
-    help="how pictures are drawn: half blocks work everywhere; auto asks the terminal",
+    help="drawing of pictures: half blocks work everywhere; auto queries the terminal",
 )
 def command(tracking_uri: str | None, read_only: bool, demo: bool, graphics: Graphics) -> int:
     """Browse versions and lineage, preview samples, launch and follow runs, promote."""
     if demo and tracking_uri:
-        raise click.UsageError("--demo has a store of its own: leave --tracking-uri out")
+        raise click.UsageError("--demo has its own store: leave --tracking-uri out")
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise click.UsageError("this needs a terminal; `sa-mlops lineage` prints the versions anywhere")
     from tui.services.demo import demo_folder, demo_uri
@@ -51,6 +53,8 @@ def command(tracking_uri: str | None, read_only: bool, demo: bool, graphics: Gra
 
         widget_for(graphics)
     state = demo_folder() if demo else None
+    if state is not None and not read_only:
+        state.mkdir(parents=True, exist_ok=True)
     AmnesiaApp(uri, read_only=read_only, demo=demo, state=state, graphics=graphics).run()
     return 0
 

@@ -1,27 +1,27 @@
-"""The application: it reads the store, keeps the runs going, and lends both to its screens."""
+"""The application: reads the store, runs the queue, and gives the screens their workspace."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
-from textual.signal import Signal
+from textual.message import Message
 
 from sa_mlops.registry import names
-from tui.commands import ProjectCommands
-from tui.messages import Update
+from sa_mlops.registry.version import Version
+from tui import messages
+from tui.palette import ProjectCommands
 from tui.plain import clean
-from tui.screens.base import MainScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.launch import LaunchScreen, Order
+from tui.screens.main import MainScreen
 from tui.screens.registry import RegistryScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.text import TextScreen
@@ -29,27 +29,25 @@ from tui.screens.tuning import TuningScreen
 from tui.services import commands, demo
 from tui.services.devices import Device, devices, slurm
 from tui.services.fates import marked
-from tui.services.launcher import SLURM, Launcher, Seen, reap, spell
+from tui.services.launcher import SLURM, Launcher, Tracked, reap, spell
 from tui.services.layout import Layout
 from tui.services.records import Snapshot
-from tui.services.sampler import Sampler
-from tui.services.store import Store
-from tui.widgets.canvas import Graphics
-from tui.widgets.status import State
-
-if TYPE_CHECKING:
-    from sa_mlops.registry.version import Version
+from tui.services.store import Store, StoreError
+from tui.services.workspace import Graphics, Workspace
 
 POLL_SECONDS = 2.0
 DEVICE_SECONDS = 5.0
+SCREENS: dict[str, type[MainScreen]] = {
+    "registry": RegistryScreen,
+    "runs": RunsScreen,
+    "tuning": TuningScreen,
+}
 STATE_FOLDER = ".sa-mlops"
 PROJECT_FILE = "MLproject"
 
-T = TypeVar("T")
-
 
 def find_project() -> Path:
-    """The folder with MLproject: this one, else the one that the package lies in."""
+    """The folder with MLproject: this one, else that of the package."""
     here = Path.cwd()
     packaged = Path(__file__).resolve().parents[1]
     return here if (here / PROJECT_FILE).is_file() else packaged
@@ -61,19 +59,14 @@ class AmnesiaApp(App[None]):
     Parameters
     ----------
     uri : tracking store.
-    read_only : no launch, no cancel, no promotion, no deletion.
+    read_only : no launch, cancellation, promotion or deletion, and no file is written.
     demo : the store is the built-in demo, which `d` fills.
-    state : folder for records of runs and the remembered layout; `.sa-mlops` in the project without one.
+    state : folder for records of runs and the remembered layout; by default `.sa-mlops` in the project.
     graphics : how pictures are drawn.
     """
 
     TITLE = "sa-mlops"
     CSS_PATH = "app.tcss"
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
-        "registry": RegistryScreen,
-        "runs": RunsScreen,
-        "tuning": TuningScreen,
-    }
     DEFAULT_MODE = "registry"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  # annotated in the base class
     COMMANDS: ClassVar[set[Any]] = App.COMMANDS | {ProjectCommands}
@@ -85,8 +78,8 @@ class AmnesiaApp(App[None]):
         Binding("r", "reload", "read again", show=False, tooltip="read the whole store again"),
         Binding("e", "error", "error", show=False, tooltip="the full text of the last error"),
         Binding("d", "demo", "demo", show=False, tooltip="open the built-in demo store"),
-        Binding("question_mark", "help", "help", key_display="?"),
-        Binding("q", "quit", "quit"),
+        Binding("question_mark", "help", "help", show=False, key_display="?"),
+        Binding("q", "quit", "quit", show=False),
     ]
 
     def __init__(
@@ -101,178 +94,193 @@ class AmnesiaApp(App[None]):
         super().__init__()
         self.project = find_project()
         self.folder = state or self.project / STATE_FOLDER
-        self.layout = Layout.read(self.folder / "tui.json")
-        self.read_only = read_only
-        self.graphics = graphics
-        self.slurm = slurm()
-        self.demo = demo
-        self.store = Store(uri)
-        self.launcher = Launcher(self.folder / "runs", self.project, uri)
-        self.sampler = Sampler()
-        self.update = Update(Snapshot(complete=False), ())
-        self.state = State(uri=uri, read_only=read_only, demo=demo)
-        self.marked: set[str] = set()
+        self.workspace = Workspace(
+            store=Store(uri),
+            launcher=Launcher(self.folder / "runs", self.project, uri),
+            layout=Layout.read(self.folder / "tui.json"),
+            graphics=graphics,
+            read_only=read_only,
+            demo=demo,
+            slurm=slurm(),
+        )
         self.failure = ""
-        self.changed: Signal[Update] = Signal(self, "changed")
-        self.told: Signal[None] = Signal(self, "told")
+        self._main: dict[str, MainScreen] = {}
+        for mode in SCREENS:
+            self.add_mode(mode, partial(self._make_screen, mode))
         self._reading = threading.Lock()
         self._measuring = threading.Lock()
         self._states: dict[str, str] = {}
         self._leaving = False
 
+    def _make_screen(self, mode: str) -> MainScreen:
+        self._main[mode] = SCREENS[mode](self.workspace)
+        return self._main[mode]
+
     def on_mount(self) -> None:
-        """Paint first, read then."""
-        if self.layout.theme in self.available_themes:
-            self.theme = self.layout.theme
+        """Paint first, then read."""
+        layout = self.workspace.layout
+        if layout.theme in self.available_themes:
+            self.theme = layout.theme
         self.call_after_refresh(self.poll, True)
         self.set_interval(POLL_SECONDS, self.poll)
         self.set_interval(DEVICE_SECONDS, self.read_devices)
-        if self.layout.screen in self.MODES:
-            self.switch_mode(self.layout.screen)
+        if layout.screen in SCREENS:
+            self.switch_mode(layout.screen)
 
     def on_unmount(self) -> None:
-        """Remember the layout; end what would keep the process alive. Runs go on."""
+        """Remember the layout; end everything that would keep the process alive. Runs continue."""
         self._leaving = True
-        self.layout.theme = self.theme
-        self.layout.screen = self.current_mode if self.current_mode in self.MODES else self.DEFAULT_MODE
-        self.layout.write(self.folder / "tui.json")
-        self.sampler.close()
+        layout = self.workspace.layout
+        layout.theme = self.theme
+        layout.screen = self.current_mode if self.current_mode in SCREENS else self.DEFAULT_MODE
+        if not self.workspace.read_only:
+            layout.write(self.folder / "tui.json")
+        self.workspace.sampler.close()
         commands.stop_all()
 
-    # ------------------------------------------------------------------ talking
+    # ------------------------------------------------------------------ messages
 
-    def tell(self, callback: Callable[..., Any], *values: Any) -> None:
-        """Call something in the UI's thread from a worker thread; nothing if the UI is going away."""
-        if self._leaving:
-            return
+    # Worker threads answer by `call_later` and by messages, which Textual delivers in the thread of the UI.
+
+    def _broadcast(self, message: type[Message]) -> None:
+        for screen in {*self._main.values(), *self.screen_stack}:
+            screen.post_message(message())
+
+    def say(self, text: str, bad: bool = False) -> None:
+        """Show a toast; from any thread."""
+        self.notify(clean(text, 300), severity="warning" if bad else "information", markup=False)
+
+    def on_say(self, message: messages.Say) -> None:
+        """Show a toast."""
+        self.say(message.text, message.bad)
+
+    def on_copy(self, message: messages.Copy) -> None:
+        """Copy a text, and show it for terminals without a clipboard."""
         try:
-            self.call_from_thread(callback, *values)
-        except RuntimeError:
-            if self.is_running:
-                raise
-
-    def say(self, message: str, bad: bool = False) -> None:
-        """A toast."""
-        self.notify(clean(message, 300), severity="warning" if bad else "information", markup=False)
-
-    def copy(self, text: str) -> None:
-        """Copy a text, and show it for terminals that have no clipboard."""
-        try:
-            self.copy_to_clipboard(text)
-        except Exception as error:  # whatever a terminal driver raises: copying is never worth a crash
+            self.copy_to_clipboard(message.text)
+        except Exception as error:  # a terminal driver raises anything: no reason to crash
             self.failure = str(error)
-        self.say(f"copied: {text}")
+        self.say(f"copied: {message.text}")
 
-    def _tell_state(self, **values: Any) -> None:
-        self.state = replace(self.state, **values)
-        self.told.publish(None)
+    def on_measure_devices(self) -> None:
+        """Measure the devices."""
+        self.read_devices()
 
     # ------------------------------------------------------------------ reading
 
     def poll(self, whole: bool = False) -> None:
-        """Read what is new, unless that is going on."""
+        """Start a reading of the store, unless one is active."""
         self.read_store(whole)
 
     @work(thread=True, group="store")
     def read_store(self, whole: bool = False) -> None:
-        """Read the store and the records of runs in a worker thread; old data stays if that fails."""
+        """Read the store and the records of runs in a worker thread; a failure leaves the last reading."""
         if not self._reading.acquire(blocking=False):
             return
-        store = self.store
+        w = self.workspace
+        store, known = w.store, w.snapshot
         try:
             launches = self._tend()
-            old = self.update.snapshot if self.update.snapshot.complete else None
             news = store.changed()
-            if whole or news or self.state.stale or not self.update.snapshot.complete:
-                for snapshot in store.read(old, whole=whole):
-                    self.tell(self._read, store, marked(snapshot), launches)
-                    if self._leaving or store is not self.store:
+            if whole or news or w.stale or not known.complete:
+                for snapshot in store.read(known if known.complete else None, whole=whole):
+                    self.call_later(self._read, store, marked(snapshot), launches)
+                    if self._leaving or store is not w.store:
                         return
             else:
-                known = self.update.snapshot
                 snapshot = marked(known)
-                if launches != self.update.launches or snapshot is not known:
-                    self.tell(self._read, store, snapshot, launches)
-        except Exception as error:  # whatever a store raises: what is known stays and is marked
+                if launches != w.launches or snapshot is not known:
+                    self.call_later(self._read, store, snapshot, launches)
+        except Exception as error:  # a store raises anything: the last reading stays and is marked
             store.forget_stamp()
-            self.tell(self._stale, f"{type(error).__name__}: {error}")
+            self.call_later(self._stale, store, error)
         finally:
             self._reading.release()
 
-    def _tend(self) -> tuple[Seen, ...]:
-        """Start, push and look at the runs that were launched from here. In a worker thread."""
+    def _tend(self) -> tuple[Tracked, ...]:
+        """Look at the launches; start queued ones and stop cancelled ones. In a worker thread."""
         reap()
-        if not self.read_only:
-            self.launcher.press()
-            self.launcher.tick()
-        launches = tuple(self.launcher.launches())
-        for seen in launches:
-            before = self._states.get(seen.launch.key)
-            self._states[seen.launch.key] = seen.state
-            if before in ("queued", "running") and seen.state not in ("queued", "running"):
-                if seen.state == "cancelled" and seen.run_id:
-                    self.store.end_killed(seen.run_id)
-                self.tell(self.say, f"{seen.launch.entry}: {seen.state}", seen.state in ("failed", "lost"))
+        launcher = self.workspace.launcher
+        if not self.workspace.read_only:
+            launcher.press()
+            launcher.tick()
+        launches = tuple(launcher.launches())
+        for one in launches:
+            before = self._states.get(one.launch.key)
+            self._states[one.launch.key] = one.state
+            if before in ("queued", "running") and not one.live:
+                if one.state == "cancelled" and one.run_id:
+                    self.workspace.store.end_killed(one.run_id)
+                self.say(f"{one.launch.entry}: {one.state}", one.state in ("failed", "lost"))
         return launches
 
-    def _read(self, store: Store, snapshot: Snapshot, launches: tuple[Seen, ...]) -> None:
-        if store is not self.store:
+    def _read(self, store: Store, snapshot: Snapshot, launches: tuple[Tracked, ...]) -> None:
+        w = self.workspace
+        if store is not w.store:
             return
-        self.update = Update(snapshot, launches)
-        queued = sum(s.state == "queued" for s in launches)
+        w.snapshot, w.launches = snapshot, launches
         top = [r for r in snapshot.runs.values() if r.active and r.parent not in snapshot.runs]
         known = {r.run_id for r in top}
-        # A job of the cluster may still wait there, and its runs are counted by themselves.
-        starting = sum(
-            s.state == "running" and s.launch.slot != SLURM and s.run_id not in known for s in launches
-        )
-        self._tell_state(stale="", loading=not snapshot.complete, running=len(top) + starting, queued=queued)
-        self.changed.publish(self.update)
+        # Jobs of the cluster may be queued there, and their runs count by themselves.
+        starting = [
+            t for t in launches if t.state == "running" and t.launch.slot != SLURM and t.run_id not in known
+        ]
+        w.stale, w.loading = "", not snapshot.complete
+        w.running, w.queued = len(top) + len(starting), sum(t.state == "queued" for t in launches)
+        self._broadcast(messages.StatusChanged)
+        self._broadcast(messages.StoreRead)
 
-    def _stale(self, message: str) -> None:
-        self.failure = message
-        self._tell_state(stale=" ".join(message.split()), loading=False)
+    def _stale(self, store: Store, error: Exception) -> None:
+        if store is not self.workspace.store:
+            return
+        text = f"{error}" if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+        self.failure = text if error.__cause__ is None else f"{text}\n\n{error.__cause__}"
+        self.workspace.stale, self.workspace.loading = " ".join(text.split()), False
+        self._broadcast(messages.StatusChanged)
 
     @work(thread=True, group="devices")
     def read_devices(self) -> None:
-        """Read the devices' load in a worker thread."""
-        if not self._measuring.acquire(blocking=False):
-            return
-        try:
-            found = tuple(devices())
-        finally:
-            self._measuring.release()
-        self.tell(self._devices, found)
+        """Measure the devices in a worker thread."""
+        if self._measuring.acquire(blocking=False):
+            try:
+                self.call_later(self._devices, tuple(devices()))
+            finally:
+                self._measuring.release()
 
     def _devices(self, found: tuple[Device, ...]) -> None:
-        self.launcher.gpus = [d.word for d in found if d.word.startswith("cuda:")]
-        if found != self.state.devices:
-            self._tell_state(devices=found)
+        self.workspace.launcher.gpus = [d.word for d in found if d.word.startswith("cuda:")]
+        if found != self.workspace.devices:
+            self.workspace.devices = found
+            self._broadcast(messages.StatusChanged)
 
-    # ------------------------------------------------------------------ going places
+    # ------------------------------------------------------------------ screens
 
     def action_show(self, mode: str) -> None:
-        """Show another screen; with a modal open the keys belong to that."""
+        """Show another screen; not from a modal one."""
         if isinstance(self.screen, MainScreen):
             self.switch_mode(mode)
 
-    def open_version(self, number: int) -> None:
+    def on_open_version(self, message: messages.OpenVersion) -> None:
         """Show a generator in the registry."""
         self.switch_mode("registry")
-        self.call_later(self._open_version, number)
+        self.call_later(self._open_version, message.number)
 
     def _open_version(self, number: int) -> None:
         if isinstance(self.screen, RegistryScreen):
             self.screen.go_to(str(number))
 
-    def open_run(self, run_id: str) -> None:
+    def on_open_run(self, message: messages.OpenRun) -> None:
         """Show a run in the list of runs."""
-        self.switch_mode("runs")
-        self.call_later(self._open_run, run_id)
+        self.open_run(message.key)
 
-    def _open_run(self, run_id: str) -> None:
+    def open_run(self, key: str) -> None:
+        """Show a run, or a launch without a run, in the list of runs."""
+        self.switch_mode("runs")
+        self.call_later(self._open_run, key)
+
+    def _open_run(self, key: str) -> None:
         if isinstance(self.screen, RunsScreen):
-            self.screen.select(run_id)
+            self.screen.select(key)
 
     def action_reload(self) -> None:
         """Read everything again."""
@@ -284,7 +292,7 @@ class AmnesiaApp(App[None]):
         self.push_screen(TextScreen("last error", Text(self.failure or "no error so far")))
 
     def action_help(self) -> None:
-        """Show what the screen is for and every key of it."""
+        """Show the purpose of the screen and its keys."""
         text = Text()
         if isinstance(self.screen, MainScreen):
             text.append(self.screen.HELP_TEXT + "\n\n")
@@ -296,15 +304,15 @@ class AmnesiaApp(App[None]):
                 text.append(f"{binding.tooltip or binding.description}\n")
         self.push_screen(TextScreen("help", text))
 
-    # ------------------------------------------------------------------ changing things
+    # ------------------------------------------------------------------ changes
 
     def _may_change(self) -> bool:
-        if self.read_only:
+        if self.workspace.read_only:
             self.say("read-only: start without --read-only to change things", True)
-        return not self.read_only
+        return not self.workspace.read_only
 
     def ask(self, question: str, detail: str, action: Callable[[], object]) -> None:
-        """Do something if the user says yes."""
+        """Run an action if the user agrees."""
 
         def answered(yes: bool | None) -> None:
             if yes:
@@ -312,57 +320,58 @@ class AmnesiaApp(App[None]):
 
         self.push_screen(ConfirmScreen(question, detail), answered)
 
-    def open_launch(self, entry: str, given: Mapping[str, str]) -> None:
+    def on_open_launch(self, message: messages.OpenLaunch) -> None:
         """Open the launch form."""
         if self._may_change():
-            self.push_screen(LaunchScreen(entry, given), self._launch)
+            self.push_screen(LaunchScreen(self.workspace, message.entry, message.given), self._launch)
 
     def _launch(self, order: Order | None) -> None:
         if order is None:
             return
-        launch = self.launcher.submit(order.command, order.entry, order.device)
+        launch = self.workspace.launcher.submit(order.command, order.entry, order.device)
         self._states[launch.key] = "queued"
         self.open_run(launch.key)
         self.poll()
 
-    def cancel(self, seen: Seen) -> None:
-        """Cancel a launch, after a question."""
+    def on_cancel(self, message: messages.Cancel) -> None:
+        """Cancel a launch after a question."""
         if self._may_change():
-            running = seen.state == "running"
-            detail = "It is asked to stop, then made to; its run ends as KILLED." if running else ""
-            question = f"Cancel {clean(spell(seen.launch.command), 200)}?"
-            self.ask(question, detail, lambda: self._cancel(seen.launch.key))
+            running, launch = message.launch.state == "running", message.launch.launch
+            detail = "It is asked to stop, then killed; its run ends as KILLED." if running else ""
+            question = f"Cancel {clean(spell(launch.command), 200)}?"
+            self.ask(question, detail, partial(self._cancel, launch.key))
 
     @work(thread=True, group="cancel")
     def _cancel(self, key: str) -> None:
-        self.launcher.cancel(key)
-        self.tell(self.poll)
+        self.workspace.launcher.cancel(key)
+        self.call_later(self.poll)
 
-    def move(self, seen: Seen, places: int) -> None:
-        """Move a waiting launch in the queue."""
+    def on_move_in_queue(self, message: messages.MoveInQueue) -> None:
+        """Move a queued launch."""
         if self._may_change():
-            self.launcher.move(seen.launch.key, places)
+            self.workspace.launcher.move(message.launch.launch.key, message.places)
             self.poll()
 
-    def promote(self, version: Version) -> None:
+    def on_promote(self, message: messages.Promote) -> None:
         """Make a version the champion if it passes every gate, after a question."""
+        version = message.version
         if not self._may_change():
             return
-        now = self.update.snapshot.aliases.get(names.GENERATORS, {}).get(names.CHAMPION_ALIAS)
+        now = self.workspace.snapshot.aliases.get(names.GENERATORS, {}).get(names.CHAMPION_ALIAS)
         detail = "It becomes @champion only if its recorded metrics pass every gate."
         detail += f" v{now} is the champion now." if now else " There is no champion yet."
         question = f"Promote {clean(version.title, 80)}?"
         self.ask(question, detail, lambda: self.command(["promote", str(version.number)]))
 
-    def delete(self, version: Version) -> None:
-        """Delete a version that nothing hangs on, after a question."""
+    def on_delete(self, message: messages.Delete) -> None:
+        """Delete a version on which nothing depends, after a question."""
+        version, snapshot = message.version, self.workspace.snapshot
         if not self._may_change():
             return
-        snapshot = self.update.snapshot
         users = [v for v in snapshot.versions.values() if version.uri in (v.tags.get(key) for key in LINKS)]
         if users or snapshot.aliases_of(version):
             why = f"{len(users)} versions were made with it" if users else "an alias points at it"
-            self.say(f"{version.uri} stays: {why}", True)
+            self.say(f"{version.uri} is not deleted: {why}", True)
             return
         question = f"Delete {version.uri} ({clean(version.title, 60)})?"
         self.ask(question, "Its run and its files stay.", lambda: self._delete(version))
@@ -370,23 +379,23 @@ class AmnesiaApp(App[None]):
     @work(thread=True, group="commands")
     def _delete(self, version: Version) -> None:
         try:
-            self.store.delete(version)
-        except Exception as error:  # gone already, or the store is away
+            self.workspace.store.delete(version)
+        except Exception as error:  # deleted already, or no store
             self.failure = str(error)
-            self.tell(self.say, f"not deleted: {clean(error)}", True)
-        self.tell(self.poll, True)
+            self.say(f"not deleted: {clean(error)}", True)
+        self.call_later(self.poll, True)
 
     @work(thread=True, group="commands")
     def command(self, words: list[str]) -> None:
-        """Run an `sa-mlops` command in a worker thread and say how it went."""
-        outcome = commands.run(words, self.store.uri, self.folder if self.demo else self.project)
-        self.tell(self._ended, words[0], outcome)
+        """Run an `sa-mlops` command in a worker thread and show its answer."""
+        folder = self.folder if self.workspace.demo else self.project
+        self.call_later(self._ended, words[0], commands.run(words, self.workspace.store.uri, folder))
 
-    def _ended(self, what: str, outcome: commands.Outcome) -> None:
-        if outcome.status != 0:
-            self.failure = outcome.text
-            self.push_screen(TextScreen(f"{what}: not done", Text(outcome.text or "no output")))
-        self.say(outcome.headline, outcome.status != 0)
+    def _ended(self, what: str, answer: commands.Answer) -> None:
+        if answer.status != 0:
+            self.failure = answer.text
+            self.push_screen(TextScreen(f"{what}: not done", Text(answer.text or "no output")))
+        self.say(answer.headline, answer.status != 0)
         self.poll(True)
 
     # ------------------------------------------------------------------ demo
@@ -395,36 +404,37 @@ class AmnesiaApp(App[None]):
         """Open the demo's store, and fill it if it is empty."""
         if not self._may_change():
             return
-        if not self.demo:
-            self.demo = True
+        w = self.workspace
+        if not w.demo:
             self.folder = demo.demo_folder()
-            self.store = Store(demo.demo_uri())
-            self.launcher = Launcher(self.folder / "runs", self.project, self.store.uri, self.launcher.gpus)
-            self.marked.clear()
-            self.update = Update(Snapshot(complete=False), ())
-            self._tell_state(uri=self.store.uri, demo=True, loading=True)
-            self.changed.publish(self.update)
+            w.demo, w.store, w.loading = True, Store(demo.demo_uri()), True
+            w.launcher = Launcher(self.folder / "runs", self.project, w.store.uri, w.launcher.gpus)
+            w.snapshot, w.launches = Snapshot(complete=False), ()
+            w.marked.clear()
+            self._broadcast(messages.StatusChanged)
+            self._broadcast(messages.StoreRead)
         self.fill_demo()
 
     @work(thread=True, group="demo", exclusive=True)
     def fill_demo(self) -> None:
-        """Make what the demo's store lacks, by commands that a user would type."""
-        store = self.store
+        """Make the versions of the demo's store with ordinary commands."""
+        store = self.workspace.store
+        demo.demo_folder().mkdir(parents=True, exist_ok=True)
         if any(snapshot.versions for snapshot in store.read(None)):
-            self.tell(self.poll, True)
+            self.call_later(self.poll, True)
             return
-        self.tell(self.say, "making the demo: judges, a base and two steps of forgetting, about a minute")
+        self.say("making the demo: judges, a base and two steps of forgetting, about a minute")
         for words in demo.COMMANDS:
-            outcome = commands.run(words, store.uri, demo.demo_folder())
+            answer = commands.run(words, store.uri, demo.demo_folder())
             if self._leaving:
                 return
-            self.tell(self.poll)
-            if outcome.status != 0:
-                self.failure = outcome.text
-                self.tell(self.say, f"demo: {outcome.headline} (e: all of it)", True)
+            self.call_later(self.poll)
+            if answer.status != 0:
+                self.failure = answer.text
+                self.say(f"demo: {answer.headline} (e: the full error)", True)
                 return
-        self.tell(self.say, "the demo is ready")
+        self.say("the demo is ready")
 
 
 LINKS = (names.PARENT, names.FIM, names.JUDGE, names.BASE)
-"""Tags through which a version leans on another."""
+"""Tags of a version that name other versions."""

@@ -1,16 +1,91 @@
-"""What the application tells its screens."""
+"""Messages between the application and its screens."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tui.services.launcher import Seen
-from tui.services.records import Snapshot
+from textual.message import Message
+
+if TYPE_CHECKING:
+    from tui.services.launcher import Tracked
+    from tui.services.records import Version
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
-    """Something new: the store as it was read last, and the runs started from here."""
+class StoreRead(Message, bubble=False):
+    """To every screen: the workspace holds a new reading of the store."""
 
-    snapshot: Snapshot
-    launches: tuple[Seen, ...]
+
+class StatusChanged(Message, bubble=False):
+    """To every screen: the status line has changed."""
+
+
+@dataclass
+class Say(Message):
+    """Show a toast; `bad` marks it as a warning."""
+
+    text: str
+    bad: bool = False
+
+
+@dataclass
+class Copy(Message):
+    """Copy a text to the clipboard."""
+
+    text: str
+
+
+@dataclass
+class OpenVersion(Message):
+    """Show a generator in the registry."""
+
+    number: int
+
+
+@dataclass
+class OpenRun(Message):
+    """Show a run, or a launch without a run, in the list of runs."""
+
+    key: str
+
+
+@dataclass
+class OpenLaunch(Message):
+    """Open the launch form with these values."""
+
+    entry: str
+    given: Mapping[str, str]
+
+
+@dataclass
+class Promote(Message):
+    """Promote a version after a question."""
+
+    version: Version
+
+
+@dataclass
+class Delete(Message):
+    """Delete a version after a question."""
+
+    version: Version
+
+
+@dataclass
+class Cancel(Message):
+    """Cancel a launch after a question."""
+
+    launch: Tracked
+
+
+@dataclass
+class MoveInQueue(Message):
+    """Move a waiting launch up (negative) or down the queue."""
+
+    launch: Tracked
+    places: int
+
+
+class MeasureDevices(Message):
+    """Measure the load of the devices now."""

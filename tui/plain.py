@@ -1,4 +1,4 @@
-"""Text from the store made safe for the screen, and numbers as people read them."""
+"""Text from the store made safe for the screen, and numbers in a readable form."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def moment(milliseconds: int) -> str:
 
 
 def number(value: float) -> str:
-    """Four decimals where they say something, else four significant digits."""
+    """Four decimals where they are enough, else four significant digits."""
     size = abs(value)
     return f"{value:.4f}" if value == 0 or 0.001 <= size < 1000 else f"{value:.4g}"

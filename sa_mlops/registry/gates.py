@@ -200,18 +200,23 @@ class AliasEvent:
 
 
 def alias_history(client: MlflowClient, name: str) -> list[AliasEvent]:
-    """All recorded changes, oldest first, whatever their clocks said; tags that cannot be read are left out."""
+    """All recorded changes of the aliases of a registered model, oldest first."""
+    found = client.search_registered_models(f"name = '{name}'", max_results=1)
+    return [event for model in found for event in alias_events(dict(model.tags))]
+
+
+def alias_events(tags: Mapping[str, str]) -> list[AliasEvent]:
+    """The changes in the tags of a registered model, in the order made; unreadable tags are left out."""
     events = []
-    for model in client.search_registered_models(f"name = '{name}'", max_results=1):
-        for key, text in sorted(dict(model.tags).items()):
-            if key.startswith(EVENT):
-                try:
-                    e = json.loads(text)
-                    previous = None if e["from"] is None else int(e["from"])
-                    number, at, order = int(e["to"]), int(e["at"]), int(e.get("order", 0))
-                    events.append(AliasEvent(str(e["alias"]), previous, number, at, order))
-                except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-                    continue
+    for key, text in sorted(tags.items()):
+        if key.startswith(EVENT):
+            try:
+                e = json.loads(text)
+                previous = None if e["from"] is None else int(e["from"])
+                number, at, order = int(e["to"]), int(e["at"]), int(e.get("order", 0))
+                events.append(AliasEvent(str(e["alias"]), previous, number, at, order))
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+                continue
     return sorted(events, key=lambda e: e.order)
 
 

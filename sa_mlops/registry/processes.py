@@ -19,9 +19,9 @@ Fate = Literal["alive", "gone", "elsewhere", "unknown"]
 """`elsewhere`: another machine or container; only there it can be told. `unknown`: the run carries no such tags."""
 
 
-def identity() -> dict[str, str]:
-    """Tags that say which process this is."""
-    pid = os.getpid()
+def identity(pid: int | None = None) -> dict[str, str]:
+    """Tags that identify a process of this machine; this one without `pid`."""
+    pid = os.getpid() if pid is None else pid
     return {HOST: platform.node(), PID: str(pid), STARTED: ":".join((*_place(), _begin(pid)))}
 
 

@@ -1,4 +1,4 @@
-"""Versions side by side: what differs in how they were made, metrics, samples at equal latents, every digit."""
+"""Versions side by side: metrics, differences in how they were made, samples at equal latents, every class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
-from tui.services.records import Snapshot
+from tui.services.workspace import Workspace
 from tui.widgets import facts
 from tui.widgets.ink import Ink
 from tui.widgets.preview import Preview, View
@@ -27,19 +27,22 @@ class CompareScreen(ModalScreen[None]):
 
     Parameters
     ----------
-    view : latents of the samples, as on the screen before.
+    view : latents of the samples on the previous screen.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss(None)", "close"),
         Binding("s", "reseed", "seed"),
-        Binding("n", "digit", "digit"),
+        Binding("n", "class", "class"),
         Binding("t", "tab", "next tab"),
     ]
 
-    def __init__(self, snapshot: Snapshot, versions: Sequence[Version], view: View) -> None:
+    AUTO_FOCUS = "#compare-facts VerticalScroll"
+
+    def __init__(self, workspace: Workspace, versions: Sequence[Version], view: View) -> None:
         super().__init__()
-        self.snapshot = snapshot
+        self.workspace = workspace
+        self.snapshot = workspace.snapshot
         self.versions = list(versions)
         self.first_view = view
 
@@ -49,9 +52,9 @@ class CompareScreen(ModalScreen[None]):
             with TabPane("Differences", id="compare-facts"), VerticalScroll():
                 yield Static(id="compare-text")
             with TabPane("Samples", id="compare-samples"):
-                yield Preview(id="compare-preview")
-            with TabPane("Digits", id="compare-digits"), VerticalScroll():
-                yield Static(id="digit-text")
+                yield Preview(self.workspace, id="compare-preview")
+            with TabPane("Classes", id="compare-classes"), VerticalScroll():
+                yield Static(id="class-text")
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
@@ -60,7 +63,7 @@ class CompareScreen(ModalScreen[None]):
         self.query_one("#compare", TabbedContent).border_title = Text(
             "compare " + ", ".join(f"v{v.number}" for v in self.versions)
         )
-        self.query_one("#digit-text", Static).update(facts.digit_matrix(self.snapshot, self.versions, ink))
+        self.query_one("#class-text", Static).update(facts.class_matrix(self.snapshot, self.versions, ink))
         preview = self.query_one(Preview)
         preview.view = self.first_view
         preview.show(self.versions)
@@ -70,17 +73,19 @@ class CompareScreen(ModalScreen[None]):
         text = facts.compared(self.snapshot, self.versions, event.size.width - 4)
         self.query_one("#compare-text", Static).update(text)
 
-    def on_tabbed_content_tab_activated(self) -> None:
-        """Samples are drawn when they are seen."""
+    def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
+        """Draw the samples when they are visible; keys scroll the pane that was opened."""
         self.query_one(Preview).redraw()
+        for pane in event.pane.query(VerticalScroll):
+            pane.focus()
 
     def action_reseed(self) -> None:
         """Other latents."""
         self.query_one(Preview).reseed(1)
 
-    def action_digit(self) -> None:
-        """All digits or one alone."""
-        self.query_one(Preview).turn_digit(1)
+    def action_class(self) -> None:
+        """All classes or one alone."""
+        self.query_one(Preview).turn_class(1)
 
     def action_tab(self) -> None:
         """Open the next pane."""

@@ -13,12 +13,11 @@ from textual.widgets import Button, Static
 
 
 class ConfirmScreen(ModalScreen[bool]):
-    """Asks before something that no key undoes. "No" has the focus.
+    """Asks before an action that cannot be undone. "No" has the focus.
 
     Parameters
     ----------
-    question : what is asked.
-    detail : what will happen then.
+    detail : consequences of "Yes".
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -44,5 +43,5 @@ class ConfirmScreen(ModalScreen[bool]):
                 yield Button("No  n", id="no")
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Hand the answer back."""
+        """Return the answer."""
         self.dismiss(event.button.id == "yes")

@@ -1,23 +1,20 @@
-"""One logged picture, as large as the terminal allows."""
+"""A logged picture, as large as the terminal allows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import ModalScreen
-from textual.strip import Strip
 
 from tui.plain import clean
-from tui.widgets.canvas import Canvas
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from tui.services.workspace import Graphics
+from tui.widgets.canvas import Canvas, Shown
 
 
 class ImageScreen(ModalScreen[None]):
@@ -25,20 +22,20 @@ class ImageScreen(ModalScreen[None]):
 
     Parameters
     ----------
-    title : what it is called.
-    fetch : gives its file; blocks.
+    fetch : returns its file; blocks.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape,q,enter", "dismiss(None)", "Close")]
 
-    def __init__(self, title: str, fetch: Callable[[], Path]) -> None:
+    def __init__(self, title: str, fetch: Callable[[], Path], graphics: Graphics) -> None:
         super().__init__()
         self.heading = title
         self.fetch = fetch
+        self.graphics = graphics
 
     def compose(self) -> ComposeResult:
         """The picture."""
-        canvas = Canvas(id="image")
+        canvas = Canvas(self.graphics, id="image")
         canvas.border_title = Text(clean(self.heading, 120))
         canvas.border_subtitle = "esc closes"
         yield canvas
@@ -51,7 +48,7 @@ class ImageScreen(ModalScreen[None]):
     def draw(self) -> None:
         """Read and scale it."""
         try:
-            shown: list[Strip] | Text | Image = self.query_one(Canvas).read(self.fetch())
-        except Exception as error:  # gone, no picture, store away: one line in its place
+            shown: Shown = self.query_one(Canvas).read(self.fetch())
+        except Exception as error:  # lost, no picture, no store: one line in its place
             shown = Text(f"cannot be shown: {clean(error)}")
-        self.app.call_from_thread(self.query_one(Canvas).show, shown)
+        self.call_later(self.query_one(Canvas).show, shown)

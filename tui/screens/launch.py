@@ -1,10 +1,10 @@
-"""The launch form: the fields of an entry point, checked as they are typed, beside the command as it will run."""
+"""The launch form: the parameters of an entry point, checked while typing, beside the command that will run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from rich.text import Text
 from textual import events
@@ -15,26 +15,27 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Button, Footer, Input, Label, Static
 
+from sa_mlops import datasets
 from sa_mlops.cluster.plan import plan
 from sa_mlops.config import ENTRY_POINTS, SubmitConfig
 from sa_mlops.parameters import Parameter, ParameterError
+from sa_mlops.registry import names
+from tui.messages import Copy, MeasureDevices
 from tui.services.launcher import AUTO, SLURM, command_for, spell, submit_command_for
+from tui.services.workspace import Workspace
 from tui.widgets.choice import Choice
-
-if TYPE_CHECKING:
-    from tui.app import AmnesiaApp
 
 TITLES = {"what": "What", "how": "How", "where": "Where"}
 GENERATOR_FIELDS = ("from_version", "version")
 RUN_ON, HERE = "run_on", "here"
 PLACES = ((HERE, "this machine"), (SLURM, "SLURM: a job of the cluster, followed from here"))
 ORDER = {name: p for name, p in SubmitConfig.parameters().items() if name not in ("target", "follow")}
-"""What the scheduler is told of a job."""
+"""Options of the scheduler."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the form hands back: the command, its entry point and the word for the device."""
+    """Result of the form: the command, its entry point and the value of its device."""
 
     command: tuple[str, ...]
     entry: str
@@ -46,8 +47,8 @@ class LaunchScreen(ModalScreen[Order | None]):
 
     Parameters
     ----------
-    entry : entry point to begin with.
-    given : values to begin with, by parameter; those of other entry points are left out.
+    entry : the first entry point.
+    given : first values by parameter, also of other entry points.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -58,25 +59,25 @@ class LaunchScreen(ModalScreen[Order | None]):
 
     AUTO_FOCUS = "#fields .field"
 
-    def __init__(self, entry: str = "forget", given: Mapping[str, str] | None = None) -> None:
+    def __init__(self, workspace: Workspace, entry: str, given: Mapping[str, str]) -> None:
         super().__init__()
+        self.workspace = workspace
+        entry = names.OLD_STAGES.get(entry, entry)
         self.entry = entry if entry in ENTRY_POINTS else "forget"
-        self.given = dict(given or {})
+        self.given = dict(given)
+        # Runs of earlier versions were given digits.
+        if digits := given.get("digits") or given.get("digit"):
+            self.given.setdefault("classes", digits)
         self.place = HERE
 
     @property
-    def sa(self) -> AmnesiaApp:
-        """The application."""
-        return cast("AmnesiaApp", self.app)
-
-    @property
     def parameters(self) -> dict[str, Parameter]:
-        """The fields of the chosen entry point, grouped."""
+        """The parameters of the chosen entry point, grouped."""
         found = ENTRY_POINTS[self.entry].config.parameters()
         return dict(sorted(found.items(), key=lambda item: list(TITLES).index(item[1].group)))
 
     def compose(self) -> ComposeResult:
-        """Fields beside what they come to."""
+        """Fields beside the command and the devices."""
         with Vertical(id="launch") as box:
             box.border_title = "Launch"
             yield Choice(
@@ -95,24 +96,23 @@ class LaunchScreen(ModalScreen[Order | None]):
         yield Footer(compact=True)
 
     async def on_mount(self) -> None:
-        """Show the fields of the first entry point, and devices as they change."""
+        """Show the fields of the first entry point and the devices."""
         await self.fill()
         self.query(".field").first().focus()
-        self.sa.told.subscribe(self, lambda _: self._devices())
-        self._devices()
-        self.sa.read_devices()
+        self.on_status_changed()
+        self.post_message(MeasureDevices())
 
     async def on_choice_changed(self, event: Choice.Changed) -> None:
         """Show the fields of another entry point, or check a choice."""
         if event.sender.name == RUN_ON:
-            self.given |= self._standing()
+            self.given |= self._entered()
             self.place = event.value
             await self.fill()
             next(field for field in self.query(".field") if field.name == RUN_ON).focus()
         elif event.sender.id != "entry":
             self.check()
         elif event.value != self.entry:
-            self.given |= self._standing()
+            self.given |= self._entered()
             self.entry = event.value
             await self.fill()
 
@@ -127,7 +127,7 @@ class LaunchScreen(ModalScreen[Order | None]):
                 widgets.append(Label(TITLES[group], classes="group"))
             widgets.append(Label(name, markup=False))
             widgets.append(self._field(name, parameter))
-        if self.sa.slurm:
+        if self.workspace.slurm:
             widgets += [Label("Place", classes="group"), Label("run on")]
             widgets.append(Choice(PLACES, self.place, name=RUN_ON, classes="field"))
         if self.place == SLURM:
@@ -162,27 +162,29 @@ class LaunchScreen(ModalScreen[Order | None]):
             return (("true", "true"), ("false", "false"))
         if parameter.kind == "choice":
             return tuple((word, word) for word in parameter.choices)
+        if name == "dataset":
+            return tuple((word, word) for word in datasets.known())
         if name == "device":
-            known = [("auto", "auto: the first device that is free"), ("cpu", "cpu")]
+            known = [("auto", "auto: the first free device"), ("cpu", "cpu")]
             return [
                 *known,
-                *((d.word, f"{d.word} {d.name}") for d in self.sa.state.devices if d.word != "cpu"),
+                *((d.word, f"{d.word} {d.name}") for d in self.workspace.devices if d.word != "cpu"),
             ]
         return ()
 
     # ------------------------------------------------------------------ checking
 
     def values(self) -> dict[str, str]:
-        """What stands in the entry point's fields."""
-        found = self._standing()
+        """Values of the entry point's fields."""
+        found = self._entered()
         return {name: found[name] for name in self.parameters if name in found}
 
     def order(self) -> dict[str, str]:
-        """What stands in the scheduler's fields; empty unless it is asked for."""
-        found = self._standing() if self.place == SLURM else {}
+        """Values of the scheduler's fields; empty on this machine."""
+        found = self._entered() if self.place == SLURM else {}
         return {name: found[name] for name in ORDER if name in found}
 
-    def _standing(self) -> dict[str, str]:
+    def _entered(self) -> dict[str, str]:
         found = {}
         for field in self.query(".field"):
             if isinstance(field, Input):
@@ -200,40 +202,39 @@ class LaunchScreen(ModalScreen[Order | None]):
             if self.place == SLURM:
                 order = {name: ORDER[name].parse(name, text) for name, text in self.order().items()}
                 plan(ENTRY_POINTS[self.entry], parsed, SubmitConfig(**order))  # type: ignore[arg-type]
-            self._known_generator()
+            self._check_generator()
         except ParameterError as error:
             return error.name, str(error)
         return "", ""
 
-    def _known_generator(self) -> None:
-        """Raise ParameterError for a generator that is not registered, as far as that is known here."""
-        snapshot = self.sa.update.snapshot
+    def _check_generator(self) -> None:
+        """Raise ParameterError for an unknown generator, or one that has already forgotten a class of the form."""
+        snapshot, values = self.workspace.snapshot, self.values()
         for name in GENERATOR_FIELDS:
-            word = self.values().get(name, "").removeprefix("v")
-            if word.isascii() and word.isdecimal() and snapshot.complete:
-                version = snapshot.generator(int(word[:9]))
-                if version is None:
-                    raise ParameterError(name, word, "the number of a registered generator")
-                forgotten = set(version.forgotten)
-                again = forgotten & set(self._digits()) if name == "from_version" else set()
+            word = values.get(name, "").removeprefix("v")
+            if not (word.isascii() and word.isdecimal() and snapshot.complete):
+                continue
+            version = snapshot.generator(int(word[:9]))
+            if version is None:
+                raise ParameterError(name, word, "the number of a registered generator")
+            if name == "from_version" and values.get("classes"):
+                spec = datasets.spec(values["dataset"])
+                chosen = spec.names(spec.indices(values["classes"].split(",")))
+                again = [c for c in chosen if c in version.forgotten]
                 if again:
                     raise ParameterError(
-                        "digit", ",".join(sorted(again)), f"one that v{word} has not forgotten"
+                        "classes", ",".join(again), f"classes that v{word} has not forgotten"
                     )
 
-    def _digits(self) -> list[str]:
-        values = self.values()
-        return values["digits"].split(",") if values.get("digits") else [values.get("digit", "")]
-
     def command(self) -> tuple[str, ...]:
-        """The command that the fields spell."""
+        """The command of the fields."""
         defaults = {name: p.spell(p.default) for name, p in self.parameters.items()}
         if self.place == SLURM:
             return submit_command_for(self.entry, self.values(), defaults, self.order())
         return command_for(self.entry, self.values(), defaults)
 
     def on_input_changed(self, _event: Input.Changed) -> None:
-        """Check what was typed."""
+        """Check the fields."""
         self.check()
 
     def check(self) -> None:
@@ -247,13 +248,14 @@ class LaunchScreen(ModalScreen[Order | None]):
         self.query_one("#command", Static).update(Text(f"$ {spell(self.command())}"))
         self.query_one("#run", Button).disabled = bool(message)
 
-    def _devices(self) -> None:
+    def on_status_changed(self) -> None:
+        """Show the devices."""
         text = Text("devices\n", style="bold")
-        for device in self.sa.state.devices:
+        for device in self.workspace.devices:
             text.append(device.line() + "\n", style="not bold")
-        waiting, busy = self.sa.state.queued, self.sa.state.running
+        waiting, busy = self.workspace.queued, self.workspace.running
         text.append(f"{busy} running, {waiting} queued; one run a device\n", style="dim")
-        text.append(f"store {self.sa.store.uri}", style="dim")
+        text.append(f"store {self.workspace.store.uri}", style="dim")
         self.query_one("#device-table", Static).update(text)
 
     # ------------------------------------------------------------------ keys
@@ -266,7 +268,7 @@ class LaunchScreen(ModalScreen[Order | None]):
             self.dismiss(None)
 
     def action_run(self) -> None:
-        """Hand the command back, if nothing is wrong with it."""
+        """Return the command, if it is valid."""
         wrong, _ = self.problem()
         if wrong:
             self.query(".field.-wrong").first().focus()
@@ -276,4 +278,4 @@ class LaunchScreen(ModalScreen[Order | None]):
 
     def action_copy(self) -> None:
         """Copy the command."""
-        self.sa.copy(spell(self.command()))
+        self.post_message(Copy(spell(self.command())))

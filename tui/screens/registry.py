@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual import work
@@ -13,42 +14,45 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
 from textual.worker import get_current_worker
 
+from sa_mlops.config import ENTRY_POINTS
 from sa_mlops.registry import names
-from sa_mlops.registry.version import SHOWN, Version
-from tui.messages import Update
-from tui.plain import clean, number
-from tui.screens.base import MainScreen
+from sa_mlops.registry.version import SHOWN
+from tui.messages import Delete, OpenLaunch, OpenRun, Promote
+from tui.plain import clean
 from tui.screens.compare import CompareScreen
 from tui.screens.image import ImageScreen
+from tui.screens.main import MainScreen
 from tui.services.filters import HELP as FILTER_HELP
 from tui.services.filters import Filter
 from tui.services.records import Snapshot
 from tui.services.store import page_url
 from tui.services.tree import JUDGES_HEADING, ORDERS, Row, rows
+from tui.services.workspace import Workspace
 from tui.widgets import facts
 from tui.widgets.preview import Preview
 from tui.widgets.rows import RowList
-from tui.widgets.runline import going_on
+from tui.widgets.runline import activity
 from tui.widgets.status import StatusBar
 
-EMPTY = """\
-Nothing here yet.
+if TYPE_CHECKING:
+    from sa_mlops.registry.version import Version
 
-l   launch: the default trains judges and a base and forgets the 1 (minutes)
+EMPTY = """
+
+l   launch: the default trains judges and a base and forgets a class (minutes)
 d   open the demo: a small store on scikit-learn's digits (about a minute)
 ?   all keys
 """
-EMPTY_READ_ONLY = "Nothing here yet, and --read-only launches nothing."
 MANY = 500
-"""More versions than that are laid out in a worker thread."""
+"""The rows of more versions are computed in a worker thread."""
 
 
 class RegistryScreen(MainScreen):
-    """Lineage, detail, and what is going on."""
+    """Lineage, detail of the selected version, active runs."""
 
     HELP_TEXT = f"""\
-The tree shows what was made from what; struck-out digits in parentheses are forgotten, @names are aliases,
-◐ is a version in the making. Filter words: {FILTER_HELP}."""
+The tree shows each version under its parent; struck-out classes in parentheses are forgotten, @names are aliases,
+◐ is a run that makes a version. Filter words: {FILTER_HELP}."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "launch", "launch"),
@@ -60,29 +64,28 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         Binding("o", "order", "sort", tooltip=f"sort: {', '.join(ORDERS)}"),
         Binding("s", "reseed(1)", "seed", tooltip="samples from other latents"),
         Binding("S", "reseed(-1)", "earlier seed", show=False),
-        Binding("b", "beside", "beside", tooltip="parent and base below the samples"),
-        Binding("n", "digit(1)", "digit", tooltip="all digits, or one after the other alone"),
-        Binding("N", "digit(-1)", "digit before", show=False),
+        Binding("b", "beside", "beside", tooltip="samples of parent and base below"),
+        Binding("n", "class(1)", "class", tooltip="samples of all classes, or of one class alone"),
+        Binding("N", "class(-1)", "previous class", show=False),
         Binding("full_stop", "axis(1)", "next axis", show=False, tooltip="latent axis of the morph slider"),
-        Binding("comma", "axis(-1)", "axis before", show=False),
+        Binding("comma", "axis(-1)", "previous axis", show=False),
         Binding("plus,equals_sign", "slide(0.25)", "along the axis", show=False),
         Binding("minus", "slide(-0.25)", "back along the axis", show=False),
         Binding("w", "write", "PNG", show=False, tooltip="write the samples to a PNG file"),
         Binding("t", "tab(1)", "next tab", show=False),
-        Binding("T", "tab(-1)", "tab before", show=False),
+        Binding("T", "tab(-1)", "previous tab", show=False),
         Binding("left", "fold(True)", "fold", show=False),
         Binding("right", "fold(False)", "unfold", show=False),
         Binding("y", "copy('uri')", "copy", show=False, tooltip="copy the version's URI"),
         Binding(
             "Y", "copy('page')", "copy address", show=False, tooltip="copy the address of its MLflow page"
         ),
-        Binding("D", "delete", "delete", show=False, tooltip="delete a version that nothing was made from"),
+        Binding("D", "delete", "delete", show=False, tooltip="delete a version without descendants"),
         Binding("escape", "back", "back", show=False),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.snapshot = Snapshot()
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
         self.filter = Filter()
         self.order = "lineage"
         self.folded: set[str] = {JUDGES_HEADING}
@@ -92,15 +95,15 @@ The tree shows what was made from what; struck-out digits in parentheses are for
     # ------------------------------------------------------------------ layout
 
     def compose(self) -> ComposeResult:
-        """Status, lineage beside detail, what is going on, keys."""
-        yield StatusBar()
+        """Status, lineage beside detail, active runs, keys."""
+        yield StatusBar(self.workspace)
         with Horizontal(id="registry-panes"):
             tree: RowList[Row] = RowList(lambda row: row.key, self.paint, id="lineage")
             tree.border_title = "Lineage"
             yield tree
             with TabbedContent(id="detail", initial="samples"):
                 with TabPane("Samples", id="samples"):
-                    yield Preview(id="preview")
+                    yield Preview(self.workspace, id="preview")
                 with TabPane("Metrics", id="metrics"), VerticalScroll():
                     yield Static(id="metric-text")
                 with TabPane("About", id="about"), VerticalScroll():
@@ -111,14 +114,14 @@ The tree shows what was made from what; struck-out digits in parentheses are for
                     yield Static(id="history-text")
                 with TabPane("Images", id="images"):
                     yield RowList[str](lambda path: path, _paint_path, id="image-list")
-        yield Static(EMPTY, id="empty", markup=False)
+        yield Static(id="empty", markup=False)
         yield Static(id="now")
         yield Input(id="prompt", classes="hidden")
         yield Footer(compact=True)
 
     def prepare(self) -> None:
-        """Bring back what the user had chosen before."""
-        layout = self.sa.layout
+        """Restore the user's choices."""
+        layout = self.workspace.layout
         self.order = layout.order if layout.order in ORDERS else "lineage"
         self.query_one("#detail", TabbedContent).active = (
             layout.tab if layout.tab in {pane.id for pane in self.query(TabPane)} else "samples"
@@ -142,27 +145,29 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         return None if row is None else row.version
 
     def chosen_generator(self) -> Version | None:
-        """The selected version if it is a generator; else None and a word about that."""
+        """The selected version if it is a generator; else None and a toast."""
         version = self.version
         if version is None or version.name != names.GENERATORS:
-            self.sa.say("select a generator first")
+            self.say("select a generator first")
             return None
         return version
 
     # ------------------------------------------------------------------ showing
 
-    def show(self, update: Update) -> None:
-        """Show an update of the store."""
-        self.snapshot = update.snapshot
+    def show(self) -> None:
+        """Show the last reading."""
         self.fill()
-        empty = not self.snapshot.versions and self.snapshot.complete and not self.sa.state.loading
+        w = self.workspace
+        unread = bool(w.stale) and not self.snapshot.complete
+        empty = not self.snapshot.versions and (unread or (self.snapshot.complete and not w.loading))
         self.set_class(empty, "-empty")
         if empty:
-            text = EMPTY_READ_ONLY if self.sa.read_only else EMPTY
-            self.query_one("#empty", Static).update(Text(text))
+            text = f"{w.store.database} does not exist." if w.store.missing else "The store is empty."
+            text += "" if w.read_only else EMPTY
+            self.query_one("#empty", Static).update(self.explained(text))
         active = [r for r in self.snapshot.runs.values() if r.active and r.parent not in self.snapshot.runs]
         active.sort(key=lambda r: -r.started)
-        lines = [going_on(self.snapshot, run, self.ink) for run in active[:3]]
+        lines = [activity(self.snapshot, run, self.ink) for run in active[:3]]
         now = self.query_one("#now", Static)
         now.set_class(bool(lines), "-on")
         for line in lines:
@@ -171,7 +176,7 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         now.update(Text("\n").join(lines))
 
     def fill(self, select: str | None = None) -> None:
-        """Lay the rows out anew; those of a large registry in a worker thread, for that takes a while."""
+        """Compute the rows; those of a large registry in a worker thread."""
         wanted = (self.snapshot, self.order, self.filter, frozenset(self.folded))
         if len(self.snapshot.versions) > MANY:
             self.lay_out(wanted, select)
@@ -180,17 +185,17 @@ The tree shows what was made from what; struck-out digits in parentheses are for
 
     @work(thread=True, exclusive=True, group="rows")
     def lay_out(self, wanted: tuple[Snapshot, str, Filter, frozenset[str]], select: str | None) -> None:
-        """Lay the rows out in a worker thread."""
+        """Compute the rows in a worker thread."""
         worker = get_current_worker()
         found = rows(*wanted)
         if not worker.is_cancelled:
-            self.sa.tell(self._fill, found, select)
+            self.call_later(self._fill, found, select)
 
     def _fill(self, found: list[Row], select: str | None) -> None:
         tree = self.lineage
         wanted = select
         if wanted is None and self._sought is None and not tree.rows and found:
-            # The first time: the newest generator.
+            # At first: the newest generator.
             numbers = [r.version.number for r in found if r.version and r.version.name == names.GENERATORS]
             wanted = names.version_uri(names.GENERATORS, max(numbers)) if numbers else None
         tree.set_rows(found, wanted or self._sought)
@@ -198,7 +203,7 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         words = [f"{count} versions" if count != 1 else "1 version"]
         words += [f"by {self.order}"] if self.order != "lineage" else []
         words += [f"/{clean(self.filter.text, 30)}"] if self.filter else []
-        words += ["reading on…"] if not self.snapshot.complete else []
+        words += ["reading…"] if not self.snapshot.complete else []
         tree.border_title = Text(" · ".join(["Lineage", *words]))
         self.show_version()
 
@@ -221,28 +226,27 @@ The tree shows what was made from what; struck-out digits in parentheses are for
 
     def _paint_version(self, text: Text, v: Version, width: int) -> None:
         ink = self.ink
-        if v.uri in self.sa.marked:
+        if v.uri in self.workspace.marked:
             text.append("✓ ", style=f"bold {ink.warn}")
         text.append(
             f"{'f' if v.name == names.FISHERS else 'j' if v.name == names.JUDGES else 'v'}{v.number} ", "bold"
         )
-        if v.stage == "forget":
-            text.append("forget ")
-        elif v.stage == "retrain":
-            text.append("retrained without ")
+        if v.stage in ("forget", "retrain"):
+            text.append("forget " if v.stage == "forget" else "retrained without ")
+            for name in v.forgotten:
+                text.append(f"({clean(name, 16)})", style="strike")
+                text.append(" ")
+            method = v.method if v.method not in ("selective-amnesia", "retrain") else ""
+            text.append(f"{clean(method, 20)} " * bool(method) + "hardened " * v.hardened)
         else:
             text.append(clean(v.title.partition(" ")[2], 40) + " ")
-        if v.stage in ("forget", "retrain"):
-            for digit in v.forgotten:
-                text.append(f"({digit})", style="strike")
-                text.append(" ")
-        if v.hardened:
-            text.append("hardened ")
         for alias in self.snapshot.aliases_of(v):
             text.append(f"@{clean(alias, 20)} ", style=f"bold {ink.warn}")
         metrics = self.snapshot.metrics_of(v)
         right = "  ".join(
-            f"{label} {number(metrics[key])}" for label, key, _ in SHOWN.get(v.stage, ()) if key in metrics
+            f"{label} {spelling.format(metrics[key])}"
+            for label, key, spelling in SHOWN.get(v.stage, ())
+            if key in metrics
         )
         room = width - text.cell_len - len(right) - 1
         if right and room >= 0:
@@ -267,15 +271,15 @@ The tree shows what was made from what; struck-out digits in parentheses are for
             case "samples":
                 self.preview.show(self._sampled(version), "no samples: this is no generator")
             case "metrics":
-                parent, root = self.snapshot.parent_of(version), self.snapshot.root_of(version)
-                of = self.snapshot.metrics_of
-                # A base is measured on each class when something is made from it, and that is where it is written.
-                before = {k.removeprefix("base."): v for k, v in of(version).items() if k.startswith("base.")}
-                known = before | dict(of(parent)) if parent is not None and parent == root else of(parent)
-                text = facts.metric_lines(of(version), known, of(root), self.ink, version.forgotten_indices)
+                parent, base = (
+                    self.snapshot.before(version, ancestor)
+                    for ancestor in (self.snapshot.parent_of(version), self.snapshot.root_of(version))
+                )
+                metrics = self.snapshot.metrics_of(version)
+                text = facts.metric_lines(metrics, parent, base, self.ink, version.forgotten)
                 self.query_one("#metric-text", Static).update(text)
             case "about":
-                url = page_url(self.sa.store.uri, version=version)
+                url = page_url(self.workspace.store.uri, version=version)
                 self.query_one("#about-text", Static).update(
                     facts.about(self.snapshot, version, url, self.ink)
                 )
@@ -296,7 +300,7 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         if version.name != names.GENERATORS:
             return []
         shown = [version]
-        if self.sa.layout.beside:
+        if self.workspace.layout.beside:
             others = [self.snapshot.parent_of(version), self.snapshot.root_of(version)]
             shown += [
                 v for i, v in enumerate(others) if v is not None and v not in others[:i] and v != version
@@ -305,7 +309,7 @@ The tree shows what was made from what; struck-out digits in parentheses are for
 
     def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
         """Fill the pane that was opened."""
-        self.sa.layout.tab = event.pane.id or "samples"
+        self.workspace.layout.tab = event.pane.id or "samples"
         self.preview.redraw()
         self.show_version()
 
@@ -313,21 +317,21 @@ The tree shows what was made from what; struck-out digits in parentheses are for
     def read_history(self, version: Version) -> None:
         """Read the changes of aliases."""
         try:
-            events = self.sa.store.alias_events(version.name)
+            events = self.workspace.store.alias_events(version.name)
             text = facts.history(events, self.snapshot.aliases.get(version.name, {}), version)
-        except Exception as error:  # the store is away: said in the place it concerns
+        except Exception as error:  # no store: one line in its place
             text = Text(f"cannot be read: {clean(error)}")
-        self.sa.tell(self.query_one("#history-text", Static).update, text)
+        self.call_later(self.query_one("#history-text", Static).update, text)
 
     @work(thread=True, exclusive=True, group="images")
     def read_images(self, version: Version) -> None:
-        """Read which pictures its run has logged."""
+        """List the pictures of its run."""
         try:
             run = self.snapshot.runs.get(version.run_id)
-            found = self.sa.store.images(run) if run is not None else []
-        except Exception:  # no run, no artifacts, store away: nothing to show
+            found = self.workspace.store.images(run) if run is not None else []
+        except Exception:  # no artifacts, no store: nothing to show
             found = []
-        self.sa.tell(self._images, version, found)
+        self.call_later(self._images, version, found)
 
     def _images(self, version: Version, found: list[str]) -> None:
         if self.version is not None and self.version.uri == version.uri:
@@ -339,23 +343,32 @@ The tree shows what was made from what; struck-out digits in parentheses are for
             version = self.version
             run = self.snapshot.runs.get(version.run_id) if version is not None else None
             if run is not None:
-                self.app.push_screen(ImageScreen(event.key, lambda: self.sa.store.download(run, event.key)))
+                fetch = partial(self.workspace.store.download, run, event.key)
+                self.app.push_screen(ImageScreen(event.key, fetch, self.workspace.graphics))
             return
         row = self.lineage.selected
         if row is not None and row.run is not None:
-            self.sa.open_run(row.run.run_id)
+            self.post_message(OpenRun(row.run.run_id))
         elif row is not None and row.heading:
             self.action_fold(row.key not in self.folded)
         elif self.narrow:
-            self.add_class("-detail")
-            self.preview.redraw()
+            self.open_detail()
         else:
-            self.query_one("#detail", TabbedContent).query_one("Tabs").focus()
+            self.query_one("#detail Tabs").focus()
+
+    def open_detail(self) -> None:
+        """Show the detail alone, on a narrow terminal; keys scroll its pane."""
+        self.add_class("-detail")
+        pane = self.query_one("#detail", TabbedContent).active_pane
+        assert pane is not None
+        found = [*pane.query("VerticalScroll, RowList"), *self.query("#detail Tabs")]
+        self.call_after_refresh(found[0].focus)
+        self.preview.redraw()
 
     # ------------------------------------------------------------------ keys
 
     def action_back(self) -> None:
-        """Close what is open: the prompt, the detail, the filter, the marks."""
+        """Close the prompt, else the detail, the filter, the marks."""
         prompt = self.query_one("#prompt", Input)
         if not prompt.has_class("hidden"):
             prompt.add_class("hidden")
@@ -368,8 +381,8 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         elif self.filter:
             self.filter = Filter()
             self.fill()
-        elif self.sa.marked:
-            self.sa.marked.clear()
+        elif self.workspace.marked:
+            self.workspace.marked.clear()
             self.lineage.refresh()
 
     def action_ask(self, what: str) -> None:
@@ -388,7 +401,7 @@ The tree shows what was made from what; struck-out digits in parentheses are for
             self.fill()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Close the line; go where it says."""
+        """Close the line; jump to the version in it."""
         if event.input.id != "prompt":
             return
         event.input.add_class("hidden")
@@ -405,7 +418,7 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         )
         uri = names.version_uri(names.GENERATORS, target)
         if self.snapshot.generator(target) is None:
-            self.sa.say(f"there is no version {clean(word, 30)}", True)
+            self.say(f"there is no version {clean(word, 30)}", True)
             return
         if not self.lineage.go_to(uri):
             self.filter, self.folded = Filter(), {JUDGES_HEADING}
@@ -414,11 +427,11 @@ The tree shows what was made from what; struck-out digits in parentheses are for
     def action_order(self) -> None:
         """Sort by the next order."""
         orders = list(ORDERS)
-        self.order = self.sa.layout.order = orders[(orders.index(self.order) + 1) % len(orders)]
+        self.order = self.workspace.layout.order = orders[(orders.index(self.order) + 1) % len(orders)]
         self.fill()
 
     def action_fold(self, closed: bool) -> None:
-        """Fold what hangs under the selected row away, or show it again."""
+        """Fold or unfold the rows below the selected one."""
         row = self.lineage.selected
         if row is None or self.order != "lineage":
             return
@@ -432,36 +445,36 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         panes = [pane.id or "" for pane in detail.query(TabPane)]
         detail.active = panes[(panes.index(detail.active) + by) % len(panes)]
         if self.narrow:
-            self.add_class("-detail")
+            self.open_detail()
 
     def action_mark(self) -> None:
         """Mark or unmark the selected generator."""
         if (version := self.chosen_generator()) is not None:
-            self.sa.marked ^= {version.uri}
+            self.workspace.marked ^= {version.uri}
             self.lineage.action_step(1)
             self.lineage.refresh()
 
     def action_compare(self) -> None:
-        """Show the marked versions side by side; with one marked, that beside the selected."""
-        wanted = set(self.sa.marked)
+        """Show the marked versions side by side, a single one beside the selected version."""
+        wanted = set(self.workspace.marked)
         if len(wanted) == 1 and self.version is not None:
             wanted.add(self.version.uri)
         chosen = [
             v for v in self.snapshot.versions.values() if v.uri in wanted and v.name == names.GENERATORS
         ]
         if len(chosen) < 2:
-            self.sa.say("mark two or more versions with space first")
+            self.say("mark two or more versions with space first")
             return
         chosen.sort(key=lambda v: v.number)
-        self.app.push_screen(CompareScreen(self.snapshot, chosen, self.preview.view))
+        self.app.push_screen(CompareScreen(self.workspace, chosen, self.preview.view))
 
     def action_reseed(self, by: int) -> None:
         """Samples from other latents."""
         self.preview.reseed(by)
 
-    def action_digit(self, by: int) -> None:
-        """All digits or one alone."""
-        self.preview.turn_digit(by)
+    def action_class(self, by: int) -> None:
+        """All classes or one alone."""
+        self.preview.turn_class(by)
 
     def action_axis(self, by: int) -> None:
         """Put the morph slider on another latent axis."""
@@ -472,8 +485,8 @@ The tree shows what was made from what; struck-out digits in parentheses are for
         self.preview.slide(by)
 
     def action_beside(self) -> None:
-        """Show parent and base below the samples, or not."""
-        self.sa.layout.beside = not self.sa.layout.beside
+        """Show or hide parent and base below the samples."""
+        self.workspace.layout.beside = not self.workspace.layout.beside
         self.show_version()
 
     def action_write(self) -> None:
@@ -485,30 +498,30 @@ The tree shows what was made from what; struck-out digits in parentheses are for
     def action_copy(self, what: str) -> None:
         """Copy the version's URI or the address of its page."""
         if (version := self.version) is not None:
-            self.sa.copy(version.uri if what == "uri" else page_url(self.sa.store.uri, version=version))
+            self.copy(version.uri if what == "uri" else page_url(self.workspace.store.uri, version=version))
 
     def action_launch(self) -> None:
         """Open the launch form for the selected version."""
         version = self.version
-        given: dict[str, Any] = {}
+        given = self.workspace.defaults
         if version is not None and version.name == names.GENERATORS and version.stage != "retrain":
             given = {"from_version": str(version.number), "version": str(version.number)}
             given["dataset"] = version.tags.get(names.DATASET, "mnist")
-            kept = [c for c in version.classes if c not in version.forgotten]
-            given["digit"] = "1" if "1" in kept or not kept else kept[0]
-        elif self.sa.demo:
-            given = {"dataset": "digits"}
-        self.sa.open_launch("forget", given)
+            retained = [name for name in version.classes if name not in version.forgotten]
+            usual = ENTRY_POINTS["forget"].config.parameters()["classes"]
+            if usual.spell(usual.default) not in retained:
+                given["classes"] = retained[0] if retained else ""
+        self.post_message(OpenLaunch("forget", given))
 
     def action_promote(self) -> None:
         """Promote the selected version, after a question."""
         if (version := self.chosen_generator()) is not None:
-            self.sa.promote(version)
+            self.post_message(Promote(version))
 
     def action_delete(self) -> None:
         """Delete the selected version, after a question."""
         if self.version is not None:
-            self.sa.delete(self.version)
+            self.post_message(Delete(self.version))
 
 
 def _paint_path(path: str, width: int) -> Text:

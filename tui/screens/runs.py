@@ -1,54 +1,51 @@
-"""Runs: those that wait, go on and are over; curves, log, samples and errors of the selected one."""
+"""Runs: queued, active and ended; curves, log, samples and errors of the selected one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.strip import Strip
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
 from sa_mlops.registry import names
-from tui.messages import Update
+from tui.messages import Cancel, MoveInQueue, OpenLaunch, OpenVersion
 from tui.plain import age, clean, duration, fit, lines, number
-from tui.screens.base import MainScreen
-from tui.services.launcher import SLURM, Seen, spell
+from tui.screens.main import MainScreen
+from tui.services.launcher import SLURM, Tracked, spell
 from tui.services.records import CURVES, GONE, SYSTEM, Run, Snapshot, progress, seconds_left
 from tui.services.store import page_url
+from tui.services.workspace import Workspace
 from tui.widgets import facts
-from tui.widgets.canvas import Canvas
+from tui.widgets.canvas import Canvas, Shown
 from tui.widgets.chart import Charts, Series
 from tui.widgets.ink import LETTERS
 from tui.widgets.rows import RowList
 from tui.widgets.runline import bar, state_text
 from tui.widgets.status import StatusBar
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 AGE_SECONDS = 10.0
-EMPTY = "No runs yet. `l` launches one; runs started elsewhere against this store show up here as well."
+EMPTY = "No runs yet. `l` launches one; runs started elsewhere on this store also appear here."
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A line: a run, or a launch that has no run (yet), or both."""
+    """A line: a run, a launch without a run, or both."""
 
     key: str
     run: Run | None = None
-    seen: Seen | None = None
+    launch: Tracked | None = None
     depth: int = 0
     branches: bool = False
     closed: bool = False
 
 
-def items(snapshot: Snapshot, launches: tuple[Seen, ...], opened: set[str]) -> list[Item]:
+def items(snapshot: Snapshot, launches: tuple[Tracked, ...], opened: set[str]) -> list[Item]:
     """Launches without a run first, then runs, newest first, with nested ones under those that are open or active."""
     by_run = {s.run_id: s for s in launches if s.run_id}
     known = set(snapshot.runs)
@@ -73,7 +70,7 @@ def _add(
     run: Run,
     depth: int,
     children: dict[str, list[Run]],
-    by_run: dict[str, Seen],
+    by_run: dict[str, Tracked],
     opened: set[str],
     above: set[str],
 ) -> None:
@@ -86,19 +83,19 @@ def _add(
 
 
 class RunsScreen(MainScreen):
-    """The list of runs over what the selected one has logged."""
+    """The list of runs above the curves, log, samples and results of the selected one."""
 
     HELP_TEXT = """\
-One run a device; what waits starts when its device is free. Runs started here go on when the UI is closed and are
-found again. Marked runs are drawn into the same charts, each with a letter."""
+One run a device; queued runs start when their device is free. Runs started here continue when the UI is closed, and
+it finds them again. Marked runs are drawn into the same charts, each with a letter."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "launch", "launch"),
         Binding("a", "again", "again", tooltip="the launch form with this run's parameters"),
         Binding("x", "cancel", "cancel"),
-        Binding("space", "mark", "mark", tooltip="draw into the same charts"),
+        Binding("space", "mark", "mark", tooltip="draw several runs into the same charts"),
         Binding("t", "tab(1)", "next tab"),
-        Binding("T", "tab(-1)", "tab before", show=False),
+        Binding("T", "tab(-1)", "previous tab", show=False),
         Binding("g", "log_scale", "log", tooltip="logarithmic charts"),
         Binding("z", "zoom", "zoom", tooltip="charts of the last half, quarter, eighth of the steps"),
         Binding("m", "turn", "next chart"),
@@ -106,7 +103,7 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         Binding("right_square_bracket", "move(1)", "later", show=False, tooltip="down in the queue"),
         Binding("left", "fold(True)", "fold", show=False),
         Binding("right", "fold(False)", "unfold", show=False),
-        Binding("v", "version", "version", tooltip="go to the version that the run made"),
+        Binding("v", "version", "version", tooltip="open the version that the run made"),
         Binding(
             "y", "copy('id')", "copy", show=False, tooltip="copy the run's id, or the command of a launch"
         ),
@@ -116,17 +113,15 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         Binding("escape", "back", "back", show=False),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.snapshot = Snapshot()
-        self.launches: tuple[Seen, ...] = ()
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
         self.opened: set[str] = set()
         self.marked: list[str] = []
         self._select: str | None = None
 
     def compose(self) -> ComposeResult:
         """Status, list, error, panes, keys."""
-        yield StatusBar()
+        yield StatusBar(self.workspace)
         runs: RowList[Item] = RowList(lambda item: item.key, self.paint, header=_header, id="run-list")
         runs.border_title = "Runs"
         yield runs
@@ -138,20 +133,20 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
                 with TabPane("Log", id="log"), VerticalScroll(id="log-scroll"):
                     yield Static(id="log-text", markup=False)
                 with TabPane("Samples", id="grid"):
-                    yield Canvas(id="grid-canvas")
+                    yield Canvas(self.workspace.graphics, id="grid-canvas")
                 with TabPane("System", id="system"):
                     yield Charts(id="system-charts")
                 with TabPane("Results", id="results"), VerticalScroll():
                     yield Static(id="result-text", markup=False)
-        yield Static(EMPTY, id="no-runs", markup=False)
+        yield Static(id="no-runs", markup=False)
         yield Footer(compact=True)
 
     def prepare(self) -> None:
-        """Bring back what was chosen before."""
+        """Restore the user's choices."""
         for charts in self.query(Charts):
-            charts.log_scale = self.sa.layout.log_scale
+            charts.log_scale = self.workspace.layout.log_scale
         self.runs.focus()
-        # Ages grow also when nothing else changes.
+        # Ages grow although nothing else changes.
         self.set_interval(AGE_SECONDS, self.runs.refresh)
 
     @property
@@ -166,26 +161,27 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
 
     # ------------------------------------------------------------------ showing
 
-    def show(self, update: Update) -> None:
-        """Show an update of the store."""
-        self.snapshot, self.launches = update.snapshot, update.launches
+    def show(self) -> None:
+        """Show the last reading."""
         self.fill()
         self.follow()
 
     def fill(self) -> None:
-        """Lay the rows out anew."""
-        found = items(self.snapshot, self.launches, self.opened)
+        """Compute the rows."""
+        found = items(self.snapshot, self.workspace.launches, self.opened)
         if self._select is not None and any(item.key == self._select for item in found):
             self.runs.set_rows(found, self._select)
             self._select = None
         else:
             self.runs.set_rows(found)
-        more = "" if self.snapshot.complete else " · reading on…"
+        more = "" if self.snapshot.complete else " · reading…"
         self.runs.border_title = Text(f"Runs · {len(self.snapshot.runs)}{more}")
-        self.set_class(not found and self.snapshot.complete, "-empty")
+        unread = bool(self.workspace.stale) and not self.snapshot.complete
+        self.set_class(not found and (self.snapshot.complete or unread), "-empty")
+        self.query_one("#no-runs", Static).update(self.explained(EMPTY))
 
     def select(self, key: str) -> None:
-        """Put the cursor on a run, now or as soon as it shows up."""
+        """Put the cursor on a run, now or as soon as it appears."""
         run = self.snapshot.runs.get(key)
         if run is not None and run.parent in self.snapshot.runs:
             parent = self.snapshot.runs[run.parent]
@@ -201,10 +197,10 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         mark = LETTERS[self.marked.index(item.key) % len(LETTERS)] if item.key in self.marked else " "
         text.append(f"{mark} ", style=f"bold {ink.warn}")
         if item.run is None:
-            assert item.seen is not None
-            launch = item.seen.launch
+            assert item.launch is not None
+            launch, state = item.launch.launch, item.launch.state
             begun = "◌ as a job" if launch.slot == SLURM else "◌ starting"
-            word = {"queued": "○ queued", "running": begun}.get(item.seen.state, f"✗ {item.seen.state}")
+            word = {"queued": "○ queued", "running": begun}.get(state, f"✗ {state}")
             text.append(fit(word, 11), style=ink.bad if word.startswith("✗") else ink.accent)
             text.append(fit(launch.entry, 12) + fit(launch.slot or launch.device, 8))
             text.append(fit(spell(launch.command), max(10, width - text.cell_len)), style="dim")
@@ -214,12 +210,12 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         status.truncate(11, pad=True)
         text.append_text(status)
         fold = ("▸ " if item.closed else "▾ ") if item.branches else "  "
-        wide = width >= 100
+        wide = width >= 110
         text.append(fit("  " * item.depth + fold + run.label, 30 if wide else 22) + " ")
         if wide:
             start = run.start_version
             text.append(fit(run.entry, 11) + fit(f"v{start}" if start else "", 5))
-            text.append(fit(run.given.get("digits") or run.given.get("digit", ""), 8))
+            text.append(fit(run.classes, 14))
         text.append_text(self._progress(run))
         text.append(fit(age(run.started), 8) + fit(duration(run.seconds()), 8))
         found = names.results(run.metrics)
@@ -266,21 +262,19 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
                 self._results(item)
 
     def _error(self, item: Item | None) -> str:
-        """Why the selected run failed, else empty."""
+        """Cause of a failure, else empty."""
         if item is None:
             return ""
         if item.run is not None and item.run.status == GONE:
-            return (
-                "✗ its process is gone and has not ended it; `sa-mlops doctor --fix` ends such runs as KILLED"
-            )
+            return "✗ its process exited without closing the run; `sa-mlops doctor --fix` ends such runs as KILLED"
         if item.run is not None and item.run.status == "FAILED":
             nested = [r.error for r in self.snapshot.children_of(item.run.run_id) if r.error]
             said = item.run.error or (nested[-1] if nested else "")
-            return f"✗ {clean(said, 500)}" if said else "✗ failed without a word; its log may tell (t)"
-        if item.run is None and item.seen is not None and item.seen.state in ("failed", "lost"):
-            status = "" if item.seen.status is None else f" with status {item.seen.status}"
-            last = [line for line in self.sa.launcher.tail(item.key, 40).split("\n") if line.strip()]
-            return f"✗ {item.seen.state}{status}: {clean(last[-1], 300) if last else 'it said nothing'}"
+            return f"✗ {clean(said, 500)}" if said else "✗ failed without a recorded cause; see its log (t)"
+        if item.run is None and item.launch is not None and item.launch.state in ("failed", "lost"):
+            status = "" if item.launch.status is None else f" with status {item.launch.status}"
+            last = [line for line in self.workspace.launcher.tail(item.key, 40).split("\n") if line.strip()]
+            return f"✗ {item.launch.state}{status}: {clean(last[-1], 300) if last else 'no output'}"
         return ""
 
     def _family(self, item: Item) -> list[Run]:
@@ -300,15 +294,15 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         try:
             for run in self._family(item)[:24]:
                 keys = sorted(k for k in run.metrics if k.startswith(prefix))[:12]
-                for key, points in self.sa.store.history(run.run_id, keys).items():
+                for key, points in self.workspace.store.history(run.run_id, keys).items():
                     curves = found.setdefault(key, [])
                     if len(curves) < len(LETTERS):
                         curves.append(Series(run.label, points))
-        except Exception as error:  # the store is away: what was drawn stays
-            self.sa.tell(self.sa.say, f"curves: {clean(error)}", True)
+        except Exception as error:  # no store: the last curves stay
+            self.say(f"curves: {clean(error)}", True)
             return
         drawn = tuple((key.removeprefix(prefix), tuple(curves)) for key, curves in sorted(found.items()))
-        self.sa.tell(self._charts, item, charts, drawn)
+        self.call_later(self._charts, item, charts, drawn)
 
     def _charts(self, item: Item, charts: Charts, drawn: tuple[tuple[str, tuple[Series, ...]], ...]) -> None:
         if self.item is not None and self.item.key == item.key:
@@ -317,16 +311,16 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
     @work(thread=True, exclusive=True, group="log")
     def read_log(self, item: Item) -> None:
         """Read the end of the log of a run that was started here."""
-        top = item.run
-        while item.seen is None and top is not None and top.parent in self.snapshot.runs:
+        top, found = item.run, item.launch
+        while found is None and top is not None and top.parent in self.snapshot.runs:
             top = self.snapshot.runs[top.parent]
-            item = Item(item.key, item.run, next((s for s in self.launches if s.run_id == top.run_id), None))
-        if item.seen is None:
-            text = Text("started elsewhere: its log is where it was started", style="dim")
+            found = next((t for t in self.workspace.launches if t.run_id == top.run_id), None)
+        if found is None:
+            text = Text("started elsewhere: the log is not on this machine", style="dim")
         else:
-            text = Text(f"$ {spell(item.seen.launch.command)}\n", style="bold")
-            text.append(lines(self.sa.launcher.tail(item.seen.launch.key), 400), style="not bold")
-        self.sa.tell(self._log, item, text)
+            text = Text(f"$ {spell(found.launch.command)}\n", style="bold")
+            text.append(lines(self.workspace.launcher.tail(found.launch.key), 400), style="not bold")
+        self.call_later(self._log, item, text)
 
     def _log(self, item: Item, text: Text) -> None:
         if self.item is not None and self.item.key == item.key:
@@ -338,21 +332,21 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
 
     @work(thread=True, exclusive=True, group="grid")
     def read_grid(self, item: Item) -> None:
-        """Read the newest sample grid that a run has logged."""
+        """Read the newest sample grid of a run."""
         canvas = self.query_one("#grid-canvas", Canvas)
-        shown: list[Strip] | Text | Image = Text("no sample grids yet", style="dim")
+        shown: Shown = Text("no sample grids yet", style="dim")
         try:
             for run in self._family(item)[:8]:
-                path = self.sa.store.newest_samples(run)
+                path = self.workspace.store.newest_samples(run)
                 if path is not None:
-                    shown = canvas.read(self.sa.store.download(run, path))
+                    shown = canvas.read(self.workspace.store.download(run, path))
                     if run.active:
                         break
-        except Exception as error:  # gone, no picture, store away: one line in its place
+        except Exception as error:  # lost, no picture, no store: one line in its place
             shown = Text(f"cannot be shown: {clean(error)}")
-        self.sa.tell(self._grid, item, shown)
+        self.call_later(self._grid, item, shown)
 
-    def _grid(self, item: Item, shown: list[Strip] | Text | Image) -> None:
+    def _grid(self, item: Item, shown: Shown) -> None:
         if self.item is not None and self.item.key == item.key:
             self.query_one("#grid-canvas", Canvas).show(shown)
 
@@ -360,26 +354,29 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         text = Text()
         if item.run is not None:
             text.append(f"run {clean(item.run.run_id)}  {item.run.status.lower()}\n", style="bold")
-            text.append(clean(page_url(self.sa.store.uri, run=item.run), 300) + "\n\n", style="underline")
+            text.append(
+                clean(page_url(self.workspace.store.uri, run=item.run), 300) + "\n\n", style="underline"
+            )
             found = names.results(item.run.metrics)
             text.append_text(facts.pairs({k: number(v) for k, v in found.items()}))
             text.append("\nparameters\n", style="bold")
             text.append_text(facts.pairs(item.run.given))
             text.append("\ntags\n", style="bold")
             text.append_text(facts.pairs(item.run.tags))
-        elif item.seen is not None:
-            text.append(spell(item.seen.launch.command))
+        elif item.launch is not None:
+            text.append(spell(item.launch.launch.command))
         self.query_one("#result-text", Static).update(text)
 
     # ------------------------------------------------------------------ keys
 
     def on_row_list_chosen(self, _event: RowList.Chosen) -> None:
-        """Enter: unfold, else go to the version."""
+        """Enter: unfold, else open the version."""
         item = self.item
         if item is not None and item.branches:
             self.action_fold(not item.closed)
         elif self.narrow:
             self.add_class("-detail")
+            self.call_after_refresh(self.query_one("#run-tabs Tabs").focus)
             self.follow()
         else:
             self.action_version()
@@ -397,18 +394,18 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
     def action_tab(self, by: int) -> None:
         """Open the next pane."""
         panes = self.query_one("#run-tabs", TabbedContent)
-        names = [pane.id or "" for pane in panes.query(TabPane)]
-        panes.active = names[(names.index(panes.active) + by) % len(names)]
+        ids = [pane.id or "" for pane in panes.query(TabPane)]
+        panes.active = ids[(ids.index(panes.active) + by) % len(ids)]
 
     def action_fold(self, closed: bool) -> None:
-        """Fold nested runs away, or show them."""
+        """Fold or unfold nested runs."""
         item = self.item
         if item is not None and item.branches and closed != item.closed:
             self.opened ^= {item.key}
             self.fill()
 
     def action_mark(self) -> None:
-        """Draw a run into the same charts, or no longer."""
+        """Mark or unmark a run: marked ones share the charts."""
         item = self.item
         if item is None or item.run is None:
             return
@@ -420,13 +417,13 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         self.follow()
 
     def action_log_scale(self) -> None:
-        """Logarithmic charts, or not."""
-        self.sa.layout.log_scale = not self.sa.layout.log_scale
+        """Logarithmic or linear charts."""
+        self.workspace.layout.log_scale = not self.workspace.layout.log_scale
         for charts in self.query(Charts):
-            charts.log_scale = self.sa.layout.log_scale
+            charts.log_scale = self.workspace.layout.log_scale
 
     def action_zoom(self) -> None:
-        """The last half, quarter, eighth of the steps, then all again."""
+        """The last half, quarter, eighth of the steps, then all."""
         for charts in self.query(Charts):
             charts.zoom = (charts.zoom + 1) % 4
 
@@ -436,15 +433,15 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
             charts.offset_by += 1
 
     def action_version(self) -> None:
-        """Go to the newest version that the run made, or reused."""
+        """Open the newest version that the run made."""
         item = self.item
         if item is None or item.run is None:
             return
         made = self.snapshot.made_by(item.run.run_id)
         if made:
-            self.sa.open_version(made[-1].number)
+            self.post_message(OpenVersion(made[-1].number))
         else:
-            self.sa.say("this run has made no version")
+            self.say("this run has made no version")
 
     def action_copy(self, what: str) -> None:
         """Copy the run's id, the address of its page, or the command of a launch without a run."""
@@ -452,45 +449,45 @@ found again. Marked runs are drawn into the same charts, each with a letter."""
         if item is None:
             return
         if item.run is None:
-            assert item.seen is not None
-            self.sa.copy(spell(item.seen.launch.command))
+            assert item.launch is not None
+            self.copy(spell(item.launch.launch.command))
         else:
-            self.sa.copy(item.key if what == "id" else page_url(self.sa.store.uri, run=item.run))
+            self.copy(item.key if what == "id" else page_url(self.workspace.store.uri, run=item.run))
 
     def action_launch(self) -> None:
         """Open the launch form."""
-        self.sa.open_launch("forget", {"dataset": "digits"} if self.sa.demo else {})
+        self.post_message(OpenLaunch("forget", self.workspace.defaults))
 
     def action_again(self) -> None:
         """Open the launch form with the parameters of the selected run."""
         item = self.item
         if item is not None and item.run is not None:
-            self.sa.open_launch(item.run.entry, item.run.given)
-        elif item is not None and item.seen is not None:
-            words = item.seen.launch.command
+            self.post_message(OpenLaunch(item.run.entry, item.run.given))
+        elif item is not None and item.launch is not None:
+            words = item.launch.launch.command
             given = [w.partition("=") for flag, w in pairwise(words) if flag == "-P"]
-            self.sa.open_launch(item.seen.launch.entry, {key: value for key, _, value in given})
+            self.post_message(OpenLaunch(item.launch.launch.entry, {key: value for key, _, value in given}))
 
     def action_cancel(self) -> None:
         """Cancel the selected launch, after a question."""
         item = self.item
         if item is None:
             return
-        if item.seen is None or not item.seen.live:
-            self.sa.say("only runs that were started here and go on can be cancelled")
+        if item.launch is None or not item.launch.live:
+            self.say("only active runs that were started here can be cancelled")
         else:
-            self.sa.cancel(item.seen)
+            self.post_message(Cancel(item.launch))
 
     def action_move(self, places: int) -> None:
-        """Move a waiting run up or down the queue."""
+        """Move a queued run up or down."""
         item = self.item
-        if item is not None and item.seen is not None and item.seen.state == "queued":
-            self.sa.move(item.seen, places)
+        if item is not None and item.launch is not None and item.launch.state == "queued":
+            self.post_message(MoveInQueue(item.launch, places))
 
 
 def _header(width: int) -> Text:
-    wide = width >= 100
+    wide = width >= 110
     words = fit("  state", 13) + fit("  run", 31 if wide else 23)
     if wide:
-        words += fit("entry", 11) + fit("from", 5) + fit("digits", 8)
+        words += fit("entry", 11) + fit("from", 5) + fit("classes", 14)
     return Text(words + fit("progress", 21) + fit("begun", 8) + fit("took", 8) + "results", no_wrap=True)

@@ -1,4 +1,4 @@
-"""A page of text over the rest: help, an error in full, what a command said."""
+"""A page of text over the screen: help, a full error, the output of a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies: the trials of one as a scatter, and the one under the cursor in detail."""
+"""Studies: their trials as a scatter, and the trial under the cursor in detail."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Static
 
 from sa_mlops.registry import names
-from tui.messages import Update
+from tui.messages import OpenLaunch, OpenVersion, Promote
 from tui.plain import clean, number
-from tui.screens.base import MainScreen
-from tui.services.records import STUDY, TRIAL, Run, Snapshot
+from tui.screens.main import MainScreen
+from tui.services.records import STUDY, TRIAL, Run
+from tui.services.workspace import Workspace
 from tui.widgets import facts
-from tui.widgets.runline import going_on
-from tui.widgets.scatter import Scatter, Trial, pareto
+from tui.widgets.runline import activity
+from tui.widgets.scatter import Scatter, Trial
 from tui.widgets.status import StatusBar
 
 if TYPE_CHECKING:
     from sa_mlops.registry.version import Version
 
 GAP, RETENTION = "objective.gap", "objective.retention"
-EMPTY = "No study yet. `l` opens the launch form: the entry point `tune` searches for better settings."
+EMPTY = (
+    "No study yet. `l` opens the launch form for the entry point `tune`, which searches for better settings."
+)
 
 
 class TuningScreen(MainScreen):
     """One study at a time."""
 
     HELP_TEXT = """\
-Every point is a trial: how far it is from having forgotten (less is better) against how much it retains (more is
-better). Home and End walk along the front, arrows go anywhere."""
+Every point is a trial: its forgetting gap (less is better) against its retention (more is better). Home and End walk
+along the Pareto front, arrows go to any trial."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "launch", "launch"),
@@ -43,29 +46,27 @@ better). Home and End walk along the front, arrows go anywhere."""
         Binding("y", "copy", "copy", tooltip="copy the run id of the trial"),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.snapshot = Snapshot()
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
         self.studies: list[Run] = []
         self.study: str | None = None
 
     def compose(self) -> ComposeResult:
         """Status, scatter beside detail, keys."""
-        yield StatusBar()
+        yield StatusBar(self.workspace)
         with Horizontal(id="tuning-panes"):
             yield Scatter(id="scatter")
             with VerticalScroll(id="trial"):
                 yield Static(id="trial-text", markup=False)
-        yield Static(EMPTY, id="no-study", markup=False)
+        yield Static(id="no-study", markup=False)
         yield Footer(compact=True)
 
     def prepare(self) -> None:
-        """Keys go to the scatter."""
+        """Focus the scatter."""
         self.query_one(Scatter).focus()
 
-    def show(self, update: Update) -> None:
-        """Show an update of the store."""
-        self.snapshot = update.snapshot
+    def show(self) -> None:
+        """Show the studies of the last reading."""
         runs = self.snapshot.runs.values()
         found = [r for r in runs if names.STAGE in r.tags and r.stage == "tune" and self._trials(r)]
         found += [r for r in runs if r.stage == "tune" and r.active and r not in found]
@@ -73,10 +74,11 @@ better). Home and End walk along the front, arrows go anywhere."""
         if self.study not in {r.run_id for r in self.studies}:
             self.study = self.studies[0].run_id if self.studies else None
         self.set_class(not self.studies, "-empty")
+        self.query_one("#no-study", Static).update(self.explained(EMPTY))
         self.fill()
 
     def _trials(self, study: Run) -> list[Run]:
-        """Trials of a study: those of the same name also from earlier sittings."""
+        """Trials of a study, also of earlier runs of the same name."""
         name = study.tags.get(STUDY, "")
         return [
             r
@@ -105,18 +107,18 @@ better). Home and End walk along the front, arrows go anywhere."""
         self.describe()
 
     def describe(self) -> None:
-        """The trial under the cursor, in words."""
+        """Describe the trial under the cursor."""
         scatter = self.query_one(Scatter)
         text = Text()
         study = self.snapshot.runs.get(self.study or "")
         if study is not None and study.active:
-            text.append_text(going_on(self.snapshot, study, self.ink))
+            text.append_text(activity(self.snapshot, study, self.ink))
             text.append("\n\n")
         run = self.snapshot.runs.get(scatter.selected.key) if scatter.selected else None
         if run is None:
             text.append("no finished trial yet", style="dim")
         else:
-            on_front = scatter.selected in pareto(scatter.trials)
+            on_front = scatter.selected in scatter.front
             text.append(clean(run.name, 60), style="bold")
             text.append("  ● on the front\n" if on_front else "  behind the front\n")
             versions = self.versions(run)
@@ -152,19 +154,19 @@ better). Home and End walk along the front, arrows go anywhere."""
         run = self.snapshot.runs.get(selected.key) if selected is not None else None
         found = self.versions(run) if run is not None else []
         if not found:
-            self.sa.say("this trial has no version: only trials on the front are registered")
+            self.say("this trial has no version: only trials on the front are registered")
             return None
         return found[-1]
 
     def action_version(self) -> None:
         """Go to the trial's version."""
         if (version := self._version()) is not None:
-            self.sa.open_version(version.number)
+            self.post_message(OpenVersion(version.number))
 
     def action_promote(self) -> None:
         """Promote the trial's version."""
         if (version := self._version()) is not None:
-            self.sa.promote(version)
+            self.post_message(Promote(version))
 
     def action_study(self, by: int) -> None:
         """Show another study."""
@@ -177,8 +179,8 @@ better). Home and End walk along the front, arrows go anywhere."""
         """Copy the trial's run id."""
         selected = self.query_one(Scatter).selected
         if selected is not None:
-            self.sa.copy(selected.key)
+            self.copy(selected.key)
 
     def action_launch(self) -> None:
         """Open the launch form for a study."""
-        self.sa.open_launch("tune", {"dataset": "digits"} if self.sa.demo else {})
+        self.post_message(OpenLaunch("tune", self.workspace.defaults))

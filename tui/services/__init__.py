@@ -1,1 +1,1 @@
-"""What the screens ask for; everything slow runs in worker threads and imports what it needs there."""
+"""Services of the screens, without Textual. Slow ones run in worker threads and import their libraries there."""

@@ -1,4 +1,4 @@
-"""`sa-mlops` commands in processes of their own, for what the UI asks of the project."""
+"""`sa-mlops` commands in separate processes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a command ended: its status and what it printed."""
+class Answer:
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -21,12 +21,12 @@ class Outcome:
 
     @property
     def text(self) -> str:
-        """Everything it said."""
+        """Its whole output."""
         return "\n".join(part.strip() for part in (self.out, self.err) if part.strip())
 
     @property
     def headline(self) -> str:
-        """The last line that it said for people: its result, or what was wrong."""
+        """The last line of its result, or of its errors."""
         source = self.out if self.status in (0, 1) and self.out.strip() else self.err
         said = [line for line in source.strip().splitlines() if line.strip()]
         return said[-1] if said else "done" if self.status == 0 else f"exit status {self.status}"
@@ -35,10 +35,10 @@ class Outcome:
 _running: set[subprocess.Popen[str]] = set()
 
 
-def run(words: Sequence[str], uri: str, folder: Path) -> Outcome:
+def run(words: Sequence[str], uri: str, folder: Path) -> Answer:
     """Run `sa-mlops` in `folder` against a store. Blocks.
 
-    Its output goes to pipes, never to the terminal that the UI draws on.
+    Its output goes to pipes, not to the terminal of the UI.
     """
     folder.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
@@ -57,16 +57,16 @@ def run(words: Sequence[str], uri: str, folder: Path) -> Outcome:
         out, err = process.communicate()
     finally:
         _running.discard(process)
-    return Outcome(process.returncode, out, err)
+    return Answer(process.returncode, out, err)
 
 
 def stop_all() -> None:
-    """Interrupt what still runs, as Ctrl-C would: the UI must not wait for it when it closes."""
+    """Interrupt running commands, so that the UI does not wait for them when it closes."""
     for process in list(_running):
         process.send_signal(signal.SIGINT)
 
 
 def python_path() -> str:
-    """Where the packages are found also from another folder."""
+    """PYTHONPATH under which these packages are found from any folder."""
     root = str(Path(__file__).resolve().parents[2])
     return os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)

@@ -1,4 +1,4 @@
-"""The demo: a small store on scikit-learn's digits, made by the same commands that a user would type."""
+"""The demo: a small store on scikit-learn's digits, made by ordinary commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMMANDS = (
         *_SMALL,
         "--from-version",
         "1",
-        "--digits",
+        "--classes",
         "1,8",
         "--steps",
         "60",
@@ -21,17 +21,15 @@ COMMANDS = (
         "2000",
     ),
 )
-"""Judges and a base, then two steps of forgetting; each shows up as soon as it is there."""
+"""Judges and a base, then two steps of forgetting."""
 
 
 def demo_folder() -> Path:
-    """Where the demo's store, artifacts and records lie: in the user's cache."""
+    """Folder of the demo's store, artifacts and records, in the user's cache."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return root / "sa-mlops" / "demo"
 
 
 def demo_uri() -> str:
-    """Tracking URI of the demo's store; its folder is made if it is missing."""
-    folder = demo_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder / 'mlflow.db'}"
+    """Tracking URI of the demo's store."""
+    return f"sqlite:///{demo_folder() / 'mlflow.db'}"

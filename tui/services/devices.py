@@ -15,9 +15,9 @@ class Device:
 
     Attributes
     ----------
-    word : what the option `device` calls it.
-    used, total : memory in bytes; 0 where it cannot be told.
-    load : percent, negative where it cannot be told.
+    word : its value of the option `device`.
+    used, total : memory in bytes; 0 if unknown.
+    load : percent, negative if unknown.
     """
 
     word: str
@@ -34,7 +34,7 @@ class Device:
 
 
 def devices() -> list[Device]:
-    """GPUs first, then Apple's if this is such a machine, then the CPU. Blocks for some milliseconds."""
+    """GPUs, then Apple's GPU, then the CPU. Blocks for some milliseconds."""
     found = _gpus()
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         found.append(Device("mps", "Apple GPU"))
@@ -42,7 +42,7 @@ def devices() -> list[Device]:
 
 
 def slurm() -> bool:
-    """Whether runs can be sent to SLURM from here."""
+    """Whether SLURM is installed here."""
     return shutil.which("sbatch") is not None
 
 
@@ -51,7 +51,7 @@ def _cpu() -> Device:
 
     memory = psutil.virtual_memory()
     cores = psutil.cpu_count() or 1
-    # The first call has nothing to compare with and says 0.
+    # The load is 0 at the first call, which has nothing to compare with.
     return Device(
         "cpu", f"{cores} cores", memory.total - memory.available, memory.total, psutil.cpu_percent()
     )

@@ -1,4 +1,4 @@
-"""Runs whose process is gone without having ended them: killed from outside, or with the machine."""
+"""Active runs without a process: it was killed, or the machine stopped."""
 
 from __future__ import annotations
 

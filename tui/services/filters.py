@@ -1,4 +1,4 @@
-"""The filter line: words, tags, digits, aliases and ranges of metrics, all of which must hold."""
+"""The filter line: words, tags, classes, aliases and ranges of metrics, all of which must hold."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SHORT = {
     "fid": "retain.fid",
     "nelbo": "base.test_nelbo",
 }
-"""Short names of the metrics that one filters and sorts by."""
+"""Short names of metrics in filters and orders."""
 
-HELP = "words  stage:forget  digit:1  @champion  seed=0  forget.prob<0.15  r>=0.95"
+HELP = "words  stage:forget  class:1  @champion  seed=0  forget.prob<0.15  r>=0.95"
 COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -53,9 +53,9 @@ def _holds(word: str, version: Version, aliases: Sequence[str], metrics: Mapping
             return False
     if word.startswith("@"):
         return any(word[1:] in alias.lower() for alias in aliases)
-    if word.startswith(("digit:", "digits:")):
+    if word.startswith("class:"):
         wanted = word.partition(":")[2].split(",")
-        return all(digit in version.forgotten for digit in wanted if digit)
+        return {name for name in wanted if name} <= {name.lower() for name in version.forgotten}
     for mark in (":", "="):
         key, found, wanted_text = word.partition(mark)
         if found and key:

@@ -1,7 +1,7 @@
-"""Runs started from the UI: each in a process session of its own, with a record and a log on disk.
+"""Runs started from the UI: each in its own process session, with a record and a log on disk.
 
-They outlive the UI and are found again. What waits for a device is a record without a process; whichever UI is open
-starts it when the device is free.
+They outlive the UI and are found again by the next one. A queued launch is a record without a process; an open UI
+starts it when its device is free.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -26,37 +26,38 @@ from filelock import FileLock
 
 from sa_mlops.cluster.plan import option_words
 from sa_mlops.config import ENTRY_POINTS, SubmitConfig
+from sa_mlops.registry import processes
 from tui.services.commands import python_path
 from tui.services.store import PATIENCE
 
 EXPERIMENT = "sa-mlops"
 AUTO = "auto"
 SLURM = "slurm"
-"""In a record, the device of what runs as a job of the cluster: it takes none of this machine's."""
+"""The device of a record that runs as a job of the cluster: it occupies none of this machine."""
 STAGE_PROGRAM, STAGE_COMMAND = "sa_mlops", "sa-mlops"
-"""The same as a module and as it is typed."""
+"""The program as a module and as a typed command."""
 RUN_ID = re.compile(rb"in run with ID '([0-9a-f]{32})'")
 HEAD = 64_000
 TAIL = 64_000
 REAP_SECONDS = 10.0
-"""After SIGINT a run has this long to end by itself, then SIGTERM, then SIGKILL."""
+"""Time to end after SIGINT before SIGTERM, and after that before SIGKILL."""
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """A record: what was asked for, and the process that does it.
+    """A record: the command and its process.
 
     Attributes
     ----------
     key : names the record and its files; sorts by time.
     command : words as they would be typed.
-    entry, device : entry point and the word of its option `device`.
+    entry, device : entry point and value of its option `device`.
     order : place in the queue.
-    pid, began : process id and what tells it from a later process of the same id; 0 and empty while queued.
+    process : identity of the process (`registry.processes`); empty while queued.
     slot : device that it occupies while it runs.
-    cancelled : seconds since 1970 when the user cancelled it, 0 if not.
+    started, cancelled : seconds since 1970; 0 if it was not.
     """
 
     key: str
@@ -64,16 +65,25 @@ class Launch:
     entry: str
     device: str
     order: float
-    pid: int = 0
-    began: str = ""
+    process: Mapping[str, str] = field(default_factory=dict)
     slot: str = ""
     started: float = 0.0
     cancelled: float = 0.0
 
+    @property
+    def pid(self) -> int:
+        """Process id, 0 while queued."""
+        return int(self.process.get(processes.PID, 0))
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process exists."""
+        return processes.fate(self.process) == "alive"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A record with what has become of it."""
+class Tracked:
+    """A launch with its state, the id of its run and the exit status of its process."""
 
     launch: Launch
     state: State
@@ -82,7 +92,7 @@ class Seen:
 
     @property
     def live(self) -> bool:
-        """Whether it waits or runs."""
+        """Whether it is queued or running."""
         return self.state in ("queued", "running")
 
 
@@ -100,7 +110,7 @@ def submit_command_for(
 
     Parameters
     ----------
-    order : what the scheduler is told.
+    order : options of the scheduler.
     """
     words = option_words(ENTRY_POINTS[entry])
     usual = {name: p.spell(p.default) for name, p in SubmitConfig.parameters().items()}
@@ -134,7 +144,7 @@ class Launcher:
     # ------------------------------------------------------------------ records
 
     def submit(self, command: Sequence[str], entry: str, device: str) -> Launch:
-        """Put a run into the queue; `tick` starts it."""
+        """Queue a run; `tick` starts it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         now = time.time_ns()
         key = f"{now:019d}-{uuid.uuid4().hex[:6]}"
@@ -142,8 +152,8 @@ class Launcher:
         self._write(launch)
         return launch
 
-    def launches(self) -> list[Seen]:
-        """All records, oldest first; files that are no records are left out."""
+    def launches(self) -> list[Tracked]:
+        """All records, oldest first; other files are ignored."""
         found = []
         for path in sorted(self.folder.glob("*.json")):
             launch = _read(path)
@@ -151,8 +161,8 @@ class Launcher:
                 found.append(self.look(launch))
         return found
 
-    def look(self, launch: Launch) -> Seen:
-        """What has become of a record."""
+    def look(self, launch: Launch) -> Tracked:
+        """The state of a record."""
         status = self._status(launch.key)
         run_id = self._run_id(launch.key) if launch.pid else ""
         state: State
@@ -160,11 +170,11 @@ class Launcher:
             state = "cancelled" if launch.cancelled else "queued"
         elif status is not None:
             state = "cancelled" if launch.cancelled else "done" if status == 0 else "failed"
-        elif _alive(launch):
+        elif launch.alive:
             state = "running"
         else:
             state = "cancelled" if launch.cancelled else "lost"
-        return Seen(launch=launch, state=state, run_id=run_id, status=status)
+        return Tracked(launch=launch, state=state, run_id=run_id, status=status)
 
     def log(self, key: str) -> Path:
         """The log file of a record."""
@@ -204,7 +214,7 @@ class Launcher:
     # ------------------------------------------------------------------ queue
 
     def tick(self) -> list[Launch]:
-        """Start what waits for a device that is free, in order; those that were started."""
+        """Start queued runs whose device is free, in order; returns them."""
         if not self.folder.is_dir():
             return []
         with FileLock(self.folder / "queue.lock", timeout=5):
@@ -220,13 +230,13 @@ class Launcher:
         return started
 
     def slot(self, device: str, taken: set[str]) -> str:
-        """The device that a run would occupy: its own, or for `auto` the first GPU that is free, else the first."""
+        """The device that a run would occupy: its own, or for `auto` the first free GPU, else the first."""
         if device == AUTO:
             return next((g for g in self.gpus if g not in taken), self.gpus[0] if self.gpus else "cpu")
         return "cuda:0" if device == "cuda" else device
 
     def move(self, key: str, places: int) -> None:
-        """Move a waiting run up (negative) or down the queue."""
+        """Move a queued run up (negative) or down."""
         waiting = [s.launch for s in self.launches() if s.state == "queued"]
         waiting.sort(key=lambda one: one.order)
         at = next((i for i, one in enumerate(waiting) if one.key == key), None)
@@ -249,7 +259,7 @@ class Launcher:
         program = STAGE_PROGRAM if launch.command[0] == STAGE_COMMAND else launch.command[0]
         words = [sys.executable, "-m", program, *launch.command[1:]]
         ending = self.folder / f"{launch.key}.exit"
-        # The shell stays to write down how it ended: nobody may be there to ask when that happens.
+        # The shell records the exit status: no UI may be open when the run ends.
         script = '"$@"; status=$?; echo $status > "$0.part"; mv "$0.part" "$0"'
         with self.log(launch.key).open("wb") as out:
             process = subprocess.Popen(
@@ -263,7 +273,7 @@ class Launcher:
             )
         _children.append(process)
         begun = dataclasses.replace(
-            launch, pid=process.pid, began=_began(process.pid), slot=slot, started=time.time()
+            launch, process=processes.identity(process.pid), slot=slot, started=time.time()
         )
         self._write(begun)
         return begun
@@ -271,7 +281,7 @@ class Launcher:
     # ------------------------------------------------------------------ cancel
 
     def cancel(self, key: str) -> None:
-        """Take a waiting run out of the queue, or ask a running one to stop; `press` goes on from there."""
+        """Remove a run from the queue, or ask a running one to stop; `press` does the rest."""
         seen = next((s for s in self.launches() if s.launch.key == key), None)
         if seen is None or not seen.live or seen.launch.cancelled:
             return
@@ -279,8 +289,8 @@ class Launcher:
         if seen.state == "running":
             _signal(_stage_processes(seen.launch), signal.SIGINT)
 
-    def press(self) -> list[Seen]:
-        """Send harder signals to cancelled runs that do not end; those that had to be killed."""
+    def press(self) -> list[Tracked]:
+        """Send stronger signals to cancelled runs that do not end; returns the killed ones."""
         killed = []
         for seen in self.launches():
             launch = seen.launch
@@ -293,7 +303,7 @@ class Launcher:
             elif waited > REAP_SECONDS:
                 _signal(_stage_processes(launch), signal.SIGTERM)
             elif not _stage_processes(launch, exact=True):
-                # Cancelled before the stage's own process was there.
+                # Cancelled before the process of the stage existed.
                 _signal(_family(launch)[1:], signal.SIGTERM)
         return killed
 
@@ -302,12 +312,12 @@ _children: list[subprocess.Popen[bytes]] = []
 
 
 def reap() -> None:
-    """Let the operating system forget processes that ended; the records know how."""
+    """Collect processes that ended; their records hold the exit status."""
     _children[:] = [child for child in _children if child.poll() is None]
 
 
 def as_shown(text: str) -> str:
-    """Output as a terminal would leave it: a carriage return starts the line anew, escape sequences are dropped."""
+    """Output as a terminal leaves it: a carriage return restarts the line, escape sequences are dropped."""
     plain = re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)", "", text)
     shown = []
     for line in plain.replace("\r\n", "\n").split("\n"):
@@ -320,36 +330,22 @@ def _read(path: Path) -> Launch | None:
     try:
         values = json.loads(path.read_text())
         command = tuple(str(word) for word in values.pop("command"))
+        # Records of earlier versions: their process is known by its id alone, and not taken for alive.
+        values.pop("began", None)
+        if pid := values.pop("pid", 0):
+            values["process"] = {processes.PID: str(int(pid))}
         launch = Launch(command=command, **values)
         numbers = (launch.order, launch.pid, launch.started, launch.cancelled)
-        words = (launch.key, launch.entry, launch.device, launch.began, launch.slot)
+        words = (launch.key, launch.entry, launch.device, launch.slot, *launch.process.values())
         good = all(isinstance(n, int | float) for n in numbers) and all(isinstance(w, str) for w in words)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return launch if good else None
 
 
-def _began(pid: int) -> str:
-    """What tells a process from a later one with the same id; empty if it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-        return "" if fields[0] in "ZX" else f"{boot}:{fields[19]}"
-    except (OSError, IndexError):
-        pass
-    try:
-        return f"{psutil.Process(pid).create_time():.0f}"
-    except psutil.Error:
-        return ""
-
-
-def _alive(launch: Launch) -> bool:
-    return bool(launch.began) and _began(launch.pid) == launch.began
-
-
 def _family(launch: Launch) -> list[psutil.Process]:
     """The processes of a run, the outermost first."""
-    if not _alive(launch):
+    if not launch.alive:
         return []
     try:
         root = psutil.Process(launch.pid)
@@ -359,10 +355,10 @@ def _family(launch: Launch) -> list[psutil.Process]:
 
 
 def _stage_processes(launch: Launch, *, exact: bool = False) -> list[psutil.Process]:
-    """The process that does the work: the first in the family that runs `sa_mlops`.
+    """The process of the stage: the first in the family that runs `sa_mlops`; without it the family, unless `exact`.
 
-    `mlflow run` around it must not be asked to stop: it would send a second signal to its child, which then ends
-    before it has closed its run, and would itself call the run FAILED. Unless `exact`, the whole family stands in.
+    `mlflow run` around it must not be signalled: it would signal its child a second time, which then ends before it
+    has closed its run, and would report the run as FAILED.
     """
     family = _family(launch)
     for process in family[1:]:
@@ -372,7 +368,7 @@ def _stage_processes(launch: Launch, *, exact: bool = False) -> list[psutil.Proc
             continue
         if words[1:3] == ["-m", STAGE_PROGRAM]:
             return [process]
-    # Without the shell around them: it would end before them, and they could no longer be found.
+    # Without the shell around them: if it ended first, they could no longer be found.
     return [] if exact else family[1:]
 
 

@@ -1,4 +1,4 @@
-"""What the UI remembers from one time to the next: theme, screen, order, tabs. Never worth an error."""
+"""Choices that the UI remembers: theme, screen, order, tabs. Failures to read or write them are ignored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class Layout:
-    """The remembered choices; anything unreadable is the default."""
+    """The remembered choices."""
 
     theme: str = "textual-dark"
     screen: str = "registry"
@@ -21,7 +21,7 @@ class Layout:
 
     @classmethod
     def read(cls, path: Path) -> Layout:
-        """What was written there, as far as it is usable."""
+        """The choices in a file; defaults for unusable ones."""
         try:
             known: dict[str, Any] = json.loads(path.read_text())
             kept = {f.name: known[f.name] for f in fields(cls) if type(known.get(f.name)) is type(f.default)}
@@ -30,7 +30,7 @@ class Layout:
             return cls()
 
     def write(self, path: Path) -> None:
-        """Write it down, if that is possible."""
+        """Write them, if possible."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")

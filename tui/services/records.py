@@ -1,4 +1,4 @@
-"""What the screens show, as it was read from the store at one moment."""
+"""The registry and the runs as they were read from the store at one moment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ STUDY = "sa.study"
 TRIAL = "sa.trial"
 
 GONE = "GONE"
-"""Status of a run that the store says is going on, and whose process is gone."""
+"""Status of a run that the store holds for active although its process does not exist."""
+
+CLASS_SETS = ("forget.", "retain.", "objective.")
+"""Metrics over a version's forgotten or retained classes: comparable only between equal sets."""
 
 Key = tuple[str, int]
 """Registered model and version number."""
@@ -29,7 +32,7 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run; times in milliseconds since 1970, `ended` 0 while it is going on.
+    """One run; times in milliseconds since 1970, `ended` 0 while it is active.
 
     Attributes
     ----------
@@ -50,7 +53,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What it is called, else its id."""
+        """Its name, else its id."""
         return self.tags.get(RUN_NAME, "") or self.title or self.run_id
 
     @property
@@ -60,18 +63,25 @@ class Run:
 
     @property
     def label(self) -> str:
-        """Name with the entry point, where the name does not tell: `mlflow run` makes names up."""
+        """Name, after the entry point unless it begins with that: `mlflow run` makes names up."""
         return self.name if self.name.startswith(self.entry) or self.parent else f"{self.entry} {self.name}"
 
     @property
     def given(self) -> dict[str, str]:
-        """Parameters as they were given; `mlflow run` writes an empty one as two quotes."""
+        """Parameters as given on the command line; `mlflow run` writes an empty one as two quotes."""
         return {k: "" if v == "''" else v for k, v in self.params.items()}
 
     @property
+    def classes(self) -> str:
+        """The classes that it was given; runs of older versions were given digits."""
+        given = self.given
+        return given.get("classes") or given.get("digits") or given.get("digit", "")
+
+    @property
     def stage(self) -> str:
-        """The stage whose work it is; empty while that is open."""
-        return self.tags.get(names.STAGE, "")
+        """Its stage; empty until the run has set it."""
+        stage = self.tags.get(names.STAGE, "")
+        return names.OLD_STAGES.get(stage, stage)
 
     @property
     def parent(self) -> str:
@@ -80,7 +90,7 @@ class Run:
 
     @property
     def error(self) -> str:
-        """Why it failed, one line; empty if it did not say."""
+        """Cause of its failure, one line; empty if none was recorded."""
         return self.tags.get(ERROR, "")
 
     @property
@@ -90,7 +100,7 @@ class Run:
 
     @property
     def share(self) -> float | None:
-        """Share of its own steps that are done, [0, 1]; None if it has told none."""
+        """Share of its own steps that are done, [0, 1]; None if it has reported none."""
         steps = self.tags.get(names.STEPS, "")
         done = self.metrics.get(DONE_STEP)
         if done is None or not (steps.isascii() and steps.isdecimal() and 0 < len(steps) < 10):
@@ -99,7 +109,7 @@ class Run:
 
     @property
     def start_version(self) -> int | None:
-        """Number of the generator that it starts from, if it said so."""
+        """Number of the generator that it starts from, if recorded."""
         for key in ("start", "resolved.start"):
             target = names.parse_uri(self.params.get(key, ""))
             if target is not None and target[0] == names.GENERATORS:
@@ -108,7 +118,7 @@ class Run:
         return int(word) if word.isascii() and word.isdecimal() and len(word) < 10 else None
 
     def seconds(self) -> float:
-        """How long it took, or has been going on."""
+        """Its duration so far."""
         end = self.ended / 1000 if self.ended else time.time()
         return max(0.0, end - self.started / 1000) if self.started else 0.0
 
@@ -123,7 +133,7 @@ class Snapshot:
     aliases : registered model -> alias -> number.
     runs : by id.
     complete : False while older pages are still being read.
-    mark : tells one state of the versions from another, where the store can.
+    mark : equal for equal states of the versions, where the store can tell.
     """
 
     versions: Mapping[Key, Version] = field(default_factory=dict)
@@ -137,12 +147,12 @@ class Snapshot:
         return None if number is None else self.versions.get((names.GENERATORS, number))
 
     def aliases_of(self, version: Version) -> list[str]:
-        """Names that point at a version."""
+        """Aliases of a version."""
         pointed = [a for a, n in self.aliases.get(version.name, {}).items() if n == version.number]
         return sorted(pointed)
 
     def metrics_of(self, version: Version | None) -> Mapping[str, float]:
-        """Results on a version's run; empty as long as the run was not read."""
+        """Results on a version's run; empty until the run was read."""
         run = self.runs.get(version.run_id) if version is not None else None
         return names.results(run.metrics) if run is not None else {}
 
@@ -153,7 +163,43 @@ class Snapshot:
     def root_of(self, version: Version) -> Version | None:
         """The first ancestor; None for a root."""
         root = ancestry(version, self.generator)[0]
-        return root if root is not version else None
+        return root if root != version else None
+
+    def before(self, version: Version, ancestor: Version | None) -> Mapping[str, float]:
+        """Results of an ancestor over the classes that `version` has forgotten and retains.
+
+        With the version stand the base's results on those classes. Of other ancestors, metrics over sets of classes
+        are computed from those of each class, or left out.
+        """
+        if ancestor is None:
+            return {}
+        found = dict(self.metrics_of(ancestor))
+        if ancestor.forgotten != version.forgotten:
+            per_class = {
+                (c, m): found.get(names.class_metric(c, m))
+                for c in version.classes
+                for m in ("prob", "entropy", "accuracy")
+            }
+            found = {k: v for k, v in found.items() if not k.startswith(CLASS_SETS)}
+            for measure in ("prob", "entropy", "accuracy"):
+                for prefix, lost in (("forget", True), ("retain", False)):
+                    values = [
+                        per_class[c, measure] for c in version.classes if (c in version.forgotten) == lost
+                    ]
+                    known = [v for v in values if v is not None]
+                    if known and len(known) == len(values):
+                        found[f"{prefix}.{measure}"] = sum(known) / len(known)
+                        found[f"{prefix}.{measure}_min"] = min(known)
+        if ancestor == self.root_of(version):
+            own = self.metrics_of(version)
+            found |= {k.removeprefix("base."): v for k, v in own.items() if k.startswith("base.")}
+        return found
+
+    def resolved_params(self, version: Version) -> Mapping[str, str]:
+        """Parameters of a version's run; `auto` and defaults as they were resolved."""
+        run = self.runs.get(version.run_id)
+        given = run.given if run is not None else {}
+        return {k: given.get(f"resolved.{k}", v) for k, v in given.items() if not k.startswith("resolved.")}
 
     def children_of(self, run_id: str) -> list[Run]:
         """Runs nested in a run, oldest first."""
@@ -168,13 +214,13 @@ class Snapshot:
 
 
 def working(run: Run, children: Iterable[Run]) -> Run:
-    """The run whose steps are being done now: the newest active nested one, else the run itself."""
+    """The run that works at the moment: the newest active nested one, else the run itself."""
     active = [r for r in children if r.active]
     return max(active, key=lambda r: r.started) if active else run
 
 
 def progress(snapshot: Snapshot, run: Run) -> tuple[Run, float | None]:
-    """The run whose steps are being done, and the share of them that is; a study's steps are its finished trials."""
+    """The run that works at the moment and the share of its steps done; a study's steps are its finished trials."""
     children = snapshot.children_of(run.run_id)
     steps = run.tags.get(names.STEPS, "")
     if run.stage == "tune" and steps.isascii() and steps.isdecimal() and 0 < len(steps) < 10 and int(steps):
@@ -185,7 +231,7 @@ def progress(snapshot: Snapshot, run: Run) -> tuple[Run, float | None]:
 
 
 def seconds_left(run: Run, share: float | None) -> float | None:
-    """Estimate from the share that is done since the run began; None if nothing is known."""
+    """Estimate from the share done since the run began; None if unknown."""
     if not run.active or not share:
         return None
     return run.seconds() / share * (1 - share)

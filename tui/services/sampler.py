@@ -1,4 +1,4 @@
-"""Samples of generators, from a process of its own: the UI's never imports torch, and never waits for it."""
+"""Samples of generators from a separate process: the UI imports no torch and does not wait for it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tui.services.commands import python_path
 
-CLASSES = 10
-SIDE = 28
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 KEPT = 64
-"""Answers that are kept, so that going back to a version costs nothing."""
-LONGEST_ANSWER = 64 * CLASSES * SIDE * SIDE
+"""Number of answers kept in memory, so that a return to a version costs nothing."""
+LONGEST_ANSWER = 2**28
 
 
 class SamplerError(RuntimeError):
@@ -27,36 +29,50 @@ class SamplerError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Latents:
-    """Which latents to decode: the same ones for every generator.
+    """Latents to decode: the same for every generator.
 
     Attributes
     ----------
-    seed : decides them.
-    rows : how many, one a row.
-    shift : latent axis -> value that it is set to.
+    rows : number of latents, one a row.
+    shift : latent axis -> value.
+    label : one class alone; None for every class.
     """
 
     seed: int = 0
     rows: int = 4
     shift: Mapping[int, float] = field(default_factory=dict)
+    label: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Images:
-    """Grey images (rows, 10, 28, 28) as bytes, and the generator's latent size."""
+    """Images (rows, columns, height, width, channels) as bytes, and the latent size of their generator.
+
+    Attributes
+    ----------
+    channels : 1 for grey, 3 for colour.
+    """
 
     rows: int
+    columns: int
+    height: int
+    width: int
+    channels: int
     z_dim: int
     pixels: bytes
 
-    def image(self, row: int, digit: int) -> bytes:
-        """The 28x28 bytes of one image."""
-        start = (row * CLASSES + digit) * SIDE * SIDE
-        return self.pixels[start : start + SIDE * SIDE]
+    def picture(self, row: int, column: int) -> Image:
+        """One of the images."""
+        from PIL import Image
+
+        size = self.height * self.width * self.channels
+        start = (row * self.columns + column) * size
+        mode = "RGB" if self.channels == 3 else "L"
+        return Image.frombytes(mode, (self.width, self.height), self.pixels[start : start + size])
 
 
 class Sampler:
-    """A process that decodes latents on the CPU and keeps the generators that it has read."""
+    """A process that decodes latents on the CPU and caches the generators that it has read."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -66,7 +82,7 @@ class Sampler:
 
     @property
     def started(self) -> bool:
-        """Whether the process is there already."""
+        """Whether the process exists."""
         return self._process is not None
 
     def images(self, folder: Path, latents: Latents) -> Images:
@@ -76,7 +92,7 @@ class Sampler:
         ------
         SamplerError : if the files are not a generator's, or the process does not answer.
         """
-        key = (str(folder), latents.seed, latents.rows, tuple(sorted(latents.shift.items())))
+        key = (str(folder), latents.seed, latents.rows, tuple(sorted(latents.shift.items())), latents.label)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -93,6 +109,7 @@ class Sampler:
             "seed": latents.seed,
             "rows": latents.rows,
             "shift": {str(axis): value for axis, value in latents.shift.items()},
+            "label": latents.label,
         }
         process = self._running()
         assert process.stdin is not None
@@ -101,14 +118,16 @@ class Sampler:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
             head = json.loads(process.stdout.readline())
-            size = int(head["size"])
+            size = int(head.pop("size"))
             pixels = process.stdout.read(size) if 0 <= size <= LONGEST_ANSWER else b""
+            if "error" not in head:
+                return Images(**head, pixels=pixels)
         except (OSError, ValueError, KeyError, TypeError) as error:
             self._stop()
-            raise SamplerError("the process that draws samples ended; the next try starts it anew") from error
-        if head.get("error"):
-            raise SamplerError(str(head["error"]))
-        return Images(int(head["rows"]), int(head["z_dim"]), pixels)
+            raise SamplerError(
+                "the process that draws samples ended; the next attempt restarts it"
+            ) from error
+        raise SamplerError(str(head["error"]))
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._closed:
@@ -131,7 +150,7 @@ class Sampler:
             self._process = None
 
     def close(self) -> None:
-        """End the process; whoever waits for an answer gets an error."""
+        """End the process; pending requests fail."""
         self._closed = True
         process = self._process
         if process is not None:

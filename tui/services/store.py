@@ -1,19 +1,22 @@
-"""Reads one tracking store: a sqlite file as it is, others through MLflow, a page at a time.
+"""Reads one tracking store: the tables of a sqlite file, others through MLflow, a page at a time.
 
-Every method blocks and belongs into a worker thread.
+Every method blocks and belongs into a worker thread. Nothing that reads writes: MLflow connects to a sqlite file, in
+which it makes or migrates tables, only for a deletion or the end of a run.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sa_mlops import environment
 from sa_mlops.errors import CommandError
 from sa_mlops.registry import names
+from sa_mlops.registry.stores import local
 from sa_mlops.registry.version import Version
 from tui.services import tables
 from tui.services.records import GONE, Key, Run, Snapshot
@@ -30,11 +33,11 @@ DEEP_PAGE = 500
 ARTIFACTS = 300
 IMAGE_TYPES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp")
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-"""For a server that does not answer: a screen that says so after seconds, not minutes."""
+"""For a server that does not answer: a message after seconds, not minutes."""
 
 
-class StoreGoneError(RuntimeError):
-    """The store was there and no longer is. The message is one line."""
+class StoreError(RuntimeError):
+    """The store cannot be read. The message is one sentence; the cause has the details."""
 
 
 class Store:
@@ -51,31 +54,36 @@ class Store:
         self._lock = threading.Lock()
         self._stamp: tuple[object, ...] | None = None
         self._seen = False
-        self._plain = self.database is not None
-        """Whether the tables of a sqlite file can be read as they are."""
+        self._folders: dict[str, Path] = {}
 
     @property
     def database(self) -> Path | None:
         """The sqlite file, None for other stores."""
-        prefix = "sqlite:///"
-        return Path(self.uri.removeprefix(prefix)) if self.uri.startswith(prefix) else None
+        return environment.database(self.uri)
+
+    @property
+    def missing(self) -> bool:
+        """Whether it is a sqlite file that does not exist."""
+        return self.database is not None and not self.database.exists()
 
     def there(self) -> bool:
         """Whether there is something to read.
 
         Raises
         ------
-        StoreGoneError : if there was before. Connecting would make an empty one in its place.
+        StoreError : if there was before, or if there is no folder for the file.
         """
         path = self.database
         if path is None:
+            if "://" not in self.uri or self.uri.startswith("file:"):
+                raise StoreError(f"{self.uri} is neither sqlite:///FILE nor the address of a server")
             return True
-        try:
-            found = path.stat().st_size > 0
-        except OSError:
-            found = False
+        stat = _stat(path)
+        found = stat is not None and stat.st_size > 0
         if not found and self._seen:
-            raise StoreGoneError(f"{path} is gone")
+            raise StoreError(f"{path} has disappeared")
+        if not path.parent.is_dir():
+            raise StoreError(f"the folder {path.parent} does not exist")
         self._seen = self._seen or found
         return found
 
@@ -84,18 +92,24 @@ class Store:
         """MLflow's client, connected on first use."""
         with self._lock:
             if self._client is None:
-                for key, value in PATIENCE.items():
-                    os.environ.setdefault(key, value)
-                import mlflow
-
+                self._prepare()
                 from sa_mlops.registry import tracking
 
-                mlflow.set_tracking_uri(self.uri)
+                if self.database is None and not self.uri.startswith("http"):
+                    _check_tables(self.uri)
                 self._client = tracking.connect()
         return self._client
 
+    def _prepare(self) -> None:
+        """Point MLflow at the store, with patience for seconds."""
+        for key, value in PATIENCE.items():
+            os.environ.setdefault(key, value)
+        import mlflow
+
+        mlflow.set_tracking_uri(self.uri)
+
     def changed(self) -> bool:
-        """Whether the store may hold something new since the last call. Free for sqlite, always true elsewhere."""
+        """Whether the store may have changed since the last call. Cheap for sqlite, always true elsewhere."""
         path = self.database
         if path is None:
             return True
@@ -105,26 +119,32 @@ class Store:
         return stamp != known
 
     def forget_stamp(self) -> None:
-        """Take the store for changed next time."""
+        """Report a change at the next call of `changed`."""
         self._stamp = None
 
     def read(self, old: Snapshot | None, *, whole: bool = False) -> Iterator[Snapshot]:
-        """The store as it is now; after a first page of each kind more and more of it.
+        """The present state of the store; a large one page by page.
 
         Parameters
         ----------
-        old : what was read before: then only the newest pages and what was going on is read again, unless `whole`.
+        old : the last reading: only the newest pages and active runs are read again, unless `whole`.
+
+        Raises
+        ------
+        StoreError : if it cannot be read.
         """
         if not self.there():
             yield Snapshot()
-            return
-        if self._plain and self.database is not None:
+        elif self.database is not None:
             try:
                 yield tables.snapshot(self.database, None if whole else old)
-                return
-            except tables.TablesError:
-                self._plain = False
-        yield from self._ask(old, whole)
+            except tables.TablesError as error:
+                raise StoreError(str(error)) from error
+        else:
+            try:
+                yield from self._ask(old, whole)
+            except Exception as error:  # requests, urllib3 and MLflow raise their own kinds
+                raise StoreError(f"{self.uri} {_failure(error)}") from error
 
     def _ask(self, old: Snapshot | None, whole: bool) -> Iterator[Snapshot]:
         """The same from MLflow."""
@@ -205,7 +225,7 @@ class Store:
 
     def history(self, run_id: str, keys: list[str]) -> dict[str, list[tuple[float, float]]]:
         """Metric -> points (step, value), in order of steps."""
-        if self._plain and self.database is not None:
+        if self.database is not None:
             return tables.history(self.database, run_id, keys)
         found = {}
         for key in keys:
@@ -228,60 +248,78 @@ class Store:
 
     def _artifacts(self, run: Run, folder: str) -> list[str]:
         """Paths of a run's artifacts below a folder, at most some hundreds."""
-        root = tables.local(run.artifacts)
+        root = local(run.artifacts)
         if root is not None:
             files = (p for p in sorted((root / folder).rglob("*")) if p.is_file())
             return [p.relative_to(root).as_posix() for p in islice(files, ARTIFACTS)]
+        self._prepare()
+        from mlflow.artifacts import list_artifacts
+
         found: list[str] = []
         folders = [folder]
         while folders and len(found) < ARTIFACTS:
-            for info in self.client.list_artifacts(run.run_id, folders.pop(0) or None):
-                (folders if info.is_dir else found).append(info.path)
+            below = folders.pop(0)
+            place = f"{run.artifacts.rstrip('/')}/{below}".rstrip("/")
+            for info in list_artifacts(artifact_uri=place, tracking_uri=self.uri):
+                path = f"{below}/{info.path.rpartition('/')[2]}".lstrip("/")
+                (folders if info.is_dir else found).append(path)
         return found
 
     def download(self, run: Run, path: str) -> Path:
         """An artifact as a local file."""
-        root = tables.local(run.artifacts)
-        return root / path if root is not None else Path(self.client.download_artifacts(run.run_id, path))
+        root = local(run.artifacts)
+        return root / path if root is not None else self._download(f"{run.artifacts.rstrip('/')}/{path}")
+
+    def _download(self, place: str) -> Path:
+        self._prepare()
+        from mlflow.artifacts import download_artifacts
+
+        return Path(download_artifacts(artifact_uri=place, tracking_uri=self.uri))
 
     def files(self, version: Version) -> Path:
         """Local folder of a version's weights.
 
         Raises
         ------
-        CommandError : if its files are not there or belong to another project.
+        CommandError : if its files are lost or belong to another project.
         """
-        if self._plain and self.database is not None and version.model_id is not None and self.there():
-            folder = tables.model_folder(self.database, version.model_id)
-            if folder is not None:
-                if not folder.is_dir() or not any(folder.iterdir()):
-                    raise CommandError(f"{version.uri} has lost its files")
-                return folder / "artifacts"
         if version.model_id is None:
             raise CommandError(
                 f"{version.uri} does not come from a logged model of this store; it is not read"
             )
-        from sa_mlops.registry import versions
+        if self.database is None:
+            from sa_mlops.registry import versions
 
-        _ = self.client
-        return versions.files(version) / "artifacts"
+            _ = self.client
+            return versions.files(version) / "artifacts"
+        place = tables.model_place(self.database, version.model_id)
+        folder = local(place)
+        if folder is None:
+            if place not in self._folders:
+                self._folders[place] = self._download(place)
+            folder = self._folders[place]
+        if not folder.is_dir() or not any(folder.iterdir()):
+            raise CommandError(f"the files of {version.uri} are lost")
+        return folder / "artifacts"
 
     def alias_events(self, name: str) -> list[AliasEvent]:
         """Recorded changes of aliases, oldest first."""
         from sa_mlops.registry import gates
 
+        if self.database is not None:
+            return gates.alias_events(tables.model_tags(self.database, name)) if self.there() else []
         return gates.alias_history(self.client, name)
 
     def end_killed(self, run_id: str) -> None:
-        """Let a run that was killed, and what is nested in it, end as KILLED."""
+        """End a run that was killed, and the runs nested in it, as KILLED."""
         page = self.client.search_runs(
             [e.experiment_id for e in self.client.search_experiments()],
             f"tags.`mlflow.parentRunId` = '{run_id}'",
         )
         for run in [*page, self.client.get_run(run_id)]:
-            open_still = run.info.status in ("RUNNING", "SCHEDULED")
-            # `mlflow run` calls a run FAILED whose process was killed under it.
-            if open_still or (run.info.run_id == run_id and run.info.status == "FAILED"):
+            active = run.info.status in ("RUNNING", "SCHEDULED")
+            # `mlflow run` reports FAILED if its process was killed.
+            if active or (run.info.run_id == run_id and run.info.status == "FAILED"):
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     def delete(self, version: Version) -> None:
@@ -309,7 +347,7 @@ def image_step(path: str) -> int:
 def _merge(
     kept: dict[Key, Version], name: str, page: list[Version], *, last: bool, below: int | None = None
 ) -> None:
-    """Put a page in, and leave out what lies in its range and is not on it: those were deleted."""
+    """Add a page; versions in its range that are not on it were deleted."""
     low = 0 if last else min((v.number for v in page), default=0)
     for key in [k for k in kept if k[0] == name and k[1] >= low and (below is None or k[1] < below)]:
         del kept[key]
@@ -317,7 +355,6 @@ def _merge(
 
 
 def _run(run: Any) -> Run:
-    params: Mapping[str, str] = run.data.params
     return Run(
         run_id=run.info.run_id,
         title=run.info.run_name or "",
@@ -327,9 +364,31 @@ def _run(run: Any) -> Run:
         started=run.info.start_time or 0,
         ended=run.info.end_time or 0,
         tags=dict(run.data.tags),
-        params=dict(params),
+        params=dict(run.data.params),
         metrics=dict(run.data.metrics),
     )
+
+
+def _check_tables(uri: str) -> None:
+    """Refuse a database without MLflow's tables: to connect would make them."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        if not sqlalchemy.inspect(engine).has_table("experiments"):
+            raise StoreError("holds no tables of MLflow")
+    finally:
+        engine.dispose()
+
+
+def _failure(error: BaseException) -> str:
+    """What is wrong with a server, for a sentence that begins with its address."""
+    text = str(error)
+    if isinstance(error, StoreError):
+        return text
+    if "Max retries exceeded" in text or "Connection" in text or "timed out" in text.lower():
+        return "does not answer"
+    return f"does not answer as an MLflow server: {' '.join(text.split())[:200]}"
 
 
 def _stat(path: Path) -> os.stat_result | None:

@@ -1,7 +1,7 @@
-"""MLflow's tables in a sqlite file, read as they are.
+"""MLflow's tables in a sqlite file, read directly.
 
-Importing MLflow and connecting takes seconds, and its search reads ten thousand versions in many more; the first
-screen waits for neither. Nothing is written here. Where the tables are not as expected, `Store` asks MLflow instead.
+To import MLflow and connect takes seconds, and its search over ten thousand versions many more. Nothing is written:
+MLflow itself would make its tables in a file of another program.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sa_mlops.registry import names
-from sa_mlops.registry.stores import local
 from sa_mlops.registry.version import Version
 from tui.services.records import Key, Run, Snapshot
 
 WAIT_SECONDS = 5.0
 FEW = 1000
-"""So many versions are read again whenever the store has changed; more only if their number or age has."""
+"""Up to this many versions are read whenever the store has changed; more only if their number or age has."""
 CHUNK = 500
 DELETED = "Deleted_Internal"
-"""The stage that MLflow gives a version when it deletes it."""
+"""MLflow's stage of a deleted version."""
 
 
 class TablesError(RuntimeError):
-    """The tables are not those that are known here."""
+    """The file is no MLflow store of a known schema. The message is one line."""
 
 
 @contextmanager
@@ -37,23 +36,25 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
     Raises
     ------
-    TablesError : if a table or column that is read is not there.
+    TablesError : if it is no database, or lacks a table or column that is read.
     """
     with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=WAIT_SECONDS)) as db:
         try:
             yield db
         except sqlite3.OperationalError as error:
             if str(error).startswith("no such"):
-                raise TablesError(str(error)) from error
-            raise
+                raise TablesError(f"{path} is not an MLflow store of a known version ({error})") from error
+            raise TablesError(f"{path} cannot be read: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise TablesError(f"{path} is not a sqlite database ({error})") from error
 
 
 def snapshot(path: Path, old: Snapshot | None) -> Snapshot:
-    """Everything that the screens show.
+    """Versions, aliases and runs.
 
     Parameters
     ----------
-    old : what was read before; runs in it that had ended are taken from there, and so are many unchanged versions.
+    old : the last reading; its ended runs are reused, and so are many unchanged versions.
     """
     with opened(path) as db:
         aliases: dict[str, dict[str, int]] = {name: {} for name in names.MODELS}
@@ -154,10 +155,16 @@ def history(path: Path, run_id: str, keys: Sequence[str]) -> dict[str, list[tupl
     return found
 
 
-def model_folder(path: Path, model_id: str) -> Path | None:
-    """Local folder of a logged model's files; None if it lies elsewhere."""
+def model_place(path: Path, model_id: str) -> str:
+    """URI of the folder of a logged model's files; empty if there is no such model."""
     with opened(path) as db:
-        row = db.execute(
-            "SELECT artifact_location FROM logged_models WHERE model_id = ?", (model_id,)
-        ).fetchone()
-    return None if row is None else local(str(row[0]))
+        query = "SELECT artifact_location FROM logged_models WHERE model_id = ?"
+        row = db.execute(query, (model_id,)).fetchone()
+    return "" if row is None else str(row[0])
+
+
+def model_tags(path: Path, name: str) -> dict[str, str]:
+    """Tags of a registered model."""
+    with opened(path) as db:
+        query = "SELECT key, value FROM registered_model_tags WHERE name = ?"
+        return {str(key): str(value or "") for key, value in db.execute(query, (name,))}

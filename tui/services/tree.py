@@ -1,4 +1,4 @@
-"""The lineage as rows of a list: what was made from what, with what is being made now."""
+"""The lineage as rows of a list: versions under their parents, with the runs that make new ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ORDERS = {
     "fid": "retain.fid",
     "nelbo": "base.test_nelbo",
 }
-"""How the list can be sorted: the tree, by number, or flat by a metric."""
+"""Orders of the list: the tree, by number, or by a metric."""
 FALLING = ("r",)
 
 
@@ -36,8 +36,8 @@ class Row:
     key : names the row over time.
     guide : the lines of the tree before it.
     depth : 0 for roots.
-    branches : whether something hangs under it; `closed` if that is folded away.
-    dim : shown only because something under it matches the filter.
+    branches, closed : whether it has rows below it, and whether they are folded.
+    dim : shown only because a row below it matches the filter.
     """
 
     key: str
@@ -57,7 +57,7 @@ JUDGES_HEADING = "heading:judges"
 def rows(
     snapshot: Snapshot, order: str = "lineage", pattern: Filter | None = None, folded: Collection[str] = ()
 ) -> list[Row]:
-    """All rows under an order of `ORDERS`, a filter, and with what the user folded away."""
+    """All rows in an order of `ORDERS` under a filter, without folded ones."""
     pattern = pattern or Filter()
     chosen = {
         v.uri
@@ -109,7 +109,7 @@ def _tree(snapshot: Snapshot, pattern: Filter, folded: Collection[str], chosen: 
         if number in safe and number in above:
             nodes[above[number]].children.append(node)
         else:
-            # Also parents that were edited into a ring: each of it is a root of its own.
+            # Also members of a ring of parents, which only edited tags can form.
             roots.append(node)
     for v in snapshot.versions.values():
         if v.name == names.FISHERS:
@@ -135,7 +135,7 @@ def _origin(version: Version) -> tuple[str, str]:
 
 
 def _grounded(above: dict[int, int]) -> set[int]:
-    """Numbers whose chain of parents comes to an end."""
+    """Numbers whose chain of parents ends."""
     good: set[int] = set()
     bad: set[int] = set()
     for number in above:
@@ -152,7 +152,7 @@ def _grounded(above: dict[int, int]) -> set[int]:
 
 
 def _making(snapshot: Snapshot) -> list[Run]:
-    """Active runs that will become a generator, oldest first."""
+    """Active runs that make a generator, oldest first."""
     active = [r for r in snapshot.runs.values() if r.active and r.stage in GENERATOR_STAGES]
     registered = {v.run_id for v in snapshot.versions.values()} if active else set()
     return sorted((r for r in active if r.run_id not in registered), key=lambda r: r.started)
@@ -181,7 +181,7 @@ def _lines(
             continue
         for i, child in reversed(list(enumerate(children))):
             last = i == len(children) - 1
-            # Long chains must not push the words off the screen.
+            # Long chains must not push the titles off the screen.
             start = below if depth < 12 else below[:24]
             stack.append(
                 (child, depth + 1, start + ("└ " if last else "├ "), start + ("  " if last else "│ "))
@@ -190,7 +190,7 @@ def _lines(
 
 
 def _matching(roots: list[_Node], chosen: Collection[str]) -> set[str]:
-    """Keys of what matches and of everything above it."""
+    """Keys of matching rows and of the rows above them."""
     parents: dict[str, list[str]] = defaultdict(list)
     order: list[_Node] = list(roots)
     for node in order:

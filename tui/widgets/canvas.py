@@ -1,9 +1,9 @@
-"""Where pictures are shown: as half blocks, or by a protocol of the terminal's if the user asked for one."""
+"""A place for pictures: half blocks, or a graphics protocol of the terminal on request."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -11,19 +11,18 @@ from textual.containers import Vertical
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.widgets.picture import MAX_PIXELS, Picture, fitted
+from tui.services.workspace import Graphics
+from tui.widgets.picture import Picture, fitted, opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from tui.app import AmnesiaApp
-
-Graphics = Literal["half", "auto", "kitty", "sixel"]
-"""Half blocks work everywhere and are the default. The library of the others asks the terminal when it is imported."""
+Shown: TypeAlias = "list[Strip] | Text | Image"
+"""A drawing in half blocks, words, or a picture for a graphics protocol."""
 
 
 def widget_for(graphics: Graphics) -> type[Widget]:
-    """The widget of a protocol. The first call belongs before the application starts: it asks the terminal."""
+    """The widget of a protocol. Call it first before the application starts: it queries the terminal."""
     from textual_image import widget
 
     kinds: dict[str, type[Widget]] = {"kitty": widget.TGPImage, "sixel": widget.SixelImage}
@@ -31,7 +30,7 @@ def widget_for(graphics: Graphics) -> type[Widget]:
 
 
 class Canvas(Vertical):
-    """Shows a drawing, a picture, or words in their place."""
+    """Shows a drawing, a picture or a text."""
 
     DEFAULT_CSS = """
     Canvas { height: 1fr; }
@@ -40,10 +39,9 @@ class Canvas(Vertical):
     Canvas.-protocol > Picture { display: none; }
     """
 
-    @property
-    def graphics(self) -> Graphics:
-        """How pictures are shown."""
-        return cast("AmnesiaApp", self.app).graphics
+    def __init__(self, graphics: Graphics, *, id: str | None = None) -> None:  # noqa: A002  # Textual's own name for it
+        super().__init__(id=id)
+        self.graphics = graphics
 
     def compose(self) -> ComposeResult:
         """Half blocks, and the protocol's widget if there is one."""
@@ -51,7 +49,7 @@ class Canvas(Vertical):
         if self.graphics != "half":
             yield widget_for(self.graphics)(classes="protocol")
 
-    def show(self, shown: list[Strip] | Text | Image) -> None:
+    def show(self, shown: Shown) -> None:
         """Show it."""
         picture = self.query_one(Picture)
         self.set_class(not isinstance(shown, list | Text), "-protocol")
@@ -62,18 +60,14 @@ class Canvas(Vertical):
         else:
             self.query_one(".protocol").image = shown  # type: ignore[attr-defined]  # of textual-image's widgets
 
-    def read(self, path: Path) -> list[Strip] | Image:
+    def read(self, path: Path) -> Shown:
         """An image file, ready to be shown. Blocks.
 
         Raises
         ------
-        OSError, ValueError : if it is no picture, or far too large a one.
+        OSError, ValueError : if it is no picture, or too large.
         """
-        if self.graphics == "half":
-            return fitted(path, max(1, self.size.width), max(1, self.size.height))
-        from PIL import Image
-
-        with Image.open(path) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ValueError(f"{picture.width} x {picture.height} pixels are too many to show")
-            return picture.convert("RGB")
+        picture = opened(path)
+        if self.graphics != "half":
+            return picture
+        return fitted(picture, max(1, self.size.width), max(1, self.size.height))

@@ -1,4 +1,4 @@
-"""A line chart of braille dots: eight dots a character; curves are told apart by a letter as well as by colour."""
+"""A line chart of braille dots, eight a character; each curve has a letter beside its colour."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def chart(
 
     Parameters
     ----------
-    log : logarithmic values; those that are not positive are left out.
+    log : logarithmic values; without those that are not positive.
     zoom : show the last 1 / 2^zoom of the steps.
     """
     plot_width, plot_height = width - MARGIN, height - 2 - bool(title)
@@ -88,7 +88,7 @@ def chart(
 
 
 class _Grid:
-    """Braille cells, each with the colour of the curve that was drawn there last."""
+    """Braille cells, each in the colour of its last curve."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
@@ -133,7 +133,7 @@ def _unscale(y: float, log: bool) -> float:
 
 
 class Charts(Widget):
-    """Several charts beside each other as far as there is room; `shift` turns to the next ones."""
+    """As many charts beside each other as fit; `offset_by` turns to the next ones."""
 
     DEFAULT_CSS = "Charts { height: 1fr; }"
     LEAST = 44

@@ -1,8 +1,9 @@
-"""One word out of a few, in one line."""
+"""A choice of one word, in one line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.text import Text
@@ -14,12 +15,12 @@ from textual.widget import Widget
 
 
 class Choice(Widget, can_focus=True):
-    """Shows a word with its label; left, right and space go through the others, a letter to the next that begins so.
+    """Shows a word with its label; left, right and space turn to the others, a letter to the next with that initial.
 
     Parameters
     ----------
     words : words and their labels.
-    value : the word to begin with; one that is not among them is added.
+    value : the first word; added if it is not among them.
     """
 
     DEFAULT_CSS = """
@@ -33,13 +34,12 @@ class Choice(Widget, can_focus=True):
 
     value: reactive[str] = reactive("", init=False)
 
+    @dataclass
     class Changed(Message):
         """Another word was chosen."""
 
-        def __init__(self, sender: Choice, value: str) -> None:
-            super().__init__()
-            self.sender = sender
-            self.value = value
+        sender: Choice
+        value: str
 
         @property
         def control(self) -> Choice:
@@ -62,7 +62,7 @@ class Choice(Widget, can_focus=True):
         self.set_reactive(Choice.value, value)
 
     def watch_value(self, value: str) -> None:
-        """Tell."""
+        """Report the choice."""
         self.post_message(self.Changed(self, value))
 
     def action_turn(self, by: int) -> None:
@@ -71,7 +71,7 @@ class Choice(Widget, can_focus=True):
         self.value = known[(known.index(self.value) + by) % len(known)]
 
     def on_key(self, event: events.Key) -> None:
-        """Go to the next word that begins with a letter."""
+        """Turn to the next word with an initial."""
         if event.character is None or not event.character.isalnum():
             return
         known = [word for word, _ in self.words]

@@ -1,12 +1,14 @@
-"""Tags, metrics and parameters of versions and runs as text. Whatever comes from the store is text, never markup."""
+"""Tags, metrics and parameters of versions and runs as text. Text from the store is never markup."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from sa_mlops.datasets.spec import metric_word
+from sa_mlops.registry import names
 from tui.plain import clean, fit, moment, number
 from tui.services.records import Snapshot
 from tui.widgets.ink import Ink
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from sa_mlops.registry.gates import AliasEvent
     from sa_mlops.registry.version import Version
 
+BASE_LOSS = "base.test_nelbo"
 FALLING = (
     "forget.prob",
     "forget.accuracy",
@@ -38,24 +41,22 @@ FIRST = (
     "retain.fid",
     "base.test_nelbo",
 )
-"""What is read first stands first."""
+"""Order of the most important metrics, above the others."""
 
 
-def wish(key: str, forgotten: Sequence[int] = ()) -> int:
-    """+1 if more of a metric is better, -1 if less is, 0 if neither can be said."""
-    words = key.split(".")
-    if words[0] == "class" and len(words) > 2 and words[1].isdigit():
-        gone = int(words[1]) in forgotten
-        return {"entropy": 1 if gone else -1, "prob": -1 if gone else 1, "accuracy": -1 if gone else 1}.get(
-            words[2], 0
-        )
+def wish(key: str, forgotten: Collection[str] = ()) -> int:
+    """+1 if more of a metric is better, -1 if less is, 0 if neither is known."""
+    if key.startswith("class."):
+        lost = any(key.startswith(f"class.{metric_word(c)}.") for c in forgotten)
+        wanted = {"entropy": -1, "prob": 1, "accuracy": 1}.get(key.rpartition(".")[2], 0)
+        return -wanted if lost else wanted
     if any(word in key for word in FALLING):
         return -1
     return 1 if any(word in key for word in RISING) else 0
 
 
-def change(key: str, value: float, other: float | None, ink: Ink, forgotten: Sequence[int] = ()) -> Text:
-    """The change against another value: signed, ▲ better, ▼ worse, = the same; 13 cells."""
+def change(key: str, value: float, other: float | None, ink: Ink, forgotten: Collection[str] = ()) -> Text:
+    """The change against another value: signed, ▲ better, ▼ worse, = equal; 13 cells."""
     if other is None:
         return Text(" " * 13)
     difference = value - other
@@ -69,23 +70,27 @@ def change(key: str, value: float, other: float | None, ink: Ink, forgotten: Seq
 def metric_lines(
     metrics: Mapping[str, float],
     parent: Mapping[str, float],
-    root: Mapping[str, float],
+    base: Mapping[str, float],
     ink: Ink,
-    forgotten: Sequence[int] = (),
+    forgotten: Collection[str] = (),
 ) -> Text:
     """Metrics with their change against the parent and the base."""
     text = Text(no_wrap=True)
     if not metrics:
         return Text("no metrics on its run", style="dim")
     text.append(f"{'metric':<30}{'value':>10}{'vs parent':>13}{'vs base':>13}\n", style="bold")
-    shown = [k for k in metrics if not k.startswith("base.") or k == "base.test_nelbo"]
-    for key in sorted(shown, key=lambda k: (FIRST.index(k) if k in FIRST else len(FIRST), k)):
-        value = metrics[key]
-        text.append(fit(key, 29) + " " + f"{number(value):>10}")
-        text.append_text(change(key, value, parent.get(key), ink, forgotten))
-        text.append_text(change(key, value, metrics.get(f"base.{key}", root.get(key)), ink, forgotten))
+    for key in ordered(metrics):
+        text.append(fit(key, 29) + " " + f"{number(metrics[key]):>10}")
+        for before in (parent, base):
+            text.append_text(change(key, metrics[key], before.get(key), ink, forgotten))
         text.append("\n")
     return text
+
+
+def ordered(keys: Collection[str]) -> list[str]:
+    """Metrics in the order of their importance; without those of the base that stand beside the version's own."""
+    shown = [k for k in keys if not k.startswith("base.") or (k == BASE_LOSS and "test_nelbo" not in keys)]
+    return sorted(shown, key=lambda k: (FIRST.index(k) if k in FIRST else len(FIRST), k))
 
 
 def pairs(values: Mapping[str, str], *, longest: int = 400) -> Text:
@@ -98,14 +103,14 @@ def pairs(values: Mapping[str, str], *, longest: int = 400) -> Text:
 
 
 def about(snapshot: Snapshot, version: Version, url: str, ink: Ink) -> Text:
-    """Who a version is: URI, aliases, age, description, tags, address of its page."""
+    """URI, aliases, age, description and tags of a version, and the address of its page."""
     text = Text()
     text.append(f"{clean(version.uri)}  ", style="bold")
     for alias in snapshot.aliases_of(version):
         text.append(f"@{clean(alias, 30)} ", style=f"bold {ink.warn}")
     text.append(f"\nmade {moment(version.created)} by run {clean(version.run_id, 40) or '(unknown)'}\n")
     if not version.stage:
-        text.append("made by another project: nothing here is known of it\n", style=ink.warn)
+        text.append("made by another project\n", style=ink.warn)
     text.append(f"{clean(url, 300)}\n", style="underline")
     if version.description.strip():
         text.append("\n")
@@ -133,51 +138,60 @@ def history(events: Sequence[AliasEvent], aliases: Mapping[str, int], version: V
 
 
 def compared(snapshot: Snapshot, versions: Sequence[Version], width: int) -> Text:
-    """Versions side by side: tags and parameters that differ, then metrics with a glyph at the best."""
+    """Versions side by side: metrics with a mark at the best, then differences in how they were made."""
     column = max(12, min(26, (width - 28) // max(1, len(versions))))
     text = Text(no_wrap=True)
-    text.append(" " * 28 + "".join(fit(v.title, column - 1) + " " for v in versions) + "\n", style="bold")
-    for heading, tables in (
+
+    def line(key: str, words: Sequence[str], best: Collection[int] = ()) -> None:
+        text.append(fit(key, 27) + " ")
+        for i, word in enumerate(words):
+            text.append(fit(word, column - 1) + " ", style="bold" if i in best else "")
+        text.append("\n")
+
+    line("", [v.title for v in versions], range(len(versions)))
+    text.append("\nmetrics (◆ the best)\n", style="bold")
+    tables = [snapshot.metrics_of(v) for v in versions]
+    for key in ordered({k for table in tables for k in table}):
+        values = [table.get(key) for table in tables]
+        best = _best(key, values, versions)
+        words = ["-" if v is None else number(v) + " ◆" * (i in best) for i, v in enumerate(values)]
+        line(key, words, best)
+    for heading, settings in (
+        ("parameters that differ", [snapshot.resolved_params(v) for v in versions]),
         ("tags that differ", [dict(v.tags) for v in versions]),
-        ("parameters that differ", [_params(snapshot, v) for v in versions]),
     ):
         text.append(f"\n{heading}\n", style="bold")
-        keys = sorted({k for table in tables for k in table})
-        for key in keys:
-            values = [table.get(key, "-") for table in tables]
-            if len(set(values)) > 1:
-                text.append(fit(key, 27) + " " + "".join(fit(v, column - 1) + " " for v in values) + "\n")
-    text.append("\nmetrics (◆ the best)\n", style="bold")
-    tables_of_metrics = [snapshot.metrics_of(v) for v in versions]
-    for key in sorted({k for t in tables_of_metrics for k in t if not k.startswith("base.")}):
-        found = [t.get(key) for t in tables_of_metrics]
-        sign = wish(key)
-        known = [sign * v for v in found if v is not None]
-        text.append(fit(key, 27) + " ")
-        for value in found:
-            best = sign != 0 and value is not None and len(set(known)) > 1 and sign * value == max(known)
-            word = "-" if value is None else number(value) + (" ◆" if best else "")
-            text.append(fit(word, column - 1) + " ", style="bold" if best else "")
-        text.append("\n")
+        for key in sorted({k for table in settings for k in table}):
+            found = [table.get(key, "-") for table in settings]
+            if len(set(found)) > 1:
+                line(key, found)
     return text
 
 
-def _params(snapshot: Snapshot, version: Version) -> Mapping[str, str]:
-    run = snapshot.runs.get(version.run_id)
-    return run.params if run is not None else {}
+def _best(key: str, values: Sequence[float | None], versions: Sequence[Version]) -> Collection[int]:
+    """Positions of the best values; none where the versions disagree on which direction is better."""
+    wishes = {wish(key, v.forgotten) for v in versions}
+    known = {v for v in values if v is not None}
+    if wishes not in ({1}, {-1}) or len(known) < 2:
+        return ()
+    best = max(known) if wishes == {1} else min(known)
+    return [i for i, v in enumerate(values) if v == best]
 
 
-def digit_matrix(snapshot: Snapshot, versions: Sequence[Version], ink: Ink) -> Text:
-    """The judge's probability of each digit's samples, a version a line; forgotten digits in parentheses."""
-    text = Text("judge's mean probability of the asked digit; (forgotten)\n\n", style="bold")
-    text.append(" " * 22 + "".join(f"{d:>8}" for d in range(10)) + "\n", style="bold")
-    for version in versions:
-        metrics = snapshot.metrics_of(version)
-        text.append(fit(version.title, 21) + " ")
-        for digit in range(10):
-            value = metrics.get(f"class.{digit}.prob")
-            gone = str(digit) in version.forgotten
-            word = "-" if value is None else f"({value:.3f})" if gone else f"{value:.3f} "
-            text.append(f"{word:>8}", style=ink.accent if gone else "")
-        text.append("\n")
+def class_matrix(snapshot: Snapshot, versions: Sequence[Version], ink: Ink) -> Text:
+    """The judge's probability of each class's samples, a version a line; forgotten classes in parentheses."""
+    text = Text("judge's mean probability of the requested class; (forgotten)\n", style="bold")
+    for classes in dict.fromkeys(v.classes for v in versions):
+        text.append("\n" + " " * 22 + "".join(f"{clean(c, 9):>10}" for c in classes) + "\n", style="bold")
+        for version in versions:
+            if version.classes != classes:
+                continue
+            metrics = snapshot.metrics_of(version)
+            text.append(fit(version.title, 21) + " ")
+            for name in classes:
+                value = metrics.get(names.class_metric(name, "prob"))
+                lost = name in version.forgotten
+                word = "-" if value is None else f"({value:.3f})" if lost else f"{value:.3f} "
+                text.append(f"{word:>10}", style=ink.accent if lost else "")
+            text.append("\n")
     return text

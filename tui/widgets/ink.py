@@ -1,4 +1,4 @@
-"""The colours of the theme for text that is drawn by hand. No meaning hangs on them alone."""
+"""The colours of the theme for drawn text. A glyph always carries the same meaning."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ class Ink:
 
 
 SERIES = ("#4ea1f3", "#f28e2b", "#59c27a", "#e15fd0", "#d8c64a", "#5fd3d3")
-"""Colours of overlaid curves, each also told by a letter."""
+"""Colours of overlaid curves; each curve also has a letter."""
 LETTERS = "abcdef"

@@ -1,161 +1,151 @@
-"""Pictures as half blocks: two pixels a character, on any terminal with colours, without asking the terminal."""
+"""Pictures as half blocks: two pixels a character, on any terminal with colours, without a query to the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.segment import Segment
-from rich.style import Style
+from rich.cells import cell_len
 from rich.text import Text
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from sa_mlops.plots.half_blocks import half_blocks
 from tui.plain import clean
-from tui.services.sampler import CLASSES, SIDE, Images
+from tui.services.sampler import Images
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-UPPER_HALF = "\N{UPPER HALF BLOCK}"
-LEVELS = 48
-"""Grey levels that are told apart; more only cost styles."""
+LEVELS = [round(round(v / 255 * 47) / 47 * 255) for v in range(256)]
+"""48 levels a channel: more are not visible and only cost styles."""
 MAX_PIXELS = 80_000_000
+ACROSS = 10
+"""Latents beside each other where one class is shown alone."""
+SMALLEST = 6
+ENLARGED = 16
+"""Images smaller than this many pixels are enlarged."""
 
 
-@lru_cache(maxsize=8192)
-def _style(top: tuple[int, int, int], bottom: tuple[int, int, int]) -> Style:
-    return Style(color=f"#{bytes(top).hex()}", bgcolor=f"#{bytes(bottom).hex()}")
+def strips_of(picture: Image) -> list[Strip]:
+    """A picture pixel by pixel."""
+    rgb = picture.convert("RGB").point(LEVELS * 3)
+    return [Strip(line, picture.width) for line in half_blocks(rgb)]
 
 
-def half_blocks(picture: Image) -> list[Strip]:
-    """A picture pixel by pixel, two rows a line."""
-    step = 255 / (LEVELS - 1)
-    levels = [round(round(v / step) * step) for v in range(256)] * 3
-    width, height = picture.size
-    data = picture.convert("RGB").point(levels).tobytes()
-    rows = [data[3 * width * y : 3 * width * (y + 1)] for y in range(height)]
-    if height % 2:
-        rows.append(bytes(3 * width))
-    strips = []
-    for top, bottom in zip(rows[::2], rows[1::2], strict=True):
-        segments: list[Segment] = []
-        run, style = 0, None
-        for x in range(0, 3 * width, 3):
-            now = _style((top[x], top[x + 1], top[x + 2]), (bottom[x], bottom[x + 1], bottom[x + 2]))
-            if now is not style and run:
-                segments.append(Segment(UPPER_HALF * run, style))
-                run = 0
-            run, style = run + 1, now
-        segments.append(Segment(UPPER_HALF * run, style))
-        strips.append(Strip(segments, width))
-    return strips
-
-
-def fitted(path: Path, width: int, height: int) -> list[Strip]:
-    """An image file, as large as `width` x `height` cells allow.
+def opened(path: Path) -> Image:
+    """An image file in RGB, on white where it is transparent.
 
     Raises
     ------
-    OSError, ValueError : if it is no picture, or far too large a one.
+    OSError, ValueError : if it is no picture, or too large.
     """
     from PIL import Image
 
     with Image.open(path) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise ValueError(f"{picture.width} x {picture.height} pixels are too many to show")
-        scale = min(width / picture.width, 2 * height / picture.height, 2.0)
-        size = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
         flat = picture.convert("RGBA")
-        ground = Image.new("RGBA", flat.size, "white")
-        small = Image.alpha_composite(ground, flat).convert("RGB").resize(size, Image.Resampling.BOX)
-    return half_blocks(small)
+        return Image.alpha_composite(Image.new("RGBA", flat.size, "white"), flat).convert("RGB")
+
+
+def fitted(picture: Image, width: int, height: int) -> list[Strip]:
+    """A picture as large as `width` x `height` cells allow, at most twice its size."""
+    from PIL import Image
+
+    scale = min(width / picture.width, 2 * height / picture.height, 2.0)
+    size = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
+    return strips_of(picture.resize(size, Image.Resampling.BOX))
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """Samples of one generator under a title; headings of `forgotten` columns are struck out."""
+class Samples:
+    """Samples of one generator under a title, with a heading a column; those of `forgotten` columns are struck out."""
 
     title: str
     images: Images
-    forgotten: Sequence[int] = ()
-    headings: Sequence[str] = tuple(map(str, range(CLASSES)))
+    headings: Sequence[str]
+    forgotten: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """How samples fill a space: pixels a digit, digits beside each other, latents below each other."""
+    """Layout of samples: pixels a sample, samples beside each other, latents below each other."""
 
-    size: int
+    width: int
+    height: int
     columns: int
     rows: int
 
 
-def arrange(width: int, height: int, panels: int, digits: int, rows: int) -> Arrangement:
-    """The arrangement with the largest digits that still shows every panel; small digits if nothing else fits."""
-    best = Arrangement(6, min(digits, max(1, width // 7)), 1)
-    for columns in sorted({digits, (digits + 1) // 2, 1}):
-        bands = -(-digits // columns)
-        size = min(SIDE, (width + 1) // columns - 1)
-        room = height // panels - 1 - bands
-        size = min(size, 2 * max(0, room // bands)) // 2 * 2
-        if size > best.size:
-            best = Arrangement(size, columns, 1)
-    bands = -(-digits // best.columns)
-    fit = (height // panels - 1 - bands) // max(1, bands * best.size // 2)
-    return Arrangement(best.size, best.columns, max(1, min(rows, fit)))
+def arrange(width: int, height: int, panels: int, images: Images) -> Arrangement:
+    """The arrangement with the largest samples that shows every panel in `width` x `height` cells.
+
+    Where none does, samples are as small as is legible and the rest is below the edge.
+    """
+    largest = images.width * max(1, ENLARGED // max(images.width, images.height))
+    share = images.height / images.width
+    best = (SMALLEST, max(1, min(images.columns, width // (SMALLEST + 1))))
+    lines = height // panels - 1
+    for bands in range(1, images.columns + 1):
+        columns = -(-images.columns // bands)
+        room = max(0, (lines - bands) // bands)
+        size = int(min(largest, (width + 1) // columns - 1, 2 * room / share)) // 2 * 2
+        if size > best[0]:
+            best = (size, columns)
+    size, columns = best
+    tall = max(2, round(size * share / 2) * 2)
+    bands = -(-images.columns // columns)
+    fit = (lines - bands) // max(1, bands * tall // 2)
+    return Arrangement(size, tall, columns, max(1, min(images.rows, fit)))
 
 
-def draw_samples(
-    panels: Sequence[Panel], width: int, height: int, digits: Sequence[int], faint: str = "#808080"
-) -> list[Strip]:
-    """Samples of generators below each other at the same latents, digits in columns."""
+def draw_samples(panels: Sequence[Samples], width: int, height: int, faint: str = "#808080") -> list[Strip]:
+    """Samples of generators below each other at the same latents, classes in columns."""
     from PIL import Image
 
-    if not panels or width < 8 or height < 4 or not digits:
+    if not panels or width < 8 or height < 4:
         return []
-    rows = min(p.images.rows for p in panels)
-    plan = arrange(width, height, len(panels), len(digits), rows)
     strips = []
     for panel in panels:
+        images = panel.images
+        plan = arrange(width, height, len(panels), images)
         strips.append(_line(Text(clean(panel.title, width), style="bold")))
-        for start in range(0, len(digits), plan.columns):
-            shown = digits[start : start + plan.columns]
-            strips.append(_headings(panel, shown, plan.size, faint))
+        for start in range(0, images.columns, plan.columns):
+            shown = range(start, min(start + plan.columns, images.columns))
+            strips.append(_headings(panel, shown, plan.width, faint))
             for row in range(plan.rows):
-                across = (plan.size + 1) * len(shown) - 1
-                band = Image.new("L", (across, plan.size), 24)
-                for i, digit in enumerate(shown):
-                    one = Image.frombytes("L", (SIDE, SIDE), panel.images.image(row, digit))
-                    small = one.resize((plan.size, plan.size), Image.Resampling.BOX)
-                    band.paste(small, (i * (plan.size + 1), 0))
-                strips += half_blocks(band)
+                band = Image.new("RGB", ((plan.width + 1) * len(shown) - 1, plan.height), (24, 24, 24))
+                for i, column in enumerate(shown):
+                    small = images.picture(row, column).resize(
+                        (plan.width, plan.height), Image.Resampling.BOX
+                    )
+                    band.paste(small, (i * (plan.width + 1), 0))
+                strips += strips_of(band)
     return strips
 
 
-def one_digit(panel: Panel, digit: int) -> Panel:
-    """Every latent of one digit, ten beside each other, instead of every digit."""
+def one_class(panel: Samples) -> Samples:
+    """Latents of a single class, some beside each other, with the numbers of the first ones as headings."""
     images = panel.images
-    rows = images.rows // CLASSES
-    pixels = b"".join(images.image(row, digit) for row in range(rows * CLASSES))
-    headings = [f"z{i + 1}" for i in range(CLASSES)]
-    title = f"{panel.title}  digit {digit}" + (" (forgotten)" if digit in panel.forgotten else "")
-    return Panel(title, Images(rows, images.z_dim, pixels), (), headings)
+    shown = replace(images, rows=images.rows // ACROSS, columns=ACROSS)
+    return Samples(panel.title, shown, [f"z{i + 1}" for i in range(ACROSS)])
 
 
-def _headings(panel: Panel, columns: Sequence[int], size: int, faint: str) -> Strip:
+def _headings(panel: Samples, columns: Sequence[int], size: int, faint: str) -> Strip:
     text = Text()
     for column in columns:
-        gone = column in panel.forgotten
-        word = f"({panel.headings[column]})" if gone and size >= 3 else panel.headings[column]
-        left = (size - len(word)) // 2
+        word = clean(panel.headings[column], size)
+        struck = column in panel.forgotten
+        if struck and cell_len(word) + 2 <= size:
+            word = f"({word})"
+        left = (size - cell_len(word)) // 2
         text.append(" " * left)
-        text.append(word, style="strike" if gone else faint)
-        text.append(" " * (size - len(word) - left + 1))
+        text.append(word, style="strike" if struck else faint)
+        text.append(" " * (size - cell_len(word) - left + 1))
     return _line(text)
 
 
@@ -166,29 +156,23 @@ def _line(text: Text) -> Strip:
     return Strip([s for s in text.render(console) if s.text != "\n"])
 
 
-def mosaic(panels: Sequence[Panel], digits: Sequence[int]) -> Image:
+def mosaic(panels: Sequence[Samples]) -> Image:
     """Samples at twice their size: a latent a row, one generator below the other."""
     from PIL import Image
 
-    cell = SIDE + 2
-    count = sum(p.images.rows for p in panels)
-    canvas = Image.new("L", (cell * len(digits), cell * count), 255)
-    y = 0
-    for panel in panels:
-        for row in range(panel.images.rows):
-            for i, digit in enumerate(digits):
-                canvas.paste(
-                    Image.frombytes("L", (SIDE, SIDE), panel.images.image(row, digit)), (i * cell + 1, y + 1)
-                )
-            y += cell
+    width = max((p.images.width + 2) * p.images.columns for p in panels)
+    canvas = Image.new("RGB", (width, sum((p.images.height + 2) * p.images.rows for p in panels)), "white")
+    y = 1
+    for images in (panel.images for panel in panels):
+        for row in range(images.rows):
+            for column in range(images.columns):
+                canvas.paste(images.picture(row, column), (column * (images.width + 2) + 1, y))
+            y += images.height + 2
     return canvas.resize((canvas.width * 2, canvas.height * 2), Image.Resampling.NEAREST)
 
 
-ALL_DIGITS = tuple(range(CLASSES))
-
-
 class Picture(ScrollView, can_focus=False):
-    """Shows strips that were drawn elsewhere, or a line of text in their place."""
+    """Shows strips, or a line of text in their place."""
 
     DEFAULT_CSS = "Picture { height: 1fr; overflow-x: hidden; scrollbar-size-vertical: 1; }"
 
@@ -203,7 +187,7 @@ class Picture(ScrollView, can_focus=False):
         self.refresh()
 
     def say(self, text: Text) -> None:
-        """Show words instead."""
+        """Show a text instead."""
         width = max(10, self.size.width or 60)
         self.show([_line(line) for line in text.wrap(self.app.console, width)])
 

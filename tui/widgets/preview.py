@@ -1,32 +1,31 @@
-"""Samples of a version, drawn in a worker thread, beside parent and base, with a latent axis to move along."""
+"""Samples of a version beside its parent and base, with a latent axis to move along."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual import events, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
-from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.worker import get_current_worker
 
+from tui.messages import Say
 from tui.plain import clean
-from tui.services.sampler import Images, Latents
-from tui.widgets.canvas import Canvas
-from tui.widgets.picture import ALL_DIGITS, Panel, draw_samples, mosaic, one_digit
+from tui.services.sampler import Latents
+from tui.services.workspace import Workspace
+from tui.widgets.canvas import Canvas, Shown
+from tui.widgets.picture import ACROSS, Samples, draw_samples, mosaic, one_class
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from sa_mlops.registry.version import Version
-    from tui.app import AmnesiaApp
 
 PAUSE = 0.05
 """Seconds that the cursor must rest on a version before its samples are drawn."""
@@ -36,22 +35,33 @@ ROWS = 4
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is drawn: latents, one digit or all (None), and the axis that the slider is on (None: off)."""
+    """Latents, one class or all (None), and the axis of the slider (None: off)."""
 
     seed: int = 0
-    digit: int | None = None
+    label: int | None = None
     axis: int | None = None
     value: float = 0.0
 
     @property
     def latents(self) -> Latents:
-        """The latents of it."""
+        """The latents of the view."""
         shift = {} if self.axis is None else {self.axis: self.value}
-        return Latents(self.seed, ROWS if self.digit is None else 4 * len(ALL_DIGITS), shift)
+        return Latents(self.seed, ROWS if self.label is None else ROWS * ACROSS, shift, self.label)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A request for a drawing; everything that it depends on."""
+
+    versions: tuple[str, ...]
+    excuse: str
+    view: View
+    size: Size
+    theme: str
 
 
 class Slider(Widget):
-    """Where on its axis the latent is; a click moves it."""
+    """Position of the latents on one axis; a click moves it."""
 
     DEFAULT_CSS = "Slider { height: 1; display: none; } Slider.on { display: block; }"
     view: reactive[View] = reactive(View())
@@ -75,38 +85,47 @@ class Slider(Widget):
         return Text(f"z{axis:<4} ◂ {track} ▸ {value:+.2f}   , . axis  - + move", no_wrap=True)
 
     def on_click(self, event: events.Click) -> None:
-        """Move there."""
+        """Choose the value under the pointer."""
         start, length = self._track()
         share = (event.x - start) / max(1, length - 1)
         self.post_message(self.Moved(REACH * (2 * min(1.0, max(0.0, share)) - 1)))
 
 
 class Preview(Vertical):
-    """Samples of versions under each other at the same latents."""
+    """Samples of versions below each other at the same latents."""
 
     view: reactive[View] = reactive(View(), init=False)
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # Textual's own name for it
+    @dataclass
+    class Drawn(Message, bubble=False):
+        """A worker has finished a drawing."""
+
+        drawing: Drawing
+        shown: Shown
+        z_dim: int
+
+    def __init__(self, workspace: Workspace, *, id: str | None = None) -> None:  # noqa: A002  # Textual's own name for it
         super().__init__(id=id)
-        self.versions: list[Version] = []
+        self.workspace = workspace
+        self.versions: Sequence[Version] = ()
         self.excuse = ""
         self.z_dim = 0
         self._timer: Timer | None = None
-        self._drawn_for: tuple[object, ...] = ()
+        self._asked: Drawing | None = None
 
     def compose(self) -> ComposeResult:
         """A picture and the slider."""
-        yield Canvas(id="samples-canvas")
+        yield Canvas(self.workspace.graphics, id="samples-canvas")
         yield Slider(id="slider")
 
-    def show(self, versions: list[Version], excuse: str = "") -> None:
-        """Draw these versions, the selected one first; without any, say why."""
+    def show(self, versions: Sequence[Version], excuse: str = "") -> None:
+        """Draw these versions, the selected one first; without any, show the excuse."""
         self.versions = versions
         self.excuse = excuse
         self._later()
 
     def watch_view(self, view: View) -> None:
-        """Draw for other latents."""
+        """Draw other latents."""
         slider = self.query_one(Slider)
         slider.view = view
         slider.set_class(view.axis is not None, "on")
@@ -124,18 +143,14 @@ class Preview(Vertical):
         """Other latents."""
         self.view = replace(self.view, seed=max(0, self.view.seed + by))
 
-    def turn_digit(self, by: int) -> None:
-        """All digits, then each one alone."""
-        at = -1 if self.view.digit is None else self.view.digit
-        at = (at + 1 + by) % (len(ALL_DIGITS) + 1) - 1
-        self.view = replace(self.view, digit=None if at < 0 else at)
+    def turn_class(self, by: int) -> None:
+        """All classes, then each one alone."""
+        count = len(self.versions[0].classes) if self.versions else 0
+        self.view = replace(self.view, label=_turned(self.view.label, by, count))
 
     def turn_axis(self, by: int) -> None:
-        """Put the slider on the next axis; past the last it goes away."""
-        count = max(1, self.z_dim)
-        at = -1 if self.view.axis is None else self.view.axis
-        at = (at + 1 + by) % (count + 1) - 1
-        self.view = replace(self.view, axis=None if at < 0 else at, value=0.0)
+        """Put the slider on the next axis; past the last it disappears."""
+        self.view = replace(self.view, axis=_turned(self.view.axis, by, max(1, self.z_dim)), value=0.0)
 
     def slide(self, by: float) -> None:
         """Move along the axis of the slider."""
@@ -148,74 +163,85 @@ class Preview(Vertical):
             self._timer.stop()
         self._timer = self.set_timer(PAUSE, self._draw)
 
+    def _wanted(self) -> Drawing:
+        uris = tuple(v.uri for v in self.versions)
+        return Drawing(uris, self.excuse, self.view, self.query_one(Canvas).size, self.app.theme)
+
     def _draw(self) -> None:
-        size = self.query_one(Canvas).size
-        if not self.is_on_screen or size.width < 8 or size.height < 3:
+        drawing = self._wanted()
+        if not self.is_on_screen or drawing.size.width < 8 or drawing.size.height < 3:
             return
-        asked = (tuple(v.uri for v in self.versions), self.excuse, self.view, size, self.app.theme)
-        if asked != self._drawn_for:
-            self._drawn_for = asked
+        if drawing != self._asked:
+            self._asked = drawing
+            self.workers.cancel_group(self, "samples")
             if not self.versions:
                 self.query_one(Canvas).show(Text(self.excuse))
                 return
-            if not cast("AmnesiaApp", self.app).sampler.started:
-                self.query_one(Canvas).show(Text("drawing… (PyTorch starts in a process of its own)", "dim"))
-            self.decode(list(self.versions), self.view, size.width, size.height)
+            if not self.workspace.sampler.started:
+                self.query_one(Canvas).show(Text("drawing… (PyTorch starts in a separate process)", "dim"))
+            self.decode(self.versions, drawing)
 
     def redraw(self) -> None:
         """Draw again even if nothing seems to have changed."""
-        self._drawn_for = ()
+        self._asked = None
         self._later()
 
     @work(thread=True, exclusive=True, group="samples")
-    def decode(self, versions: list[Version], view: View, width: int, height: int) -> None:
+    def decode(self, versions: Sequence[Version], drawing: Drawing) -> None:
         """Decode and draw in a worker thread."""
-        worker = get_current_worker()
+        shown: Shown
+        z_dim = 0
         try:
-            panels = self.panels(versions, view)
-            if worker.is_cancelled:
-                return
-            shown: list[Strip] | Text | Image
-            if cast("AmnesiaApp", self.app).graphics == "half":
-                shown = draw_samples(panels, width, height, ALL_DIGITS)
-            else:
-                shown = mosaic(panels, ALL_DIGITS)
+            panels = self.panels(versions, drawing.view)
             z_dim = panels[0].images.z_dim
-        except (
-            Exception
-        ) as error:  # files gone, made by another project: one line where the pictures would be
-            shown, z_dim = Text(f"no samples: {clean(error)}"), 0
-        if not worker.is_cancelled:
-            self.app.call_from_thread(self._show, shown, z_dim)
+            width, height = drawing.size
+            shown = draw_samples(panels, width, height) if self._half else mosaic(panels)
+        except Exception as error:  # files lost, or of another project: one line in place of the pictures
+            shown = Text(f"no samples: {clean(error)}")
+        self.post_message(self.Drawn(drawing, shown, z_dim))
 
-    def panels(self, versions: list[Version], view: View) -> list[Panel]:
-        """Decoded samples; blocks. The first version must have some, of the others those that have."""
-        sa = cast("AmnesiaApp", self.app)
-        panels: list[Panel] = []
+    def on_preview_drawn(self, message: Drawn) -> None:
+        """Show a drawing, unless the selection has moved on."""
+        if message.drawing == self._wanted():
+            self.z_dim = message.z_dim
+            self.query_one(Canvas).show(message.shown)
+
+    @property
+    def _half(self) -> bool:
+        return self.workspace.graphics == "half"
+
+    def panels(self, versions: Sequence[Version], view: View) -> list[Samples]:
+        """Decoded samples; blocks. The first version must have some; others without samples are left out."""
+        panels: list[Samples] = []
         for version in versions:
             try:
-                images: Images = sa.sampler.images(sa.store.files(version), view.latents)
+                folder = self.workspace.store.files(version)
+                images = self.workspace.sampler.images(folder, view.latents)
             except Exception:
                 if not panels:
                     raise
                 continue
             title = f"{clean(version.title, 60)}   seed {view.seed}"
-            panel = Panel(title, images, version.forgotten_indices)
-            panels.append(panel if view.digit is None else one_digit(panel, view.digit))
+            if view.label is None:
+                panels.append(Samples(title, images, version.classes, version.forgotten_indices))
+            else:
+                forgotten = " (forgotten)" if view.label in version.forgotten_indices else ""
+                title += f"   class {clean(version.classes[view.label], 30)}{forgotten}"
+                panels.append(one_class(Samples(title, images, ())))
         return panels
-
-    def _show(self, shown: list[Strip] | Text | Image, z_dim: int) -> None:
-        self.z_dim = z_dim
-        self.query_one(Canvas).show(shown)
 
     @work(thread=True, group="save")
     def save(self, out: Path) -> None:
-        """Write what is shown as a PNG, in a worker thread."""
-        sa = cast("AmnesiaApp", self.app)
+        """Write the samples as a PNG file, in a worker thread."""
         try:
-            panels = self.panels(list(self.versions), self.view)
-            mosaic(panels, ALL_DIGITS).save(out, "PNG")
-        except Exception as error:  # no samples, or nowhere to write
-            sa.tell(sa.say, f"not written: {clean(error)}", True)
+            mosaic(self.panels(self.versions, self.view)).save(out, "PNG")
+        except Exception as error:  # no samples, or no place to write
+            self.post_message(Say(f"not written: {clean(error)}", bad=True))
         else:
-            sa.tell(sa.say, f"written to {out}")
+            self.post_message(Say(f"written to {out}"))
+
+
+def _turned(at: int | None, by: int, count: int) -> int | None:
+    """The next of `count` numbers; None stands between the last and the first."""
+    step = ((-1 if at is None else at) + 1 + by) % (count + 1) - 1
+    return None if step < 0 else step

@@ -1,8 +1,9 @@
-"""A list of any length: only the lines on the screen are drawn."""
+"""A list of any length, of which only the visible lines are drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.segment import Segment
@@ -44,26 +45,24 @@ class RowList(ScrollView, Generic[R], can_focus=True):
         Binding("enter", "choose", "Open", show=False),
     ]
 
+    @dataclass
     class Moved(Message):
         """The cursor is on another row, or the row under it has changed."""
 
-        def __init__(self, sender: RowList[Any], key: str | None) -> None:
-            super().__init__()
-            self.sender = sender
-            self.key = key
+        sender: RowList[Any]
+        key: str | None
 
         @property
         def control(self) -> RowList[Any]:
             """The list."""
             return self.sender
 
+    @dataclass
     class Chosen(Message):
         """Enter or a second click on a row."""
 
-        def __init__(self, sender: RowList[Any], key: str) -> None:
-            super().__init__()
-            self.sender = sender
-            self.key = key
+        sender: RowList[Any]
+        key: str
 
         @property
         def control(self) -> RowList[Any]:

@@ -14,7 +14,7 @@ STATES = {
     "FINISHED": ("●", "done"),
     "FAILED": ("✗", "failed"),
     "KILLED": ("■", "killed"),
-    GONE: ("✗", "gone"),
+    GONE: ("✗", "lost"),
 }
 
 
@@ -37,8 +37,8 @@ def state_text(status: str, ink: Ink) -> Text:
     return Text(f"{glyph} {word}", style=style)
 
 
-def going_on(snapshot: Snapshot, run: Run, ink: Ink) -> Text:
-    """What an active run is doing: stage, progress, time left, terms of its loss."""
+def activity(snapshot: Snapshot, run: Run, ink: Ink) -> Text:
+    """The stage, progress, remaining time and loss terms of an active run."""
     now, share = progress(snapshot, run)
     text = state_text(run.status, ink)
     text = Text(text.plain[:1] + " ", style=text.style)

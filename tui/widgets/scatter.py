@@ -1,4 +1,4 @@
-"""Trials of a study as a scatter that one can walk: gap to the right, retention upwards, the front joined."""
+"""Trials of a study as a scatter with a cursor: gap to the right, retention upwards, the front joined."""
 
 from __future__ import annotations
 
@@ -28,17 +28,8 @@ class Trial:
     retention: float
 
 
-def pareto(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that no other beats in one objective without losing in the other, from the smallest gap on."""
-    front: list[Trial] = []
-    for trial in sorted(trials, key=lambda t: (t.gap, -t.retention)):
-        if not front or trial.retention > front[-1].retention:
-            front.append(trial)
-    return front
-
-
 class Scatter(Widget, can_focus=True):
-    """Points under a cursor; arrows go to the nearest point that way."""
+    """Points under a cursor; arrows go to the nearest point in their direction."""
 
     DEFAULT_CSS = "Scatter { height: 1fr; }"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -47,25 +38,25 @@ class Scatter(Widget, can_focus=True):
         Binding("end", "front(1)", "later on the front", show=False),
     ]
 
+    @dataclass
     class Moved(Message):
         """The cursor is on another trial."""
 
-        def __init__(self, key: str) -> None:
-            super().__init__()
-            self.key = key
+        key: str
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # Textual's own name for it
         super().__init__(id=id)
         self.trials: list[Trial] = []
+        self.front: list[Trial] = []
         self.selected: Trial | None = None
 
     def set_trials(self, trials: Sequence[Trial]) -> None:
         """Show these trials; the cursor stays on its trial, or starts on the front."""
         key = self.selected.key if self.selected is not None else None
         self.trials = list(trials)
-        front = pareto(self.trials)
+        self.front = _front(self.trials)
         stay = next((t for t in self.trials if t.key == key), None)
-        self._select(stay or (front[len(front) // 2] if front else None))
+        self._select(stay or (self.front[len(self.front) // 2] if self.front else None))
         self.refresh()
 
     def _select(self, trial: Trial | None) -> None:
@@ -107,7 +98,7 @@ class Scatter(Widget, can_focus=True):
 
     def action_front(self, by: int) -> None:
         """Go along the front."""
-        front = pareto(self.trials)
+        front = self.front
         if front:
             at = front.index(self.selected) if self.selected in front else -1 if by > 0 else len(front)
             self._select(front[max(0, min(len(front) - 1, at + by))])
@@ -126,8 +117,7 @@ class Scatter(Widget, can_focus=True):
         if not self.trials or width < 8 or height < 3:
             return Text("")
         cells: dict[tuple[int, int], tuple[str, str]] = {}
-        front = pareto(self.trials)
-        corners = [self._place(t) for t in front]
+        corners = [self._place(t) for t in self.front]
         for (x0, y0), (x1, y1) in pairwise(corners):
             count = max(abs(x1 - x0), abs(y1 - y0), 1)
             for i in range(count + 1):
@@ -135,7 +125,7 @@ class Scatter(Widget, can_focus=True):
                 cells[at] = ("╌", ink.faint)
         for trial in self.trials:
             cells[self._place(trial)] = ("·", "")
-        for trial in front:
+        for trial in self.front:
             cells[self._place(trial)] = ("●", ink.good)
         if self.selected is not None:
             cells[self._place(self.selected)] = ("◆", f"bold {ink.warn}")
@@ -151,3 +141,16 @@ class Scatter(Widget, can_focus=True):
         text.append(" " * MARGIN + ends + "\n", style="dim")
         text.append("retention ↑ against gap →   ● front  · behind it  ◆ here", style="dim")
         return text
+
+
+def _front(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials that no other dominates, from the smallest gap on."""
+    if not trials:
+        return []
+    import numpy as np
+
+    from sa_mlops.tuning.front import on_front
+
+    losses = np.array([(t.gap, -t.retention) for t in trials])
+    found = [t for t, kept in zip(trials, on_front(losses, np.ones(len(trials), bool)), strict=True) if kept]
+    return sorted(found, key=lambda t: (t.gap, -t.retention))

@@ -1,59 +1,39 @@
-"""The line at the top: which store, whether it answers, what runs, which devices."""
+"""The line at the top: store, whether it answers, runs, devices."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rich.cells import cell_len
 from rich.text import Text
-from textual.reactive import reactive
 from textual.widget import Widget
 
 from tui.plain import clean
-from tui.services.devices import Device
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What the line tells.
-
-    Attributes
-    ----------
-    stale : why the data on the screen is old; empty while the store answers.
-    """
-
-    uri: str = ""
-    stale: str = ""
-    loading: bool = True
-    read_only: bool = False
-    demo: bool = False
-    running: int = 0
-    queued: int = 0
-    devices: tuple[Device, ...] = ()
+from tui.services.workspace import Workspace
 
 
 class StatusBar(Widget):
-    """Shows a `State` in one line; what matters least is left out first."""
+    """The status of a workspace in one line; a narrow line drops the devices and the store."""
 
     DEFAULT_CSS = "StatusBar { height: 1; background: $panel; color: $foreground; }"
 
-    state: reactive[State] = reactive(State())
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self.workspace = workspace
 
     def render(self) -> Text:
         """The line."""
-        s = self.state
-        live = f"○ stale: {clean(s.stale, 60)} (e)" if s.stale else "◌ reading" if s.loading else "● live"
-        words = [" sa-mlops", live]
-        if s.read_only:
+        w = self.workspace
+        live = f"○ stale: {clean(w.stale, 60)} (e)" if w.stale else "◌ reading" if w.loading else "● live"
+        words = [live]
+        if w.read_only:
             words.append("read-only")
-        if s.running or s.queued:
-            words.append(f"{s.running} running" + (f", {s.queued} queued" if s.queued else ""))
-        store = "demo" if s.demo else clean(s.uri, 60)
-        left = " ─ ".join([words[0], store, *words[1:]])
+        if w.running or w.queued:
+            words.append(f"{w.running} running" + (f", {w.queued} queued" if w.queued else ""))
+        store = "demo" if w.demo else clean(w.store.uri, 60)
+        left = " ─ ".join([" sa-mlops", store, *words])
         if cell_len(left) > self.size.width:
-            left = " ─ ".join([words[0], *words[1:]])
+            left = " ─ ".join([" sa-mlops", *words])
         text = Text(left, no_wrap=True, overflow="ellipsis")
-        shown = [d.line() for d in s.devices]
+        shown = [d.line() for d in w.devices]
         while shown and cell_len(left) + 3 + cell_len("  ".join(shown)) + 1 > self.size.width:
             shown.pop()
         right = "  ".join(shown)

@@ -1,19 +1,17 @@
-"""The command palette: every key's action of the screen, the other screens, and versions by name."""
+"""The command palette: the actions of the screen, and versions by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, cast
 
 from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from sa_mlops.registry import names
+from tui.messages import OpenVersion
 from tui.plain import clean
-
-if TYPE_CHECKING:
-    from tui.app import AmnesiaApp
+from tui.screens.main import MainScreen
 
 VERSIONS = 30
 """Most versions that one search lists."""
@@ -22,13 +20,8 @@ VERSIONS = 30
 class ProjectCommands(Provider):
     """Actions and versions."""
 
-    @property
-    def sa(self) -> AmnesiaApp:
-        """The application."""
-        return cast("AmnesiaApp", self.app)
-
     def _actions(self) -> list[tuple[str, str, Callable[[], object]]]:
-        """Name, help and what it does."""
+        """Name, help and action."""
         found: list[tuple[str, str, Callable[[], object]]] = []
         for active in self.screen.active_bindings.values():
             binding: Binding = active.binding
@@ -39,23 +32,24 @@ class ProjectCommands(Provider):
         return found
 
     async def discover(self) -> Hits:
-        """What there is before anything is typed."""
+        """Every action, before anything is typed."""
         for name, text, run in self._actions():
             yield DiscoveryHit(name, run, help=text or None)
 
     async def search(self, query: str) -> Hits:
-        """What fits."""
+        """Actions and versions that match."""
         matcher = self.matcher(query)
         for name, text, run in self._actions():
             if (score := matcher.match(name)) > 0:
                 yield Hit(score, matcher.highlight(name), run, help=text or None)
+        if not isinstance(self.screen, MainScreen):
+            return
         count = 0
-        for version in self.sa.update.snapshot.versions.values():
-            if version.name != names.GENERATORS:
-                continue
+        for version in self.screen.snapshot.versions.values():
             title = clean(version.title, 80)
-            if (score := matcher.match(title)) > 0:
+            if version.name == names.GENERATORS and (score := matcher.match(title)) > 0:
                 count += 1
-                yield Hit(score, matcher.highlight(title), partial(self.sa.open_version, version.number))
+                show = partial(self.screen.post_message, OpenVersion(version.number))
+                yield Hit(score, matcher.highlight(title), show)
                 if count >= VERSIONS:
                     return

@@ -1,0 +1,85 @@
+"""Base class of the three main screens."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from tui.messages import Copy, Say
+from tui.plain import clean
+from tui.services.records import Snapshot
+from tui.services.workspace import Workspace
+from tui.widgets.ink import Ink
+from tui.widgets.status import StatusBar
+
+
+class MainScreen(Screen[None]):
+    """A screen that follows the store. It has a `StatusBar` and shows every new reading with `show`."""
+
+    HELP_TEXT: ClassVar[str] = ""
+    """Text above the list of keys in the help."""
+
+    # First in the footer: a narrow one cuts off its end.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark", "app.help", "help", key_display="?"),
+        Binding("q", "app.quit", "quit"),
+    ]
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self.workspace = workspace
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The last reading of the store."""
+        return self.workspace.snapshot
+
+    @property
+    def ink(self) -> Ink:
+        """Colours of the theme."""
+        return Ink.of(self.app)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether one pane at a time is shown."""
+        return self.has_class("-narrow")
+
+    def on_mount(self) -> None:
+        """Show the last reading."""
+        self.prepare()
+        self.show()
+
+    def on_store_read(self) -> None:
+        """Show a new reading."""
+        self.show()
+
+    def on_status_changed(self) -> None:
+        """Draw the status line again; show why nothing could be read."""
+        self.query_one(StatusBar).refresh()
+        if self.workspace.stale and not self.snapshot.complete:
+            self.show()
+
+    def say(self, text: str, bad: bool = False) -> None:
+        """Ask for a toast."""
+        self.post_message(Say(text, bad))
+
+    def copy(self, text: str) -> None:
+        """Ask for a copy to the clipboard."""
+        self.post_message(Copy(text))
+
+    def explained(self, empty: str) -> Text:
+        """The text of a screen without content: why the store cannot be read, or `empty`."""
+        stale = self.workspace.stale
+        if stale and not self.snapshot.complete:
+            return Text(f"{clean(stale, 500)}\n\nr   read it again\ne   the full error")
+        return Text(empty)
+
+    def prepare(self) -> None:
+        """Set up widgets before the first reading is shown."""
+
+    def show(self) -> None:
+        """Show the last reading."""
+        raise NotImplementedError
