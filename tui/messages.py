@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
+    from sa_mlops.registry.version import Version
     from tui.services.launcher import Tracked
-    from tui.services.records import Version
 
 
 class StoreRead(Message, bubble=False):

@@ -38,7 +38,7 @@ def application(
     state.mkdir(exist_ok=True)
     (state / "tui.json").write_text(json.dumps({"tab": tab, "screen": start}))
     app = AmnesiaApp(uri, read_only=read_only, state=state)
-    app.slurm = slurm
+    app.workspace.slurm = slurm
     return app
 
 
@@ -46,7 +46,7 @@ def application(
 async def opened(app: AmnesiaApp, size: tuple[int, int] = WIDE) -> AsyncIterator[Pilot[None]]:
     """The application with the store read."""
     async with app.run_test(size=size) as pilot:
-        await until(lambda: app.state.stale or app.update.snapshot.complete, "the store was not read")
+        await until(lambda: app.workspace.stale or app.workspace.snapshot.complete, "the store was not read")
         await pilot.pause()
         yield pilot
 

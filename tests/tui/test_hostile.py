@@ -117,7 +117,7 @@ async def test_new_versions_appear_and_the_cursor_stays(
         registry(app).go_to("2")
         await pilot.pause()
         scenes.hostile(client)
-        await until(lambda: len(app.update.snapshot.versions) > 7, "they do not appear")
+        await until(lambda: len(app.workspace.snapshot.versions) > 7, "they do not appear")
         await pilot.pause()
         tree = registry(app).query_one("#lineage", RowList)
         assert tree.selected_key == "models:/sa-cvae/2"

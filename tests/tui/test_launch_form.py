@@ -13,6 +13,7 @@ from waiting import until
 
 from sa_mlops.config import ENTRY_POINTS
 from tui.app import AmnesiaApp
+from tui.messages import OpenLaunch
 from tui.screens.launch import LaunchScreen
 from tui.widgets.choice import Choice
 
@@ -74,7 +75,7 @@ async def test_a_mistake_is_told_while_typing_and_nothing_runs(
         assert screen.query_one("#run", Button).disabled
         await press(pilot, "ctrl+r")
         assert app.screen is screen
-    assert app.launcher.launches() == []
+    assert app.workspace.launcher.launches() == []
 
 
 async def test_the_command_says_only_what_differs_and_is_copied(scene: Scene, tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ async def test_every_entry_point_has_its_fields(scene: Scene, tmp_path: Path) ->
     async with opened(app, WIDE) as pilot:
         await select(pilot, 2)
         for entry, definition in ENTRY_POINTS.items():
-            app.open_launch(entry, {})
+            app.post_message(OpenLaunch(entry, {}))
             await until(lambda: isinstance(app.screen, LaunchScreen), "no form")
             screen = app.screen
             assert isinstance(screen, LaunchScreen)
@@ -108,16 +109,16 @@ async def test_what_the_form_hands_back_is_queued(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = application(scene.uri, tmp_path)
-    monkeypatch.setattr(app.launcher, "tick", list)
+    monkeypatch.setattr(app.workspace.launcher, "tick", list)
     async with opened(app, WIDE) as pilot:
         screen = await form(pilot)
         field(screen, "digit").value = "3"
         await press(pilot, "ctrl+r")
         await until(lambda: "○ queued" in text(app), "it is not in the list of runs")
-        (seen,) = app.launcher.launches()
+        (seen,) = app.workspace.launcher.launches()
         assert seen.launch.entry == "forget"
         await press(pilot, "x", "y")
-        await until(lambda: app.launcher.launches()[0].state == "cancelled", "it was not cancelled")
+        await until(lambda: app.workspace.launcher.launches()[0].state == "cancelled", "it was not cancelled")
 
 
 async def test_a_past_run_is_cloned_into_the_form(scene: Scene, tmp_path: Path) -> None:
@@ -199,11 +200,11 @@ async def test_a_run_on_slurm_is_queued_as_one(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = application(scene.uri, tmp_path, slurm=True)
-    monkeypatch.setattr(app.launcher, "tick", list)
+    monkeypatch.setattr(app.workspace.launcher, "tick", list)
     async with opened(app, WIDE) as pilot:
         screen = await on_slurm(pilot)
         field(screen, "digit").value = "3"
         await press(pilot, "ctrl+r")
         await until(lambda: "○ queued" in text(app), "it is not in the list of runs")
-        (seen,) = app.launcher.launches()
+        (seen,) = app.workspace.launcher.launches()
         assert (seen.launch.device, seen.launch.command[:3]) == ("slurm", ("sa-mlops", "submit", "forget"))

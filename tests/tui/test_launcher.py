@@ -13,7 +13,7 @@ from waiting import wait_for
 
 from sa_mlops.config import ENTRY_POINTS
 from tui.services import launcher
-from tui.services.launcher import Launch, Launcher, Seen, as_shown, command_for, spell
+from tui.services.launcher import Launch, Launcher, Tracked, as_shown, command_for, spell
 
 STAND_IN = """
 import signal, sys
@@ -31,7 +31,7 @@ def begin(starter: Launcher, word: str, device: str = "cpu") -> Launch:
     return launch
 
 
-def seen(starter: Launcher, launch: Launch) -> Seen:
+def seen(starter: Launcher, launch: Launch) -> Tracked:
     return next(s for s in starter.launches() if s.launch.key == launch.key)
 
 

@@ -189,7 +189,7 @@ async def test_a_version_is_deleted_after_a_question(scene: Scene, tmp_path: Pat
     async with opened(app) as pilot:
         await select(pilot, 3)
         await press(pilot, "D", "y")
-        await until(lambda: app.update.snapshot.generator(3) is None, "it is still there")
+        await until(lambda: app.workspace.snapshot.generator(3) is None, "it is still there")
 
 
 async def test_read_only_changes_nothing(scene: Scene, tmp_path: Path) -> None:

@@ -68,10 +68,10 @@ async def test_a_run_from_elsewhere_has_no_log(scene: Scene, tmp_path: Path) -> 
 
 
 async def test_the_log_is_that_of_the_selected_launch(
-    scene: Scene, tmp_path: Path, starter: Launcher, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, tmp_path: Path, starter: Launcher
 ) -> None:
     app = application(scene.uri, tmp_path, start="runs")
-    monkeypatch.setattr(app, "launcher", starter)
+    app.workspace.launcher = starter
     first = starter.submit(("child", "fail"), "base", "cpu")
     second = starter.submit(("child", "stay"), "forget", "cuda:0")
     async with opened(app) as pilot:

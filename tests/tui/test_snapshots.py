@@ -56,7 +56,8 @@ async def ready(pilot: Pilot[None]) -> AmnesiaApp:
     app.animation_level = "none"
     app.read_devices()
     await until(
-        lambda: app.update.snapshot.complete and app.state.devices and not app.state.loading, "not read"
+        lambda: app.workspace.snapshot.complete and app.workspace.devices and not app.workspace.loading,
+        "not read",
     )
     await pilot.pause()
     return app
@@ -108,7 +109,7 @@ def test_runs(frozen: AmnesiaApp, snap_compare: Callable[..., bool], size: tuple
     async def before(pilot: Pilot[None]) -> None:
         app = await ready(pilot)
         await press(pilot, "2")
-        going = next(r for r in app.update.snapshot.runs.values() if r.name == "forget 3")
+        going = next(r for r in app.workspace.snapshot.runs.values() if r.name == "forget 3")
         app.open_run(going.run_id)
         await pilot.pause()
         await settle(pilot)

@@ -36,9 +36,9 @@ from pathlib import Path
 from tui.app import AmnesiaApp
 async def main():
     app = AmnesiaApp({scene.uri!r}, state=Path({str(tmp_path / "state")!r}))
-    app.layout.tab = "metrics"
+    app.workspace.layout.tab = "metrics"
     async with app.run_test():
-        while not app.update.snapshot.complete:
+        while not app.workspace.snapshot.complete:
             await asyncio.sleep(0.02)
 asyncio.run(main())
 print(*sorted(set({HEAVY!r}) & set(sys.modules)))
