@@ -50,7 +50,7 @@ async def test_metrics_show_their_change_against_parent_and_base(scene: Scene, t
         await select(pilot, 3)
         line = next(line for line in text(app).split("\n") if "forget.prob" in line)
     assert "0.4000" in line
-    assert "+0.2990 ▼" in line
+    assert "+0.3000 ▼" in line
     assert "-0.5300 ▲" in line
 
 
@@ -81,7 +81,7 @@ async def test_a_version_without_files_says_so(scene: Scene, tmp_path: Path, cli
     client.create_model_version(names.GENERATORS, f"models:/{model.model_id}", run_id=scene.runs["base"])
     app = application(scene.uri, tmp_path, tab="samples")
     async with opened(app):
-        await until(lambda: "no samples: models:/sa-cvae/6" in text(app), "nothing is said about the files")
+        await until(lambda: "no samples: the files of models:/sa-cvae/6 are lost" in text(app), "nothing is said about the files")
 
 
 async def test_a_foreign_version_is_shown_as_such(scene: Scene, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ async def test_a_foreign_version_is_shown_as_such(scene: Scene, tmp_path: Path) 
     ("words", "numbers"),
     [
         ("forget", {2, 3}),
-        ("digit:8", {3}),
+        ("class:8", {3}),
         ("@base", {1}),
         ("stage:oracle", {4}),
         ("forget.prob<0.3", {2, 4}),

@@ -111,4 +111,4 @@ async def test_without_colour_nothing_is_lost(
         styles = {s.style.color for strip in app.screen._compositor.render_strips() for s in strip if s.style}
         hues = [c.triplet for c in styles if c is not None and c.triplet is not None]
         assert all(max(t) - min(t) <= 2 for t in hues)
-        assert re.search(r"\+0\.2990 ▼", text(app))
+        assert re.search(r"\+0\.3000 ▼", text(app))

@@ -40,8 +40,6 @@ def decode(
     labels = torch.arange(model.classes) if label is None else torch.tensor([label])
     with torch.no_grad():
         images = model.sample(z.repeat_interleave(len(labels), dim=0), labels.repeat(rows))
-    if images.shape[1] != 3:
-        images = images.mean(dim=1, keepdim=True)
     pixels = (255 * images.clamp(0, 1)).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     _, height, width, channels = pixels.shape
     head = {"rows": rows, "columns": len(labels), "height": height, "width": width, "channels": channels}
