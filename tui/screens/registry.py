@@ -508,8 +508,8 @@ The tree shows each version under its parent; struck-out classes in parentheses 
             given = {"from_version": str(version.number), "version": str(version.number)}
             given["dataset"] = version.tags.get(names.DATASET, "mnist")
             retained = [name for name in version.classes if name not in version.forgotten]
-            usual = ENTRY_POINTS["forget"].config.parameters()["classes"]
-            if usual.spell(usual.default) not in retained:
+            usual = ENTRY_POINTS["forget"].config.parameters().get("classes")
+            if usual is None or usual.spell(usual.default) not in retained:
                 given["classes"] = retained[0] if retained else ""
         self.post_message(OpenLaunch("forget", given))
 

@@ -13,7 +13,7 @@ COMMANDS = (
         *_SMALL,
         "--from-version",
         "1",
-        "--classes",
+        "--digits",
         "1,8",
         "--steps",
         "60",
