@@ -81,7 +81,8 @@ async def test_a_version_without_files_says_so(scene: Scene, tmp_path: Path, cli
     client.create_model_version(names.GENERATORS, f"models:/{model.model_id}", run_id=scene.runs["base"])
     app = application(scene.uri, tmp_path, tab="samples")
     async with opened(app):
-        await until(lambda: "no samples: the files of models:/sa-cvae/6 are lost" in text(app), "nothing is said about the files")
+        said = "no samples: the files of models:/sa-cvae/6 are lost"
+        await until(lambda: said in text(app), "nothing is said about the files")
 
 
 async def test_a_foreign_version_is_shown_as_such(scene: Scene, tmp_path: Path) -> None:
