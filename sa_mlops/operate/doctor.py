@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong here, and what to do about it. Looks; writes only with `fix`, and then destroys nothing."""
+"""`doctor`: check the installation, the data and the store, and advise. Writes only with `fix`, and deletes nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import mlflow
 import torch
-from mlflow.entities import LoggedModel, Run
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from packaging.requirements import Requirement
@@ -41,14 +41,14 @@ Level = Literal["ok", "note", "wrong", "fixed"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes
     ----------
     area : `environment`, `devices`, `data`, `store`, `runs`, `versions` or `models`.
-    level : `note` deserves a look; `wrong` makes the command fail; `fixed` was wrong until now.
-    found : what there is.
-    advice : what to do, empty if nothing.
+    level : `note` is harmless; `wrong` makes the command fail; `fixed` was wrong until now.
+    found : the state.
+    advice : the remedy, empty where none is needed.
     """
 
     area: str
@@ -57,16 +57,18 @@ class Finding:
     advice: str = ""
 
     def line(self) -> str:
-        """For people."""
+        """One or two lines of text."""
         mark = {"ok": "ok   ", "note": "note ", "wrong": "WRONG", "fixed": "fixed"}[self.level]
         return f"{mark}  {self.area}: {self.found}" + (f"\n       do: {self.advice}" if self.advice else "")
 
 
 def examine(fix: bool = False) -> Result:
-    """Look at everything.
+    """Run all checks.
 
-    With `fix`, runs whose process is gone end as KILLED, and the models they left unfinished as FAILED; nothing is
-    deleted.
+    Parameters
+    ----------
+    fix : mark runs whose process no longer exists as KILLED and their unfinished models as FAILED, and correct the
+        recorded places of artifacts in a store that was moved.
     """
     findings = [*environment(), *devices(), *pinned_data()]
     try:
@@ -85,10 +87,8 @@ def examine(fix: bool = False) -> Result:
         findings.append(Finding("store", "wrong", " ".join(found.split())[:300], advice))
     wrong = sum(f.level == "wrong" for f in findings)
     fixed = sum(f.level == "fixed" for f in findings)
-    summary = (
-        f"{wrong} things are wrong" if wrong > 1 else "1 thing is wrong" if wrong else "nothing is wrong"
-    )
-    text = "\n".join([*(f.line() for f in findings), summary + (f"; {fixed} fixed" if fixed else "")])
+    summary = f"{wrong or 'no'} problem{'' if wrong == 1 else 's'}" + (f", {fixed} fixed" if fixed else "")
+    text = "\n".join([*(f.line() for f in findings), summary])
     document: dict[str, Any] = {
         "healthy": not wrong,
         "wrong": wrong,
@@ -99,44 +99,33 @@ def examine(fix: bool = False) -> Result:
 
 
 def environment() -> Iterator[Finding]:
-    """Python and the packages that the project needs, against what it asks for."""
-    yield Finding(
-        "environment",
-        "ok",
-        f"sa-mlops {__version__}, Python {platform.python_version()}, {platform.platform()}",
-    )
+    """Python, and the installed packages against the required versions."""
+    here = f"sa-mlops {__version__}, Python {platform.python_version()}, {platform.platform()}"
+    yield Finding("environment", "ok", here)
     try:
         wanted = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
-        yield Finding(
-            "environment",
-            "note",
-            "the package is not installed, so its requirements are not checked",
-            "`make help`",
-        )
+        found = "the package is not installed, so its requirements are not checked"
+        yield Finding("environment", "note", found, "`make help`")
         return
-    shown = []
+    shown, install = [], "`pip install -r requirements.txt`"
     for requirement in map(Requirement, wanted):
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
             found = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            yield Finding(
-                "environment", "wrong", f"{requirement.name} is missing", "`pip install -r requirements.txt`"
-            )
+            yield Finding("environment", "wrong", f"{requirement.name} is missing", install)
             continue
         if not requirement.specifier.contains(found, prereleases=True):
-            yield Finding(
-                "environment", "wrong", f"{requirement.name} {found} does not satisfy {requirement.specifier}",
-                "`pip install -r requirements.txt`",
-            )  # fmt: skip
+            wrong = f"{requirement.name} {found} does not satisfy {requirement.specifier}"
+            yield Finding("environment", "wrong", wrong, install)
         shown.append(f"{requirement.name} {found}")
     yield Finding("environment", "ok", ", ".join(shown))
 
 
 def devices() -> Iterator[Finding]:
-    """What a stage could run on."""
+    """Devices of this machine."""
     cards = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     cuda = ", ".join(f"cuda:{i} {name}" for i, name in enumerate(cards)) or "no CUDA"
     mps = ", mps" if torch.backends.mps.is_available() else ""
@@ -144,64 +133,48 @@ def devices() -> Iterator[Finding]:
 
 
 def pinned_data() -> Iterator[Finding]:
-    """The pinned files as they are; nothing is pulled."""
+    """The pinned files against their hashes; nothing is pulled."""
     try:
         pin = data.read_pin(data.project_root())
         if not pin.path.exists():
-            yield Finding(
-                "data",
-                "note",
-                f"{pin.path.name}/ is not pulled yet",
-                "nothing; the first stage pulls it, or `sa-mlops data`",
-            )
+            advice = "none needed: the first stage pulls it; or `sa-mlops data`"
+            yield Finding("data", "note", f"{pin.path.name}/ is not pulled yet", advice)
             return
         files = data.verify(pin)
     except data.DataError as error:
         yield Finding("data", "wrong", str(error), f"`{data.REPAIR}`")
         return
-    yield Finding(
-        "data", "ok", f"all {len(files)} files of {pin.path.name}/ agree with {data.PIN} ({pin.md5})"
-    )
+    agree = f"all {len(files)} files of {pin.path.name}/ agree with {data.PIN} ({pin.md5})"
+    yield Finding("data", "ok", agree)
 
 
 def store(fix: bool) -> tuple[bool, list[Finding]]:
-    """Whether there is a store to look into, and what can be said of it before MLflow opens it.
+    """Whether the store can be opened, and the checks made before MLflow opens it.
 
     Raises
     ------
-    StoreError : if it does not answer, or has another version's tables.
+    StoreError : if it does not answer, or its tables are those of another MLflow.
     """
     uri = mlflow.get_tracking_uri()
     path = database(uri)
     found = []
     if path is not None:
         if not path.exists():
-            return False, [
-                Finding("store", "note", f"{uri}: not there yet", "nothing; the first stage makes it")
-            ]
+            advice = "none needed: the first stage creates it"
+            return False, [Finding("store", "note", f"{uri}: does not exist yet", advice)]
         if broken := _sqlite_damage(path):
-            advice = "copy the file, then `sqlite3 FILE .recover` into a new one"
+            advice = "copy the file, then recover it into a new one: `sqlite3 FILE .recover`"
             return False, [Finding("store", "wrong", f"{uri}: {broken}", advice)]
         if fix and (before := stores.moved_from(path)) is not None:
             count = stores.correct_places(path)
-            found.append(
-                Finding(
-                    "store",
-                    "fixed",
-                    f"{uri}: {count} places of artifacts in {before} are now in {path.parent}",
-                )
-            )
+            moved = f"{uri}: {count} places of artifacts in {before} are now in {path.parent}"
+            found.append(Finding("store", "fixed", moved))
         free = shutil.disk_usage(path.parent).free
         if free < FREE_BYTES:
-            found.append(
-                Finding("store", "note", f"{free / 1e6:.0f} MB are free beside the store", "make room")
-            )
-    client = tracking.connect()
-    count = len(client.search_experiments())
-    return True, [
-        *found,
-        Finding("store", "ok", f"{uri}: answers, tables as this MLflow wants them, {count} experiments"),
-    ]
+            low = f"only {free / 1e6:.0f} MB are free on the store's disk"
+            found.append(Finding("store", "note", low, "free some space"))
+    count = len(tracking.connect().search_experiments())
+    return True, [*found, Finding("store", "ok", f"{uri}: opens, {count} experiments")]
 
 
 def _sqlite_damage(path: Path) -> str:
@@ -209,7 +182,7 @@ def _sqlite_damage(path: Path) -> str:
         with sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30) as database:
             answer = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.OperationalError as error:
-        # Locked is not damaged; MLflow will say so in its own words.
+        # A locked database is not damaged; MLflow reports the lock.
         return "" if "locked" in str(error) else str(error)
     except sqlite3.DatabaseError as error:
         return str(error)
@@ -217,51 +190,43 @@ def _sqlite_damage(path: Path) -> str:
 
 
 def runs(client: MlflowClient, fix: bool) -> Iterator[Finding]:
-    """Runs that say RUNNING, by what has become of their process."""
+    """Runs with the status RUNNING, by the state of their process."""
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    running = versions.paged(
+        lambda token: client.search_runs(experiments, "attributes.status = 'RUNNING'", page_token=token)
+    )
     alive = 0
-    for run in _running(client):
-        run_id, name = run.info.run_id, run.info.run_name
-        fate = processes.fate(run.data.tags)
-        if fate == "alive":
-            alive += 1
-            continue
-        host = run.data.tags.get(processes.HOST, "")
-        if fate == "elsewhere":
-            yield Finding(
-                "runs", "note", f"{run_id} ({name}) runs on {host!r}", "look there: `sa-mlops doctor`"
-            )
-            continue
-        if fate == "unknown":
-            yield Finding(
-                "runs", "note", f"{run_id} ({name}) says RUNNING and not which process it is",
-                f"if nothing makes it any more: MlflowClient().set_terminated('{run_id}', 'KILLED')",
-            )  # fmt: skip
-            continue
-        # A process writes its last status before it goes, so what is read after it has gone is final.
-        if client.get_run(run_id).info.status != "RUNNING":
-            continue
-        what = f"{run_id} ({name}) says RUNNING, but its process {run.data.tags[processes.PID]} is gone"
-        if fix:
-            client.set_tag(
-                run_id, "sa.error", "the process ended without a word; marked by `sa-mlops doctor --fix`"
-            )
-            client.set_terminated(run_id, "KILLED")
-            yield Finding("runs", "fixed", f"{what}; now KILLED")
-        else:
-            yield Finding("runs", "wrong", what, "`sa-mlops doctor --fix` marks it KILLED")
+    # Read to the end first: a run that is ended here would move the pages.
+    for run in list(running):
+        run_id, tags = run.info.run_id, run.data.tags
+        title = f"{run_id} ({run.info.run_name})"
+        match processes.fate(tags):
+            case "alive":
+                alive += 1
+            case "elsewhere":
+                host = tags.get(processes.HOST, "")
+                yield Finding("runs", "note", f"{title} runs on {host!r}", "run `sa-mlops doctor` there")
+            case "unknown":
+                advice = f"if it was abandoned: MlflowClient().set_terminated('{run_id}', 'KILLED')"
+                yield Finding("runs", "note", f"{title} is RUNNING and records no process", advice)
+            case "gone":
+                yield from _orphan(client, run, title, fix)
     yield Finding("runs", "ok", f"{alive} running on this machine")
 
 
-def _running(client: MlflowClient) -> list[Run]:
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    found: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs(experiments, "attributes.status = 'RUNNING'", page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
+def _orphan(client: MlflowClient, run: Run, title: str, fix: bool) -> Iterator[Finding]:
+    run_id = run.info.run_id
+    # A process writes its last status before it exits, so the status read now is final.
+    if client.get_run(run_id).info.status != "RUNNING":
+        return
+    found = f"{title} is RUNNING, but its process {run.data.tags[processes.PID]} no longer exists"
+    if not fix:
+        yield Finding("runs", "wrong", found, "`sa-mlops doctor --fix` marks it KILLED")
+        return
+    error = "the process exited without closing its run; marked by `sa-mlops doctor --fix`"
+    client.set_tag(run_id, "sa.error", error)
+    client.set_terminated(run_id, "KILLED")
+    yield Finding("runs", "fixed", f"{found}; now KILLED")
 
 
 def registered(client: MlflowClient) -> Iterator[Finding]:
@@ -276,10 +241,8 @@ def registered(client: MlflowClient) -> Iterator[Finding]:
             sound += not problems
     bases = [v for v in known[names.GENERATORS] if v.stage == "base"]
     if bases and names.BASE_ALIAS not in lineage.alias_map(client, names.GENERATORS):
-        yield Finding(
-            "versions", "note", f"no version has the alias {names.BASE_ALIAS}",
-            "run `sa-mlops base` with the base's parameters: it is reused, and gets its alias",
-        )  # fmt: skip
+        advice = "run `sa-mlops base` with the base's parameters: it is reused and gets the alias"
+        yield Finding("versions", "note", f"no version has the alias {names.BASE_ALIAS}", advice)
     yield Finding("versions", "ok", f"{sound} with all their files and links")
 
 
@@ -291,17 +254,11 @@ def _links(version: Version, numbers: dict[str, set[int]]) -> list[Finding]:
             continue
         target = names.parse_uri(value)
         if target is None or target[0] != name:
-            what, advice = (
-                f"is no version of {name}",
-                "correct the tag if you know better; it is not followed",
-            )
+            what, advice = f"names no version of {name}", "correct the tag; it is ignored as it is"
         elif target[1] not in numbers[name]:
-            what, advice = (
-                "is not registered any more",
-                "nothing brings it back; make the version anew with --fresh",
-            )
+            what, advice = "was deleted", "make this version again with --fresh"
         elif target == (version.name, version.number):
-            what, advice = "is the version itself", "correct the tag; the chain ends here"
+            what, advice = "names the version itself", "correct the tag; the lineage ends here"
         else:
             continue
         found.append(Finding("versions", "wrong", f"{version.uri}: {tag} {value[:80]!r} {what}", advice))
@@ -310,7 +267,7 @@ def _links(version: Version, numbers: dict[str, set[int]]) -> list[Finding]:
 
 def _files(client: MlflowClient, version: Version) -> list[Finding]:
     if version.model_id is None:
-        what = f"{version.uri}: comes from no logged model of this store, and is not read"
+        what = f"{version.uri}: its source is not a logged model of this store; it is not read"
         return [Finding("versions", "wrong", what, "delete the version if it is not yours")]
     folder = "artifacts" if version.name == names.GENERATORS else None
     try:
@@ -325,13 +282,12 @@ def _files(client: MlflowClient, version: Version) -> list[Finding]:
     if not missing:
         return _unreadable(version, folder)
     what = f"{version.uri}: {' and '.join(missing)} missing or empty{reason}"
-    return [
-        Finding("versions", "wrong", what, "restore the artifacts, or delete the version: it is never reused")
-    ]
+    advice = "restore the artifacts, or delete the version: it is never reused"
+    return [Finding("versions", "wrong", what, advice)]
 
 
 def _unreadable(version: Version, folder: str | None) -> list[Finding]:
-    """Files of a store on this machine that may not be read; a server's are not fetched for this."""
+    """Files of a store on this machine without read permission; a server's files are not downloaded for this."""
     if mlflow.get_tracking_uri().startswith(("http://", "https://")):
         return []
     try:
@@ -346,28 +302,18 @@ def _unreadable(version: Version, folder: str | None) -> list[Finding]:
 
 def models(client: MlflowClient, fix: bool) -> Iterator[Finding]:
     """Logged models that were begun and never finished."""
-    for model in _pending(client):
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    # MLflow cannot filter by status: it stores a number and compares it with text.
+    found = versions.paged(lambda token: client.search_logged_models(experiments, page_token=token))
+    for model in [m for m in found if str(m.status) == "PENDING"]:
         if _status(client, model.source_run_id) == "RUNNING":
             continue
-        what = f"logged model {model.model_id} was never finished; no version can come of it"
+        what = f"logged model {model.model_id} was never finished and cannot be registered"
         if fix:
             client.finalize_logged_model(model.model_id, "FAILED")
             yield Finding("models", "fixed", f"{what}; now FAILED")
         else:
             yield Finding("models", "wrong", what, "`sa-mlops doctor --fix` marks it FAILED")
-
-
-def _pending(client: MlflowClient) -> list[LoggedModel]:
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    found: list[LoggedModel] = []
-    token = None
-    while True:
-        # Every one is read: the status is a number in the database, and MLflow's filter only compares text with it.
-        page = client.search_logged_models(experiments, page_token=token)
-        found += [model for model in page if str(model.status) == "PENDING"]
-        token = page.token
-        if not token:
-            return found
 
 
 def _status(client: MlflowClient, run_id: str | None) -> str:

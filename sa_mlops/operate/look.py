@@ -1,8 +1,9 @@
-"""The commands that look at images: the pinned data, samples of a version."""
+"""`data` and `sample`: the pinned files, and images drawn by a version."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,7 @@ from PIL import Image
 from sa_mlops.datasets import pin as data
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.grids import mosaic, pixels
-from sa_mlops.registry import lineage, names, tracking, versions, weights
-from sa_mlops.registry.version import Version
-from sa_mlops.registry.versions import VersionError
+from sa_mlops.registry import lineage, tracking, versions, weights
 from sa_mlops.stages.grids import grid
 from sa_mlops.stages.result import Result, table
 
@@ -23,7 +22,7 @@ UPPER_HALF = "\N{UPPER HALF BLOCK}"
 
 
 def data_report(repair: bool) -> Result:
-    """Pull what is missing, verify every file against the pin, and list what there is."""
+    """Pull missing files, verify every file against the pin, and list them."""
     root = data.project_root()
     if repair:
         data.pull(data.read_pin(root), repair=True)
@@ -47,25 +46,34 @@ def data_report(repair: bool) -> Result:
 
 
 def samples(
-    word: str, digits: tuple[int, ...], seed: int, rows: int, out: Path | None, compare: bool
+    word: str, classes: Sequence[str] | None, seed: int, rows: int, out: Path | None, compare: bool
 ) -> Result:
-    """Samples of a version, or of the whole chain up to it, at latents that depend on the seed alone.
+    """Draw samples of a version, or of each version from its base to it, at latents that depend on the seed alone.
+
+    Parameters
+    ----------
+    classes : names or numbers, one a column; None for all.
 
     Raises
     ------
-    ParameterError : if there is no such version.
+    ParameterError : if the version or a class does not exist, or `out` cannot be written.
     """
     client = tracking.connect()
-    try:
-        version = versions.resolve(client, names.GENERATORS, word)
-    except VersionError:
-        raise ParameterError("version", word, versions.describe_known(client, names.GENERATORS)) from None
+    version = versions.given(client, word)
     shown = lineage.chain(client, version) if compare else [version]
-    blocks = [_grid(v, rows, seed)[:, list(digits)] for v in shown]
+    models = [weights.load_cvae(versions.files(v) / "artifacts") for v in shown]
+    spec = models[-1].spec
+    try:
+        columns = list(spec.indices(spec.classes if classes is None else map(str, classes)))
+    except ValueError:
+        known = f"classes of {version.uri}: {', '.join(spec.classes)}"
+        raise ParameterError("classes", ",".join(classes or ()), known) from None
+    drawn = spec.names(columns)
+    blocks = [grid(model, seed, torch.device("cpu"), rows)[:, columns] for model in models]
     titles = [f"{v.title} ({v.uri})" for v in shown]
     document = {
         "versions": [v.uri for v in shown],
-        "digits": list(digits),
+        "classes": list(drawn),
         "seed": seed,
         "rows": rows,
         "file": None if out is None else str(out),
@@ -79,17 +87,12 @@ def samples(
                 "out", str(out), f"a file that can be written ({error.strerror or error})"
             ) from None
         order = ", then ".join(titles)
-        return Result(document, f"{out}: {rows} rows of {order}; columns {','.join(map(str, digits))}")
+        return Result(document, f"{out}: {rows} rows of {order}; columns {','.join(drawn)}")
     width = shutil.get_terminal_size((120, 40)).columns
     pictures = [
         f"{title}\n{half_blocks(mosaic(block), width)}" for title, block in zip(titles, blocks, strict=True)
     ]
     return Result(document, "\n\n".join(pictures))
-
-
-def _grid(version: Version, rows: int, seed: int) -> NDArray[np.float32]:
-    model = weights.load_cvae(versions.files(version) / "artifacts")
-    return grid(model, seed, torch.device("cpu"), rows)
 
 
 def half_blocks(canvas: NDArray[np.float32], width: int) -> str:

@@ -1,29 +1,24 @@
-"""`promote`: make a version the champion, if its recorded metrics pass every gate."""
+"""`promote`: make a version the champion if its recorded metrics pass every gate."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
 
-from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import gates, lineage, names, tracking, versions
-from sa_mlops.registry.versions import VersionError
 from sa_mlops.stages.result import Result
 
 
 def promote(word: str, gate_file: Path | None) -> Result:
-    """Judge a version by the gates and set the alias `champion` if all pass.
+    """Check a version against the gates, and set the alias `champion` if all pass.
 
     Raises
     ------
-    ParameterError : if there is no such version, or the gates cannot be read.
+    ParameterError : if the version does not exist, or the file of limits cannot be read.
     """
     limits = gates.read_limits(gate_file)
     client = tracking.connect()
-    try:
-        version = versions.resolve(client, names.GENERATORS, word)
-    except VersionError:
-        raise ParameterError("version", word, versions.describe_known(client, names.GENERATORS)) from None
+    version = versions.given(client, word)
     verdicts = gates.judge_version(version, tracking.run_metrics(client, version.run_id), limits)
     passed = all(v.passed for v in verdicts)
     previous = lineage.alias_map(client, names.GENERATORS).get(names.CHAMPION_ALIAS)

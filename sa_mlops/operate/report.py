@@ -1,10 +1,12 @@
-"""`report`: the evidence on a version, or on all versions of a parent run, as one HTML file and one Markdown file."""
+"""`report`: the results of a version, or of all versions of a parent run, as one HTML and one Markdown file."""
 
 from __future__ import annotations
 
 import base64
 import html
+import math
 import re
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,53 +18,47 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from sa_mlops.config import ENTRY_POINTS
-from sa_mlops.core.judging import MAX_PROBABILITY, MIN_ENTROPY
 from sa_mlops.core.measuring import MANIFOLD_SAMPLES, SAMPLES
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.lineage import Edge, Node, lineage_tree
 from sa_mlops.registry import lineage, names, tracking, versions
 from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
-from sa_mlops.settings import CLASSES
 from sa_mlops.stages import measure
 from sa_mlops.stages.result import Result
 
 FIGURES = (
-    ("figures/before_after.png", "Before and after, at the same latents in each row."),
-    ("figures/samples.png", "Samples, a latent a row."),
-    ("figures/loss.png", "Loss terms over the steps."),
-    ("figures/gradient_norm.png", "Norm of the gradient over the steps."),
+    ("figures/before_after.png", "Before and after: the same latent in each row."),
+    ("figures/samples.png", "Samples: one latent a row."),
+    ("figures/loss.png", "Loss terms."),
+    ("figures/gradient_norm.png", "Norm of the gradient."),
 )
-REFERENCE = (
-    ("notebook, digit 1", 0.2045, 2.2175),
-    ("authors' README, digit 0", 0.0581, 2.1946),
-    ("uniform answer (the most that can be forgotten)", 0.1, 2.3026),
-)
-"""Reported elsewhere under classifiers that were never calibrated off the digits: who, probability, entropy."""
+REPORTED = (("notebook, digit 1", 0.2045, 2.2175), ("authors' README, digit 0", 0.0581, 2.1946))
+"""Results on MNIST reported elsewhere: source, probability, entropy (nats)."""
 
-HOW_MEASURED = (
-    f"{SAMPLES} samples a class at the same latents for every model. Probability and entropy are the calibrated "
-    "judge's; intervals are 95 % bootstrap. FID, precision and recall are in that judge's penultimate layer "
-    "(64 features), against the real test images of the retained classes (precision and recall on "
+MEASURED = (
+    f"{SAMPLES} samples a class, at the same latents for every model. Probability and entropy are those of the "
+    "calibrated judge; intervals are 95 % bootstrap. FID, precision and recall are computed in that judge's "
+    "penultimate layer against the real test images of the retained classes (precision and recall on "
     f"{MANIFOLD_SAMPLES} images a side, 3 neighbours)."
 )
-HOW_CALIBRATED = (
-    "A judge that is sure about grey or noise cannot measure forgetting: a model that has forgotten paints grey. "
-    f"The calibrated judge must stay at {MIN_ENTROPY} nats or more with no class above {MAX_PROBABILITY}."
+CALIBRATED = (
+    "A judge that is certain about grey or noise cannot measure forgetting, because a model that has forgotten a class "
+    "draws grey. On such images the calibrated judge's entropy must stay near the maximum, ln K, and its largest "
+    "probability near chance, 1/K."
 )
-HOW_COMPARED = (
-    "The first two came from classifiers never calibrated off the digits: they are context, not a scale."
+UNCALIBRATED = (
+    "Those classifiers were not calibrated on images that show no digit: only the last two rows compare."
 )
-WHAT_IS_SHOWN = (
-    "These numbers say what the model draws when it is asked for a class. They do not say that the class could not "
-    "be recovered by an attack on latents and conditions (`sa-mlops probe` measures that beside an oracle), nor by "
-    "training the weights further on images of the class."
+DESCRIBED = (
+    "These numbers describe the images drawn when the class is requested. They do not show that the class cannot be "
+    "recovered by attacks on latents and conditions (`sa-mlops probe` measures that, with a retrained model as "
+    "control) or by further training on images of the class."
 )
-HOW_BIASED = (
-    "FID from finite samples is biased upwards: compare it with the base's from equally many samples only. "
-    "The judges share the data set with the generator."
+BIASED = (
+    "FID of finite samples is biased upwards: compare it only with the base's at the same number of samples. The "
+    "judges are trained on the same data set as the generator."
 )
-LIMITS = (WHAT_IS_SHOWN, HOW_BIASED)
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
@@ -88,18 +84,17 @@ def report(word: str, out: Path | None) -> Result:
 
     Raises
     ------
-    ParameterError : if `word` names neither a version nor a run that has some.
+    ParameterError : if `word` names neither a version nor a run that made versions, or `out` cannot be written.
     """
     client = tracking.connect()
     subjects, run_id = _subjects(client, word)
-    folder = Path.cwd() / "reports" / subjects[-1].title.replace(" ", "-").replace("(", "").replace(")", "")
-    folder = out if out is not None else folder
+    folder = out or Path.cwd() / "reports" / re.sub(r"[^\w,.-]+", "-", subjects[-1].title)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ParameterError("out", str(folder), f"a folder that can be written ({error.strerror})") from None
     alone = len(subjects) == 1
-    title = f"What {subjects[0].uri} has forgotten" if alone else f"{len(subjects)} versions of run {run_id}"
+    title = f"Report on {subjects[0].uri}" if alone else f"{len(subjects)} versions of run {run_id}"
     sections = [s for version in subjects for s in _sections(client, version, alone=alone)]
     page, text = folder / "report.html", folder / "report.md"
     page.write_text(to_html(title, sections), encoding="utf-8")
@@ -124,15 +119,8 @@ def _subjects(client: MlflowClient, word: str) -> tuple[list[Version], str]:
         found = [v for v in versions.all_versions(client, names.GENERATORS) if _parent_run(client, v) == word]
         if found:
             return found[::-1], word
-    else:
-        try:
-            version = versions.resolve(client, names.GENERATORS, word)
-        except VersionError:
-            pass
-        else:
-            return [version], version.run_id
-    known = versions.describe_known(client, names.GENERATORS)
-    raise ParameterError("version", word, f"{known}, or the id of a parent run that made some")
+    version = versions.given(client, word, others=", or the id of a parent run that made versions")
+    return [version], version.run_id
 
 
 def _parent_run(client: MlflowClient, version: Version) -> str:
@@ -144,63 +132,37 @@ def _parent_run(client: MlflowClient, version: Version) -> str:
 
 def _sections(client: MlflowClient, version: Version, *, alone: bool) -> list[Section]:
     metrics = tracking.run_metrics(client, version.run_id)
-    digits = names.spell_classes(version.forgotten)
+    forgotten = names.spell_classes(version.forgotten)
     question = (
-        f"Has {version.uri} forgotten the class {digits}, and has it kept the rest?"
-        if digits
-        else f"How good is {version.uri}, which all forgetting starts from?"
+        f"Has {version.uri} forgotten {forgotten}, and how well does it retain the other classes?"
+        if forgotten
+        else f"How good is {version.uri}, a generator of all classes?"
     )
     sections = [
-        Section(
-            version.title,
-            paragraphs=(
-                question,
-                _origin(version),
-                _answer(version, metrics),
-            ),
-        ),
-        Section(
-            "Measured",
-            paragraphs=(HOW_MEASURED,),
-            table=_comparison(client, version, metrics),
-        ),
+        Section(version.title, paragraphs=(question, _origin(version), _answer(version, metrics))),
+        Section("Measured", paragraphs=(MEASURED,), table=_comparison(client, version, metrics)),
         Section("By class", table=_by_class(version, metrics)),
     ]
     controls = _controls(client, version)
     if len(controls) > 1:
         sections.append(
-            Section(
-                "What the judges say to images that are no digits",
-                paragraphs=(HOW_CALIBRATED,),
-                table=controls,
-            )
+            Section("Judges on images that show no class", paragraphs=(CALIBRATED,), table=controls)
         )
-    if digits:
+    if forgotten and version.tags.get(names.DATASET) == "mnist":
         sections.append(
             Section(
-                "Beside numbers reported elsewhere",
-                paragraphs=(
-                    "Those came from classifiers never calibrated off the digits, so only the last line is a scale.",
-                ),
-                table=(
-                    ("who", "probability", "entropy (nats)"),
-                    *((who, f"{p:.4f}", f"{h:.4f}") for who, p, h in REFERENCE),
-                    (version.title, _show(metrics, "forget.prob"), _show(metrics, "forget.entropy")),
-                ),
+                "Results reported elsewhere", paragraphs=(UNCALIBRATED,), table=_reported(version, metrics)
             )
         )
     pictures = _pictures(version)
     if alone:
-        pictures = ((_lineage_picture(client, version), "Where the version comes from."), *pictures)
-    sections.append(Section("Pictures", figures=pictures))
-    sections.append(
-        Section(
-            "Limits",
-            paragraphs=LIMITS,
-        )
-    )
-    sections.append(Section("Reproduce", command=_command(client, version)))
-    return sections
+        pictures = ((_lineage_picture(client, version), "Lineage of the version."), *pictures)
+    return [
+        *sections,
+        Section("Pictures", figures=pictures),
+        Section("Limits", paragraphs=(DESCRIBED, BIASED)),
+        Section("Reproduce", command=_command(client, version)),
+    ]
 
 
 def _origin(version: Version) -> str:
@@ -215,10 +177,27 @@ def _origin(version: Version) -> str:
 def _answer(version: Version, metrics: Mapping[str, float]) -> str:
     if not version.forgotten:
         return f"Test negative ELBO {_show(metrics, 'test_nelbo')} nats, accuracy {_show(metrics, 'retain.accuracy')}."
+    chance, uniform = _uniform(version)
     return (
-        f"The judge gives the class a probability of {_show(metrics, 'forget.prob')} (0.1 is chance) at an entropy of "
-        f"{_show(metrics, 'forget.entropy')} nats (2.3026 is uniform). The retained classes are drawn with an accuracy "
-        f"of {_show(metrics, 'retain.accuracy')}, against {_show(metrics, 'base.retain.accuracy')} in the base."
+        f"The judge's mean probability of the forgotten classes is {_show(metrics, 'forget.prob')} (chance: "
+        f"{chance:.4f}) at an entropy of {_show(metrics, 'forget.entropy')} nats (uniform: {uniform:.4f}). The "
+        f"accuracy on the retained classes is {_show(metrics, 'retain.accuracy')}, against "
+        f"{_show(metrics, 'base.retain.accuracy')} in the base."
+    )
+
+
+def _uniform(version: Version) -> tuple[float, float]:
+    """Probability and entropy of a uniform answer over the version's classes."""
+    count = len(version.classes)
+    return 1 / count, math.log(count)
+
+
+def _reported(version: Version, metrics: Mapping[str, float]) -> tuple[tuple[str, ...], ...]:
+    rows = (*REPORTED, ("uniform answer (complete forgetting)", *_uniform(version)))
+    return (
+        ("source", "probability", "entropy (nats)"),
+        *((source, f"{p:.4f}", f"{h:.4f}") for source, p, h in rows),
+        (version.title, _show(metrics, "forget.prob"), _show(metrics, "forget.entropy")),
     )
 
 
@@ -229,12 +208,12 @@ def _show(metrics: Mapping[str, float], key: str, spell: str = "{:.4f}") -> str:
 def _comparison(
     client: MlflowClient, version: Version, metrics: Mapping[str, float]
 ) -> tuple[tuple[str, ...], ...]:
-    oracle = _oracle(client, version)
-    beside = tracking.run_metrics(client, oracle.run_id) if oracle is not None else {}
+    control = _retrained(client, version)
+    beside = tracking.run_metrics(client, control.run_id) if control is not None else {}
     header = ["metric", version.title]
     compared = f"{measure.BASE_PREFIX}retain.accuracy" in metrics
     header += ["base"] if compared else []
-    header += [oracle.title] if oracle is not None else []
+    header += [control.title] if control is not None else []
     rows = [tuple(header)]
     for key, words, spell in measure.ROWS:
         if key not in metrics:
@@ -244,12 +223,13 @@ def _comparison(
             interval = f" [{spell.format(metrics[f'{key}.low'])}, {spell.format(metrics[f'{key}.high'])}]"
         row = [words, spell.format(metrics[key]) + interval]
         row += [_show(metrics, measure.BASE_PREFIX + key, spell)] if compared else []
-        row += [_show(beside, key, spell)] if oracle is not None else []
+        row += [_show(beside, key, spell)] if control is not None else []
         rows.append(tuple(row))
     return tuple(rows)
 
 
-def _oracle(client: MlflowClient, version: Version) -> Version | None:
+def _retrained(client: MlflowClient, version: Version) -> Version | None:
+    """The retrained control of a forgetting version: the same data, seed and forgotten classes."""
     if version.stage != "forget":
         return None
     keys = {k: version.tags.get(k, "") for k in (names.DATA_MD5, names.SEED, names.FORGOTTEN)}
@@ -258,9 +238,10 @@ def _oracle(client: MlflowClient, version: Version) -> Version | None:
 
 def _by_class(version: Version, metrics: Mapping[str, float]) -> tuple[tuple[str, ...], ...]:
     rows: list[tuple[str, ...]] = [("class", "probability", "entropy", "accuracy", "accuracy of the base")]
-    for d in range(CLASSES):
-        mark = f"{d} (forgotten)" if str(d) in version.forgotten else str(d)
-        keys = (f"class.{d}.prob", f"class.{d}.entropy", f"class.{d}.accuracy", f"base.class.{d}.accuracy")
+    for name in version.classes:
+        mark = f"{name} (forgotten)" if name in version.forgotten else name
+        keys = [names.class_metric(name, value) for value in ("prob", "entropy", "accuracy")]
+        keys.append(names.class_metric(name, "accuracy", base=True))
         rows.append((mark, *(_show(metrics, key) for key in keys)))
     return tuple(rows)
 
@@ -321,17 +302,20 @@ def _png(figure: Figure) -> bytes:
 
 
 def _command(client: MlflowClient, version: Version) -> str:
-    """The command that made the version's run, from the parameters that are logged there."""
+    """The command that made the version's run, if its parameters are logged there; else the one that rebuilds it."""
     try:
         params = dict(client.get_run(version.run_id).data.params)
     except MlflowException:
         params = {}
     point = ENTRY_POINTS.get(version.stage)
     if point is None or not point.config.parameters().keys() <= params.keys():
-        seed = version.tags.get(names.SEED, "0")
-        return f"sa-mlops {version.stage} --seed {seed}   # the version's tag sa.settings has the rest"
+        return f"sa-mlops reproduce {version.number}"
     definitions = point.config.parameters()
-    options = [f"-P {k}={params[k]}" for k, p in definitions.items() if params[k] != p.spell(p.default)]
+    options = [
+        f"-P {shlex.quote(f'{k}={params[k]}')}"
+        for k, p in definitions.items()
+        if params[k] != p.spell(p.default)
+    ]
     return " ".join(["mlflow run . -e", version.stage, *options])
 
 

@@ -1,4 +1,4 @@
-"""`lineage`: the tree of versions. Neither torch nor matplotlib is needed for it, so neither is imported."""
+"""`lineage`: the tree of versions. Imports neither torch nor matplotlib."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from sa_mlops.stages.result import Result
 
 
 def lineage_report() -> Result:
-    """The tree of versions, with the history of aliases that promotions have moved."""
+    """The tree of versions, and the recorded changes of aliases."""
     client = tracking.connect()
     found = lineage.read(client)
     events = alias_history(client, names.GENERATORS)
     lines = list(lineage.tree_lines(found))
     lines += [f"@{e.alias}: {_number(e.previous)} -> v{e.number}" for e in events]
     text = (
-        "\n".join(lines) or "Nothing is registered yet. `sa-mlops forget` trains a base and forgets a digit."
+        "\n".join(lines)
+        or "No version is registered yet: `sa-mlops forget` makes a base and a forgetting version."
     )
     document = {
         "versions": [e.document() for e in found.entries],

@@ -1,28 +1,32 @@
-"""Versions: find them, name them, register them. No torch here, so that the terminal UI starts fast."""
+"""Versions in MLflow's registry: search, resolve, register. Without torch, so that the terminal UI starts fast."""
 
 from __future__ import annotations
 
 import heapq
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
+from typing import TypeVar
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
 
 from sa_mlops.errors import CommandError
+from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names
 from sa_mlops.registry.version import Version
 
 PAGE = 200
+T = TypeVar("T")
 
 
 class VersionError(CommandError):
-    """A version that is not there or not what it should be. The message is one line."""
+    """A version that does not exist or is damaged. The message is one line."""
 
 
 def from_entity(entity: ModelVersion) -> Version:
@@ -47,13 +51,19 @@ def all_versions(client: MlflowClient, name: str) -> Iterator[Version]:
 
 def search(client: MlflowClient, text: str) -> Iterator[Version]:
     """Versions that MLflow's filter `text` selects, newest first."""
+    order = ["version_number DESC"]
+    for entity in paged(
+        lambda token: client.search_model_versions(text, max_results=PAGE, order_by=order, page_token=token)
+    ):
+        yield from_entity(entity)
+
+
+def paged(call: Callable[[str | None], PagedList[T]]) -> Iterator[T]:
+    """The items of all pages; `call` reads the page that a token names."""
     token = None
     while True:
-        page = client.search_model_versions(
-            text, max_results=PAGE, order_by=["version_number DESC"], page_token=token
-        )
-        for entity in page:
-            yield from_entity(entity)
+        page = call(token)
+        yield from page
         token = page.token
         if not token:
             return
@@ -97,7 +107,7 @@ def resolve(client: MlflowClient, name: str, word: str) -> Version:
 
     Raises
     ------
-    VersionError : if there is none. URIs and paths are not looked up at all.
+    VersionError : if it does not exist. URIs and paths are refused without a look-up.
     """
     number = re.fullmatch(r"v?([1-9][0-9]{0,8})", word)
     if number:
@@ -111,8 +121,28 @@ def resolve(client: MlflowClient, name: str, word: str) -> Version:
         raise VersionError(f"{name} has no version or alias {word!r}") from None
 
 
+def given(
+    client: MlflowClient,
+    word: str,
+    *,
+    name: str = names.GENERATORS,
+    option: str = "version",
+    others: str = "",
+) -> Version:
+    """The version that a user names with `option`.
+
+    Raises
+    ------
+    ParameterError : if it does not exist; it says what does, and `others` that are allowed.
+    """
+    try:
+        return resolve(client, name, word)
+    except VersionError:
+        raise ParameterError(option, word, describe_known(client, name) + others) from None
+
+
 def describe_known(client: MlflowClient, name: str) -> str:
-    """What `resolve` would accept now, for error messages."""
+    """The words that `resolve` accepts now, for error messages."""
     newest = next(all_versions(client, name), None)
     if newest is None:
         return f"it after `sa-mlops base`: {name} has no version yet"
@@ -122,11 +152,11 @@ def describe_known(client: MlflowClient, name: str) -> str:
 
 
 def files(version: Version) -> Path:
-    """Local folder of a version's files; fetched once a process if the store is a server, and gone with the process.
+    """Local folder of a version's files; from a server they are downloaded once a process, and deleted at its end.
 
     Raises
     ------
-    VersionError : if the source is anything but a logged model of the store, or the files are gone.
+    VersionError : if the source is not a logged model of the store, or the files are missing.
     """
     if version.model_id is None:
         raise VersionError(f"{version.uri} does not come from a logged model of this store; it is not read")
@@ -153,7 +183,7 @@ def _fetched(model_id: str) -> Path:
     if not uri.startswith(("http://", "https://")):
         return Path(mlflow.artifacts.download_artifacts(source))
     if (uri, model_id) not in _FETCHED:
-        # Left to itself MLflow would fetch them into a new folder every time, and never remove it.
+        # Without `dst_path` MLflow downloads them into a new folder each time, and never removes it.
         folder = tempfile.mkdtemp(dir=get_temp_dir())
         _FETCHED[uri, model_id] = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder))
     return _FETCHED[uri, model_id]
@@ -162,7 +192,7 @@ def _fetched(model_id: str) -> Path:
 def register(
     client: MlflowClient, name: str, *, model_id: str, run_id: str, tags: Mapping[str, str], description: str
 ) -> Version:
-    """A new version of `name` over a finished logged model, with its tags from the first moment on."""
+    """Register a finished logged model as a new version of `name`; its tags are set in the same call."""
     try:
         client.create_registered_model(name)
     except MlflowException as error:

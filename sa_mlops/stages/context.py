@@ -18,7 +18,6 @@ from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, tracking, versions, weights
 from sa_mlops.registry.version import Version
-from sa_mlops.registry.versions import VersionError
 from sa_mlops.stages import grids
 from sa_mlops.stages.runs import Runs, StageRun
 
@@ -85,12 +84,7 @@ class Context:
         ------
         ParameterError : if it does not exist, or was made from another data set.
         """
-        try:
-            version = versions.resolve(self.client, names.GENERATORS, word)
-        except VersionError:
-            raise ParameterError(
-                option, word, versions.describe_known(self.client, names.GENERATORS)
-            ) from None
+        version = versions.given(self.client, word, option=option)
         made_from = version.tags.get(names.DATASET, "")
         if made_from and made_from != self.dataset.name:
             raise ParameterError(

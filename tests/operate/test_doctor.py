@@ -44,7 +44,7 @@ def test_a_sound_store_is_healthy(shared_store: Store) -> None:
 
 
 def test_no_store_is_no_fault_and_none_is_made(tmp_path: Path) -> None:
-    assert "not there yet" in found("store", "note")[0]
+    assert "does not exist yet" in found("store", "note")[0]
     assert not (tmp_path / "mlflow.db").exists()
 
 
