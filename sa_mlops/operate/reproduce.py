@@ -1,4 +1,4 @@
-"""`reproduce`: a version rebuilt from what its tags record, compared by tensors and metrics. Nothing is registered."""
+"""`reproduce`: rebuild a version from its tags, and compare tensors and metrics. Registers nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mlflow.tracking import MlflowClient
 from torch import Tensor
 
+from sa_mlops import datasets
 from sa_mlops.config import RunConfig
 from sa_mlops.core.runtime import machine
 from sa_mlops.errors import CommandError
@@ -17,6 +18,7 @@ from sa_mlops.methods import selective_amnesia as amnesia
 from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names, recorded, tracking, versions
+from sa_mlops.registry.recorded import RecordedError
 from sa_mlops.registry.tracking import run_metrics, stoppable
 from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
@@ -29,7 +31,7 @@ from sa_mlops.stages.progress import Progress
 from sa_mlops.stages.result import Result
 
 TOLERANCE = 1e-2
-"""Largest difference of a tensor's elements that rounding on other hardware may leave, as a share of its largest."""
+"""Largest allowed difference on other hardware, as a share of the tensor's largest element."""
 
 Tensors = Mapping[str, Tensor]
 SEED = Parameter(help="", kind="int", low=0, high=2**31 - 1, default=0)
@@ -62,34 +64,40 @@ def reproduce(word: str, device: str) -> Result:
 
     Raises
     ------
-    ParameterError : if there is no such version.
-    ReproduceError : if what it was made from is not recorded, or not there as it was.
+    ParameterError : if the version does not exist.
+    ReproduceError : if its settings, data, seed or upstream versions are missing or have changed.
     """
     client = tracking.connect()
     version = find(client, word)
     if version.stage not in ("base", "retrain", "forget", "fim"):
-        raise ReproduceError(f"{version.uri} is a {version.stage or 'stranger'}, which is not rebuilt")
+        kind = f"a {version.stage}" if version.stage else "a version of another project"
+        raise ReproduceError(f"{version.uri} is {kind}, which is not rebuilt")
     text = version.tags.get(names.SETTINGS, "")
     if not text:
         raise ReproduceError(
             f"{version.uri} records no settings (tag {names.SETTINGS}), so it cannot be rebuilt"
         )
     dataset = version.tags.get(names.DATASET, "")
-    if dataset not in ("mnist", "digits"):
+    if dataset not in datasets.known():
         raise ReproduceError(f"{version.uri}: {names.DATASET} {dataset[:40]!r} is unknown")
     try:
         seed = int(str(SEED.parse("seed", version.tags.get(names.SEED, ""))))
     except ParameterError:
         given = version.tags.get(names.SEED, "")[:40]
-        raise ReproduceError(f"{version.uri}: {names.SEED} {given!r} is no seed") from None
+        raise ReproduceError(f"{version.uri}: {names.SEED} {given!r} is not a seed") from None
     ctx = Context.open(RunConfig(dataset=dataset, seed=seed, device=device))
     made_on, here = version.tags.get(names.MACHINE, ""), machine(ctx.device)
     _same_kind_of_device(version, made_on, ctx.device.type)
     if ctx.dataset.md5 != version.tags.get(names.DATA_MD5, ""):
         then = version.tags.get(names.DATA_MD5, "")[:40]
-        raise ReproduceError(f"{version.uri} was made from data {then!r}, here is {ctx.dataset.md5!r}")
+        raise ReproduceError(
+            f"{version.uri} was made from data {then!r}; the data here is {ctx.dataset.md5!r}"
+        )
 
-    rebuild, expected, same_code = plan(ctx, version, text)
+    try:
+        rebuild, expected, same_code = plan(ctx, version, text)
+    except RecordedError as error:
+        raise ReproduceError(f"{version.uri}: {error}; {_older_code(version)}") from None
     with stoppable():
         built = rebuild()
         differences = compare(expected, built)
@@ -98,23 +106,18 @@ def reproduce(word: str, device: str) -> Result:
 
 
 def find(client: MlflowClient, word: str) -> Version:
-    """The version that `word` names. Raises ParameterError if there is none."""
-    name, number = names.GENERATORS, word
+    """The version that `word` names. Raises ParameterError if it does not exist."""
     match = re.fullmatch(r"(?:models:/)?(sa-cvae|sa-fim|sa-judge)/([^/]+)", word)
-    if match:
-        name, number = match[1], match[2]
-    try:
-        return versions.resolve(client, name, number)
-    except VersionError:
-        raise ParameterError("version", word, versions.describe_known(client, name)) from None
+    return versions.given(client, match[2], name=match[1]) if match else versions.given(client, word)
 
 
 def plan(ctx: Context, version: Version, text: str) -> tuple[Callable[[], Tensors], Tensors, bool]:
-    """How to rebuild a version, the tensors it holds, and whether its settings mean today what they meant then.
+    """A function that rebuilds the version, its registered tensors, and whether its settings still have their hash.
 
     Raises
     ------
-    RecordedError, VersionError, WeightsError, ReproduceError : if settings or upstream versions are not what they were.
+    RecordedError : if the settings cannot be read by this code.
+    VersionError, WeightsError, ReproduceError : if upstream versions are missing or damaged.
     """
     if version.stage in ("base", "retrain"):
         recipe = recorded.read(BaseSettings, text)
@@ -136,8 +139,16 @@ def _same_kind_of_device(version: Version, made_on: str, here: str) -> None:
     kind = made_on.partition(":")[0]
     if made_on and kind != here:
         raise ReproduceError(
-            f"{version.uri} was made on {kind}, and random numbers of {here} are others; give --device {kind}"
+            f"{version.uri} was made on {kind}, whose random numbers differ from those of {here}; give --device {kind}"
         )
+
+
+def _older_code(version: Version) -> str:
+    """The advice for a version that this code does not rebuild."""
+    commit = version.tags.get(names.GIT_COMMIT, "").removesuffix("-dirty")
+    if not re.fullmatch(r"[0-9a-f]{7,64}", commit):
+        return "it was made by other code, and records no commit"
+    return f"it was made by other code: `git checkout {commit}` and reproduce it there"
 
 
 def _known(version: Version, stage: str, settings: object) -> bool:
@@ -152,7 +163,7 @@ def _upstream(ctx: Context, version: Version, tag: str, name: str) -> Version:
     try:
         return versions.get(ctx.client, name, target[1])
     except VersionError:
-        raise ReproduceError(f"{version.uri} was made from {value}, which is gone") from None
+        raise ReproduceError(f"{version.uri} was made from {value}, which was deleted") from None
 
 
 def _state(ctx: Context, version: Version) -> Tensors:
@@ -189,9 +200,9 @@ def _forget(ctx: Context, before: CVAE, diagonal: Tensors, settings: ForgetSetti
 
 
 def measured(ctx: Context, version: Version, built: Tensors) -> dict[str, tuple[float, float]]:
-    """Metric -> as recorded, as the rebuilt generator has it under the same judges; empty without those.
+    """Metric -> recorded value, value of the rebuilt generator under the same judges.
 
-    A Fisher diagonal is its tensors, and has no judge.
+    Empty for a Fisher diagonal, which has no metrics of judges, and where the judges were deleted.
     """
     targets = [names.parse_uri(version.tags.get(key, "")) for key in (names.JUDGE, names.JUDGE_PLAIN)]
     try:
@@ -236,7 +247,9 @@ def _result(
     if largest == 0:
         verdict = "equal in every element"
     elif passed:
-        verdict = f"equal within {TOLERANCE:g} of each tensor's largest element, as on another machine"
+        verdict = (
+            f"equal within {TOLERANCE:g} of each tensor's largest element, the tolerance on another machine"
+        )
     else:
         verdict = (
             f"DIFFERENT: {worst.tensor} by {worst.share:.2%} of its largest element, {allowed:.0%} is allowed"
@@ -245,11 +258,11 @@ def _result(
         f"{version.uri}: {version.title}",
         f"{len(differences)} tensors, largest absolute difference {largest:.3g}: {verdict}",
         *([_spell_changes(changes)] if changes else []),
-        f"made on {made_on or 'a machine that is not recorded'}",
+        f"made on {made_on or 'an unrecorded machine'}",
         f"here:   {here}",
     ]
     if not same_code:
-        lines.append(f"note: these settings no longer hash to {names.CONFIG}; the code has changed since")
+        lines.append(f"note: the settings no longer have the hash in {names.CONFIG}; {_older_code(version)}")
     document = {
         "version": version.uri,
         "reproduced": passed,
@@ -268,5 +281,5 @@ def _result(
 def _spell_changes(changes: Mapping[str, tuple[float, float]]) -> str:
     name, (then, now) = max(changes.items(), key=lambda item: abs(item[1][0] - item[1][1]))
     if then == now:
-        return f"{len(changes)} metrics, all as recorded"
+        return f"{len(changes)} metrics, all equal to the recorded ones"
     return f"{len(changes)} metrics, the largest change in {name}: recorded {then:.6g}, rebuilt {now:.6g}"

@@ -32,7 +32,7 @@ class TestSample:
         document = json.loads(capsys.readouterr().out)
         assert document == {
             "versions": ["models:/sa-cvae/1"],
-            "digits": [3, 1, 0],
+            "classes": ["3", "1", "0"],
             "seed": 0,
             "rows": 2,
             "file": str(path),
@@ -120,7 +120,7 @@ class TestReport:
             ):
                 assert f"{metrics[key]:.4f}" in text
             assert version.tags["sa.data_md5"] in text
-            assert "oracle" in text
+            assert "retrained without 1" in text
 
     def test_it_can_be_made_again_from_what_it_says(self, written: Path) -> None:
         text = written.with_suffix(".md").read_text()
