@@ -20,16 +20,13 @@ from sa_mlops import datasets
 from sa_mlops.core.measuring import Evaluator
 from sa_mlops.core.runtime import make_generator
 from sa_mlops.core.training import train_generator, train_judge
+from sa_mlops.methods.selective_amnesia import DISTILLATION, EWC_LAMBDA, OPTIMISATION, ForgetSettings
 from sa_mlops.models.interface import CVAE
 from sa_mlops.settings import (
     BASE_OPTIMISATION,
     CLASSES,
-    DISTILLATION,
-    EWC_LAMBDA,
-    FORGET_OPTIMISATION,
     JUDGES,
     BaseSettings,
-    ForgetSettings,
     Optimisation,
 )
 
@@ -79,7 +76,7 @@ class Bench:
     @property
     def forget_optimisation(self) -> Optimisation:
         """The fast recipe's, shortened by the budget."""
-        return shortened(FORGET_OPTIMISATION["fast"], self.budget.forget_steps)
+        return shortened(OPTIMISATION["fast"], self.budget.forget_steps)
 
     def generator(self, *purpose: object) -> torch.Generator:
         """Random numbers for one purpose."""

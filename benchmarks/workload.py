@@ -18,10 +18,11 @@ from sa_mlops.core.measuring import Evaluator
 from sa_mlops.core.runtime import make_generator, prepare, resolve_device
 from sa_mlops.core.training import train_generator
 from sa_mlops.datasets import mnist
-from sa_mlops.methods import selective_amnesia as amnesia
+from sa_mlops.methods.selective_amnesia import OPTIMISATION
+from sa_mlops.methods.selective_amnesia import training as amnesia
 from sa_mlops.models.classifiers import make_judge
 from sa_mlops.models.interface import make_net
-from sa_mlops.settings import BASE_OPTIMISATION, CLASSES, FORGET_OPTIMISATION, FisherSettings
+from sa_mlops.settings import BASE_OPTIMISATION, CLASSES, FisherSettings
 
 # Untrained nets do: what a step costs does not depend on the values of the weights.
 LABELS = tuple(range(CLASSES))
@@ -72,7 +73,7 @@ class Work:
         """Steps of amnesia."""
         fisher = {n: torch.ones_like(p) for n, p in self.model.named_parameters()}
         amnesia.forget(
-            self.model, fisher, forget_settings(shortened(FORGET_OPTIMISATION["fast"], size)), self.generator
+            self.model, fisher, forget_settings(shortened(OPTIMISATION["fast"], size)), self.generator
         )
 
     def reference_forget(self, size: int) -> None:
@@ -87,7 +88,7 @@ class Work:
             earlier = tuple(range(digit))
             labels = tuple(c for c in LABELS if c not in earlier)
             fisher = generator_fisher(model, FisherSettings(samples=2_000, labels=labels), self.generator)
-            settings = forget_settings(shortened(FORGET_OPTIMISATION["fast"], 40), digit, earlier)
+            settings = forget_settings(shortened(OPTIMISATION["fast"], 40), digit, earlier)
             model = amnesia.forget(model, fisher, settings, self.generator)
 
     def evaluate(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""The command line: one subcommand per entry point, made from its config; nothing heavy is imported before it runs."""
+"""The command line: a subcommand per entry point, made from its config. Nothing heavy is imported before one runs."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from sa_mlops import __version__, environment
 from sa_mlops.cluster.plan import option_words
-from sa_mlops.config import ENTRY_POINTS, EntryPoint, SubmitConfig
+from sa_mlops.config import ALIASES, ENTRY_POINTS, SEED, EntryPoint, SubmitConfig
 from sa_mlops.errors import CommandError, Stopped
-from sa_mlops.parameters import Parameter, ParameterError
+from sa_mlops.parameters import Parameter, ParameterError, spell_option
 
 if TYPE_CHECKING:
     from sa_mlops.cluster.jobs import Outcome
@@ -26,45 +27,90 @@ PROGRAM = "sa-mlops"
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 GROUPS = ("what", "how", "where")
+PROJECT = "project"
+"""Hidden flag of the commands in MLproject, which pass every option: a default value then counts as not given."""
 
 
 def option(name: str, parameter: Parameter) -> click.Option:
     """The command-line option of a parameter. Values stay text here; the parameter reads and checks them."""
     default = parameter.spell(parameter.default)
-    shown = f"{parameter.help}; {parameter.allowed}"
     # A bare `--fresh` means true, and MLproject can still say `--fresh false`. For other kinds even a None here would
     # make the value optional, and `--ewc-lambda -1` an unknown option `-1`.
     bare: dict[str, Any] = {"flag_value": "true"} if parameter.kind == "bool" else {}
     return click.Option(
-        [f"--{name.replace('_', '-')}", name],
+        [spell_option(name), name],
         metavar=parameter.kind.upper(),
         default=default,
         show_default=True if default else "none",
-        help=shown,
+        help=f"{parameter.help}; {parameter.allowed}",
         is_flag=False,
         **bare,
     )
 
 
-def entry_command(entry: EntryPoint) -> click.Command:
-    """The subcommand of an entry point."""
+def old_options(names: Collection[str]) -> list[click.Parameter]:
+    """Hidden options: the old names of parameters, and the mark of MLproject's commands."""
+    old = [click.Option([spell_option(k), k], hidden=True) for k, name in ALIASES.items() if name in names]
+    return [*old, click.Option([f"--{PROJECT}", PROJECT], is_flag=True, hidden=True)]
+
+
+def given_options(
+    definitions: Mapping[str, Parameter], texts: Mapping[str, str], words: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Values of the parameters that were given, under their present names.
+
+    Parameters
+    ----------
+    texts : every option's text, by its word.
+    words : parameter -> its option's word, where the two may differ.
+
+    Raises
+    ------
+    ParameterError : for a value that is not allowed, or given under both its names.
+    """
+    context = click.get_current_context()
+
+    def given(word: str) -> bool:
+        return context.get_parameter_source(word) is ParameterSource.COMMANDLINE
+
+    values = {}
+    for name, parameter in definitions.items():
+        word = words[name] if words else name
+        if given(word):
+            value = parameter.parse(name, texts[word])
+            if value != parameter.default or not texts[PROJECT]:
+                values[name] = value
+    old = {k: name for k, name in ALIASES.items() if name in definitions and given(k) and texts[k]}
+    for word, name in old.items():
+        say(f"{spell_option(word)} is now {spell_option(name)}")
+        if name in values and word != "digits":
+            raise ParameterError(
+                name, definitions[name].spell(values[name]), f"it without {spell_option(word)}"
+            )
+        values[name] = definitions[name].parse(name, texts[word])
+    return values
+
+
+def entry_command(entry: EntryPoint, alias: str = "") -> click.Command:
+    """The subcommand of an entry point, or its hidden twin under an old name."""
     definitions = entry.config.parameters()
 
     def callback(as_json: bool, **texts: str) -> Result:
-        values: dict[str, Any] = {name: definitions[name].parse(name, text) for name, text in texts.items()}
-        config = entry.config(**values)
-        stage = importlib.import_module(entry.module)
-        result: Result = stage.run(config)
+        if alias:
+            say(f"{alias} is now {entry.name}")
+        config = entry.config(**given_options(definitions, texts))
+        result: Result = importlib.import_module(entry.module).run(config)
         return _show(result, as_json)
 
     ordered = sorted(definitions.items(), key=lambda item: GROUPS.index(item[1].group))
     parameters: list[click.Parameter] = [option(name, parameter) for name, parameter in ordered]
     return click.Command(
-        entry.name,
-        params=[*parameters, _json_option()],
+        alias or entry.name,
+        params=[*parameters, *old_options(definitions), _json_option()],
         callback=callback,
         help=entry.help,
         short_help=entry.help,
+        hidden=bool(alias),
     )
 
 
@@ -76,7 +122,7 @@ def _show(result: Result, as_json: bool) -> Result:
     try:
         click.echo(json.dumps(result.document, indent=1) if as_json else result.text)
     except BrokenPipeError:
-        # The reader has seen enough; click would make it status 1.
+        # The reader has closed the pipe; click would make it status 1.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return result
 
@@ -84,7 +130,7 @@ def _show(result: Result, as_json: bool) -> Result:
 @click.group(
     name=PROGRAM,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    help="Make a conditional VAE forget classes, and show honestly that it has.",
+    help="Verifiable machine unlearning for conditional image generators.",
 )
 @click.version_option(__version__, prog_name=PROGRAM)
 def group() -> None:
@@ -93,11 +139,13 @@ def group() -> None:
 
 for _entry in ENTRY_POINTS.values():
     group.add_command(entry_command(_entry))
+    if _entry.alias:
+        group.add_command(entry_command(_entry, _entry.alias))
 
 
 @group.group("submit")
 def submission() -> None:
-    """Run an entry point as a job of SLURM, alone, as a sweep or with tuning workers."""
+    """Run an entry point as a SLURM job: one task, a sweep, or several tuning workers."""
 
 
 def submit_command(entry: EntryPoint) -> click.Command:
@@ -106,16 +154,16 @@ def submit_command(entry: EntryPoint) -> click.Command:
     words = option_words(entry)
 
     def callback(as_json: bool, **texts: str) -> int:
-        values = {name: own[name].parse(name, texts[word]) for name, word in words.items()}
-        ordered: dict[str, Any] = {name: p.parse(name, texts[name]) for name, p in others.items()}
-        order = SubmitConfig(**ordered)
+        values = given_options(own, texts, words)
+        order = SubmitConfig.read({name: texts[name] for name in others})
         from sa_mlops.cluster import jobs
 
         return _ended(jobs.submit(entry, values, order), as_json)
 
     parameters: list[click.Parameter] = [option(name, p) for name, p in others.items()]
     parameters += [option(words[name], p) for name, p in own.items()]
-    return click.Command(entry.name, params=[*parameters, _json_option()], callback=callback, help=entry.help)
+    parameters += [*old_options(own), _json_option()]
+    return click.Command(entry.name, params=parameters, callback=callback, help=entry.help)
 
 
 for _entry in ENTRY_POINTS.values():
@@ -135,7 +183,7 @@ def _json(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--repair", is_flag=True, help="replace missing and altered files, also in DVC's cache")
 @_json
 def data(repair: bool, as_json: bool) -> Result:
-    """Pull the pinned data, verify every file, say what there is."""
+    """Pull the pinned data, verify every file and list it."""
     from sa_mlops.operate import look
 
     return _show(look.data_report(repair), as_json)
@@ -153,29 +201,42 @@ def lineage(as_json: bool) -> Result:
 @group.command()
 @click.argument("version", default="latest")
 @click.option(
-    "--digits", default="0,1,2,3,4,5,6,7,8,9", show_default=True, help="classes to draw, comma-separated"
+    "--classes", default="all", show_default=True, help="classes to draw, by name or number, comma-separated"
 )
-@click.option("--seed", default="0", show_default=True, help="decides the latents")
-@click.option("--rows", default="4", show_default=True, help="latents, one a row; 1 to 64")
+@click.option("--digits", hidden=True)
+@click.option("--seed", default="0", show_default=True, help="random seed of the latents")
+@click.option("--rows", default="4", show_default=True, help="number of latents, one a row; 1 to 64")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="PNG to write; without it: the terminal"
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="PNG file to write; default: the terminal"
 )
 @click.option(
-    "--compare", is_flag=True, help="the same latents through the whole chain from the base to VERSION"
+    "--compare", is_flag=True, help="draw the same latents with every version from the base to VERSION"
 )
 @_json
 def sample(
-    version: str, digits: str, seed: str, rows: str, out: Path | None, compare: bool, as_json: bool
+    version: str,
+    classes: str,
+    digits: str | None,
+    seed: str,
+    rows: str,
+    out: Path | None,
+    compare: bool,
+    as_json: bool,
 ) -> Result:
-    """Draw samples of VERSION (a number or an alias) as a PNG or in the terminal."""
-    wanted = Parameter(help="", kind="digits", low=0, high=9, default=()).parse("digits", digits)
-    number = Parameter(help="", kind="int", low=0, high=2**31 - 1, default=0).parse("seed", seed)
-    count = Parameter(help="", kind="int", low=1, high=64, default=4).parse("rows", rows)
+    """Draw samples of VERSION (a number or an alias) as a PNG file or in the terminal."""
+    if digits is not None:
+        say("--digits is now --classes")
+        classes = digits
+    wanted: Any = None
+    if classes != "all":
+        wanted = Parameter(help="", kind="classes", default=()).parse("classes", classes)
+    number: Any = Parameter(help="", kind="int", low=SEED[0], high=SEED[1], default=0).parse("seed", seed)
+    count: Any = Parameter(help="", kind="int", low=1, high=64, default=4).parse("rows", rows)
     if out is not None and (out.suffix.lower() != ".png" or not out.absolute().parent.is_dir()):
         raise ParameterError("out", str(out), "a .png file in an existing folder")
     from sa_mlops.operate import look
 
-    return _show(look.samples(version, wanted, number, count, out, compare), as_json)  # type: ignore[arg-type]
+    return _show(look.samples(version, wanted, number, count, out, compare), as_json)
 
 
 @group.command()
@@ -183,11 +244,11 @@ def sample(
 @click.option(
     "--gates",
     type=click.Path(path_type=Path),
-    help="JSON file with limits; without it: the project's targets",
+    help="JSON file with limits; default: the project's own",
 )
 @_json
 def promote(version: str, gates: Path | None, as_json: bool) -> Result:
-    """Make VERSION the champion, if its recorded metrics pass every gate."""
+    """Make VERSION the champion if its recorded metrics pass every gate."""
     from sa_mlops.operate.promote import promote as judge_and_promote
 
     return _show(judge_and_promote(version, gates), as_json)
@@ -200,17 +261,17 @@ def promote(version: str, gates: Path | None, as_json: bool) -> Result:
 )
 @_json
 def report(version: str, out: Path | None, as_json: bool) -> Result:
-    """Write the evidence on VERSION (a number, an alias, or a parent run's id) as HTML and Markdown."""
+    """Write the measurements of VERSION (a number, an alias, or a parent run's id) as HTML and Markdown."""
     from sa_mlops.operate.report import report as write
 
     return _show(write(version, out), as_json)
 
 
 @group.command()
-@click.option("--fix", is_flag=True, help="end runs whose process is gone as KILLED; deletes nothing")
+@click.option("--fix", is_flag=True, help="mark runs whose process has exited as KILLED; deletes nothing")
 @_json
 def doctor(fix: bool, as_json: bool) -> Result:
-    """Look for what is wrong: environment, data, store, orphan runs, broken links and files; say what to do."""
+    """Check environment, data, store, orphaned runs, links and files, and suggest a remedy for each problem."""
     from sa_mlops.operate.doctor import examine
 
     return _show(examine(fix), as_json)
@@ -229,11 +290,11 @@ def reproduce(version: str, device: str, as_json: bool) -> Result:
 
 @group.command("jobs")
 @click.argument("job", required=False)
-@click.option("--follow", is_flag=True, help="show what its tasks say until the last one is over")
-@click.option("--cancel", is_flag=True, help="cancel what is not over")
+@click.option("--follow", is_flag=True, help="show the output of its tasks until the last one ends")
+@click.option("--cancel", is_flag=True, help="cancel its unfinished tasks")
 @_json
 def submitted(job: str | None, follow: bool, cancel: bool, as_json: bool) -> int:
-    """List what was submitted from this folder, or JOB alone (its name, SLURM's number, or latest)."""
+    """List the jobs submitted from this folder, or JOB alone (its name, its SLURM number, or latest)."""
     if (follow or cancel) and job is None:
         raise click.UsageError("--follow and --cancel need the JOB")
     if follow and cancel:
@@ -271,5 +332,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    click.echo(f"{PROGRAM}: {message}", err=True)
+    say(message)
     return status
+
+
+def say(message: str) -> None:
+    """One line on standard error."""
+    click.echo(f"{PROGRAM}: {message}", err=True)

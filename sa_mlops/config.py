@@ -1,42 +1,54 @@
-"""Entry points and their parameters, defined once for MLproject, the CLI, MLflow params, the TUI and README."""
+"""Entry points and their parameters, defined once for MLproject, the CLI, MLflow params, the TUI and the pages."""
 
 from __future__ import annotations
 
 import json
+import pkgutil
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
+from sa_mlops import datasets, models
 from sa_mlops import settings as s
-from sa_mlops.parameters import Parameter, ParameterError, Parameters, param
+from sa_mlops.datasets.spec import DataSpec
+from sa_mlops.methods import interface
+from sa_mlops.methods.hardening import HardenConfig
+from sa_mlops.methods.interface import Method, MethodConfig, StepSettings, Upstream
+from sa_mlops.parameters import (
+    ParameterError,
+    Parameters,
+    choice,
+    class_names,
+    flag,
+    number,
+    numbers,
+    param,
+    text,
+    whole,
+)
+
+SEED = (0, 2**31 - 1)
+"""Least and largest seed."""
+ALIASES: Mapping[str, str] = {"digit": "classes", "digits": "classes", "all_digits": "all_classes"}
+"""Old name of a parameter -> its name."""
+_PARTS = ("classifiers", "interface")
+
+
+def nets() -> tuple[str, ...]:
+    """Names of the nets of generators."""
+    return tuple(m.name for m in pkgutil.iter_modules(models.__path__) if m.name not in _PARTS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Parameters):
-    """What every stage takes."""
+    """Parameters of every stage."""
 
-    dataset: str = param(
-        Parameter(
-            help="images: mnist is pinned by data.dvc, digits is scikit-learn's scaled to 28x28 (for tests and demos)",
-            kind="choice",
-            choices=("mnist", "digits"),
-            default="mnist",
-            group="where",
-        )
-    )
-    seed: int = param(
-        Parameter(help="seeds everything", kind="int", low=0, high=2**31 - 1, default=0, group="where")
-    )
-    device: str = param(
-        Parameter(help="auto, cpu, cuda, cuda:N or mps", kind="text", default="auto", group="where")
-    )
-    fresh: bool = param(
-        Parameter(
-            help="make every version anew instead of reusing", kind="bool", default=False, group="where"
-        )
-    )
+    dataset: str = choice("labelled images to use", datasets.known(), "mnist", "where")
+    seed: int = whole("random seed of training and sampling", 0, *SEED, "where")
+    device: str = text("device to compute on: auto, cpu, cuda, cuda:N or mps", "auto", "where")
+    fresh: bool = flag("retrain everything and ignore registered versions", group="where")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,178 +56,104 @@ class RunConfig(Parameters):
         if self.device not in words and not (self.device.startswith("cuda:") and self.device[5:].isdecimal()):
             raise ParameterError("device", self.device, "auto, cpu, cuda, cuda:N or mps")
 
+    @property
+    def spec(self) -> DataSpec:
+        """The specification of the data set."""
+        return datasets.spec(self.dataset)
+
+    def class_index(self, name: str) -> int | None:
+        """Index of the class in the parameter `name`; None for `auto`."""
+        word = getattr(self, name)
+        return None if word is None else self._indices(name, (word,))[0]
+
+    def _indices(self, name: str, words: tuple[str, ...]) -> tuple[int, ...]:
+        """Indices of the classes `words`, given as the parameter `name`.
+
+        Raises
+        ------
+        ParameterError : if one is no class of the data set, or twice the same.
+        """
+        shown = ",".join(words)
+        try:
+            indices = self.spec.indices(words)
+        except ValueError:
+            few = ", ".join(self.spec.classes[:20]) + (", ..." if self.spec.count > 20 else "")
+            raise ParameterError(name, shown, f"classes of {self.dataset} ({few})") from None
+        if len(set(indices)) < len(indices):
+            raise ParameterError(name, shown, "different classes")
+        return indices
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeConfig(RunConfig):
     """Stages that train or measure a generator."""
 
-    recipe: str = param(
-        Parameter(
-            help="fast: full quality in minutes on two CPU cores; paper: the reference's steps, rates and objective",
-            kind="choice",
-            choices=("fast", "paper"),
-            default="fast",
-        )
+    recipe: str = choice(
+        "fast: full quality in minutes on two CPU cores; paper: steps, rates and objective of the reference code",
+        s.RECIPES,
+        "fast",
     )
-    z_dim: int = param(Parameter(help="latent size", kind="int", low=1, high=256, default=8))
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimisationConfig(Parameters):
-    """Overrides of the recipe's outer loop."""
-
-    steps: int | None = param(
-        Parameter(help="training steps", kind="int", low=1, high=10_000_000, default=None)
-    )
-    lr: float | None = param(
-        Parameter(help="(peak) learning rate of Adam", kind="float", above=0, high=1, default=None)
-    )
-    batch_size: int | None = param(
-        Parameter(help="samples a step", kind="int", low=2, high=65_536, default=None)
+    z_dim: int = whole("latent size", 8, 1, 256)
+    net: str = choice(
+        "network of a generator trained from scratch; auto suits the images", ("auto", *nets()), "auto"
     )
 
-    def over(self, recipe: s.Optimisation) -> s.Optimisation:
-        """The recipe with what is set here in its place."""
-        given = {"steps": self.steps, "lr": self.lr, "batch_size": self.batch_size}
-        return replace(recipe, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    @property
+    def net_name(self) -> str:
+        """The net, `auto` resolved."""
+        return "mlp" if self.net == "auto" else self.net
 
 
 @dataclass(frozen=True, kw_only=True)
 class FromVersionConfig(Parameters):
     """Stages that start from a registered generator."""
 
-    from_version: str = param(
-        Parameter(
-            help="generator to start from: a version number or an alias; auto is the base",
-            kind="text",
-            default="auto",
-            group="what",
-        )
+    from_version: str = text(
+        "generator to start from: version number or alias; auto is the base", "auto", "what"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class VersionConfig(Parameters):
-    """Stages that look at a registered generator."""
+    """Stages that examine a registered generator."""
 
-    version: str = param(
-        Parameter(
-            help="generator to look at: a version number or an alias",
-            kind="text",
-            default="latest",
-            group="what",
-        )
-    )
+    version: str = text("generator to examine: version number or alias", "latest", "what")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FisherConfig(Parameters):
     """Fisher diagonal."""
 
-    fisher_samples: int = param(
-        Parameter(
-            help="samples behind the Fisher diagonal", kind="int", low=1, high=10_000_000, default=50_000
-        )
-    )
+    fisher_samples: int = whole("samples behind the Fisher diagonal", 50_000, 1, 10_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassesConfig(Parameters):
-    """The classes to leave out or to forget."""
+class ClassesConfig(RunConfig):
+    """Stages that forget classes; at least one class is retained."""
 
-    digit: int = param(Parameter(help="class to forget", kind="int", low=0, high=9, default=1, group="what"))
-    digits: tuple[int, ...] = param(
-        Parameter(
-            help="several classes to forget at once; overrides digit",
-            kind="digits",
-            low=0,
-            high=9,
-            empty=True,
-            default=(),
-            group="what",
-        )
-    )
+    classes: tuple[str, ...] = class_names("classes to forget, by name or number", ("1",))
+    together: ClassVar[bool] = True
+    """Whether one generator forgets all of them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_all_ten(self.digits)
+        indices = self._indices("classes", self.classes)
+        if self.together and len(indices) >= self.spec.count:
+            allowed = (
+                f"at most {self.spec.count - 1} of the {self.spec.count} classes, so that one is retained"
+            )
+            raise ParameterError("classes", ",".join(self.classes), allowed)
+        object.__setattr__(self, "classes", self.spec.names(indices))
 
     @property
-    def classes(self) -> tuple[int, ...]:
-        """The classes meant: `digits`, or `digit` where those are not given."""
-        return tuple(sorted(self.digits)) or (self.digit,)
+    def ordered(self) -> tuple[int, ...]:
+        """Indices of the classes, in the order given."""
+        return self.spec.indices(self.classes)
 
-
-def refuse_all_ten(digits: tuple[int, ...]) -> None:
-    """Raise ParameterError if no class would be left to retain."""
-    if len(digits) >= s.CLASSES:
-        raise ParameterError(
-            "digits", ",".join(map(str, digits)), "at most nine digits, so that one is retained"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class AmnesiaConfig(Parameters):
-    """How to forget."""
-
-    ewc_lambda: float | None = param(
-        Parameter(
-            help="weight of the EWC penalty, lambda * sum F (theta - theta0)^2, no 1/2",
-            kind="float",
-            low=0,
-            high=1e12,
-            default=None,
-        )
-    )
-    replay_ratio: float = param(
-        Parameter(
-            help="replayed samples per surrogate sample in one step",
-            kind="float",
-            above=0,
-            high=64,
-            default=1.0,
-        )
-    )
-    surrogate: str = param(
-        Parameter(
-            help="what the forgotten class becomes: noise (U[0, 1]), grey (0.5) or a folder of images",
-            kind="text",
-            default="noise",
-        )
-    )
-    update: str = param(
-        Parameter(
-            help="how forgetting and remembering are combined: one sum, conflicting gradients projected "
-            "symmetrically, or alternating steps",
-            kind="choice",
-            choices=("standard", "projected", "alternating"),
-            default="standard",
-        )
-    )
-    reteach: float = param(
-        Parameter(
-            help="share of surrogate samples that carry a class forgotten in an earlier step",
-            kind="float",
-            low=0,
-            high=0.9,
-            default=0.25,
-        )
-    )
-    harden: bool = param(Parameter(help="also train against recovery attacks", kind="bool", default=False))
-    harden_retain: float = param(
-        Parameter(
-            help="weight of what is retained while hardening: with less, attacks find less and images lose more",
-            kind="float",
-            low=1,
-            high=1e6,
-            default=s.HARDEN.retain_weight,
-        )
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.surrogate not in ("noise", "grey") and not Path(self.surrogate).is_dir():
-            raise ParameterError("surrogate", self.surrogate, "noise, grey or an existing folder of images")
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Indices of the classes, ascending."""
+        return tuple(sorted(self.ordered))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,15 +162,16 @@ class JudgeConfig(RunConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseConfig(RecipeConfig, OptimisationConfig):
+class BaseConfig(RecipeConfig, s.OptimisationConfig):
     """`base`."""
 
     def settings(self, without: tuple[int, ...] = ()) -> s.BaseSettings:
-        """The resolved settings; `without` names classes that are left out (an oracle)."""
+        """The resolved settings; `without` are the class indices that a retrained control leaves out."""
         return s.BaseSettings(
             z_dim=self.z_dim,
-            labels=tuple(c for c in range(s.CLASSES) if c not in without),
+            labels=tuple(c for c in range(self.spec.count) if c not in without),
             optimisation=self.over(s.BASE_OPTIMISATION[self.recipe]),
+            net=self.net_name,
         )
 
 
@@ -241,25 +180,85 @@ class FimConfig(RecipeConfig, FisherConfig, FromVersionConfig):
     """`fim`."""
 
 
+Config = TypeVar("Config")
+
+
+def _with_options(config: type[Config]) -> type[Config]:
+    """Add a field for each option of each method."""
+    for name, parameter in interface.options().items():
+        config.__annotations__[name] = "Value"
+        setattr(config, name, param(parameter))
+    return config
+
+
 @dataclass(frozen=True, kw_only=True)
-class ForgetConfig(
-    RecipeConfig, OptimisationConfig, FisherConfig, FromVersionConfig, AmnesiaConfig, ClassesConfig
-):
+@_with_options
+class StepConfig(RecipeConfig, FisherConfig, FromVersionConfig, HardenConfig, ClassesConfig):
+    """Stages that forget by a method. The options of all methods are fields, but only the chosen one's may be set."""
+
+    method: str = choice("method of forgetting", interface.known(), interface.DEFAULT)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, parameter in self.parameters().items():
+            value = getattr(self, name)
+            users = [m for m in interface.known() if _takes(interface.named(m), name)]
+            if users and self.method not in users and value != parameter.default:
+                allowed = f"it only with --method {' or '.join(users)}"
+                raise ParameterError(name, parameter.spell(value), allowed)
+        _ = self.options  # checked when it is made
+
+    @property
+    def options(self) -> MethodConfig:
+        """The options of the chosen method."""
+        method = interface.named(self.method)
+        return method.config(**{name: getattr(self, name) for name in method.options()})
+
+    @property
+    def images(self) -> Path | None:
+        """A folder of the user's images that the method needs."""
+        return self.options.images
+
+    def resolved(
+        self, earlier: tuple[int, ...], images_md5: str | None, fisher_source: str = "recomputed"
+    ) -> StepSettings:
+        """The resolved settings of a step from a generator that has forgotten the class indices `earlier`."""
+        step = StepSettings(
+            method=self.method,
+            forget=self.indices,
+            earlier=tuple(sorted(earlier)),
+            harden=self.hardening(),
+        )
+        upstream = Upstream(
+            recipe=self.recipe,
+            z_dim=self.z_dim,
+            net=self.net_name,
+            images_md5=images_md5,
+            fisher_source=fisher_source,
+        )
+        return self.options.resolve(step, upstream)
+
+
+def _takes(method: Method, name: str) -> bool:
+    """Whether an option belongs to a method; those that belong to none are everyone's."""
+    if name in ("fisher_samples", "fisher_source"):
+        return method.needs.fisher
+    return name in method.options()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetConfig(StepConfig):
     """`forget`."""
 
-    settings: str = param(
-        Parameter(
-            help="JSON file with values of the other parameters, as `tune` writes it; "
-            "what is given beside it and is not the default wins",
-            kind="text",
-            default="",
-        )
+    settings: str = text(
+        "JSON file with values of the other parameters, as `tune` writes it; options given beside it override it",
+        "",
     )
 
     def __post_init__(self) -> None:
         if self.settings:
             for name, value in self._read(Path(self.settings)).items():
-                if getattr(self, name) == self.parameters()[name].default:
+                if name not in self.given:
                     object.__setattr__(self, name, value)
         super().__post_init__()
 
@@ -275,98 +274,44 @@ class ForgetConfig(
             raise ParameterError("settings", self.settings, allowed)
         return values
 
-    def resolved(
-        self, earlier: tuple[int, ...], surrogate_md5: str | None, fisher_source: str = "recomputed"
-    ) -> s.ForgetSettings:
-        """The resolved settings of a step from a generator that has forgotten `earlier`."""
-        word = self.surrogate if self.surrogate in ("noise", "grey") else "images"
-        return s.ForgetSettings(
-            forget=self.classes,
-            earlier=tuple(sorted(earlier)),
-            optimisation=self.over(s.FORGET_OPTIMISATION[self.recipe]),
-            ewc_lambda=s.EWC_LAMBDA[self.recipe] if self.ewc_lambda is None else self.ewc_lambda,
-            replay_ratio=self.replay_ratio,
-            decoder_terms=self.recipe == "fast",
-            surrogate=word,  # type: ignore[arg-type]
-            surrogate_md5=surrogate_md5,
-            update=self.update,  # type: ignore[arg-type]
-            reteach=self.reteach if earlier else 0.0,
-            harden=replace(s.HARDEN, retain_weight=self.harden_retain) if self.harden else None,
-            distillation=s.DISTILLATION,
-            fisher_source=fisher_source,  # type: ignore[arg-type]
-        )
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainConfig(BaseConfig, ClassesConfig):
+    """`retrain`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class OracleConfig(BaseConfig, ClassesConfig):
-    """`oracle`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SequentialConfig(RecipeConfig, OptimisationConfig, FisherConfig, FromVersionConfig, AmnesiaConfig):
+class SequentialConfig(StepConfig):
     """`sequential`."""
 
-    digits: tuple[int, ...] = param(
-        Parameter(
-            help="classes to forget one after another, in this order",
-            kind="digits",
-            low=0,
-            high=9,
-            default=(0, 1, 2, 3, 4),
-            group="what",
-        )
+    classes: tuple[str, ...] = class_names(
+        "classes to forget one after another, in this order", ("0", "1", "2", "3", "4")
     )
-    fisher_source: str = param(
-        Parameter(
-            help="Fisher diagonal of a step: of the generator it starts from, summed over all steps so far, "
-            "or of the base alone",
-            kind="choice",
-            choices=s.FISHER_SOURCES,
-            default="recomputed",
-        )
+    fisher_source: str = choice(
+        "Fisher diagonal of a step: of the generator it starts from, accumulated over all steps, or of the base",
+        s.FISHER_SOURCES,
+        "recomputed",
     )
-    resume: bool = param(
-        Parameter(
-            help="go on with the newest interrupted sequence of the same parameters, also one begun with fresh",
-            kind="bool",
-            default=False,
-            group="where",
-        )
+    resume: bool = flag(
+        "continue the newest interrupted sequence with the same parameters; its finished steps are reused",
+        group="where",
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        refuse_all_ten(self.digits)
-
-    def step(self, digit: int) -> ForgetConfig:
-        """The config of the step that forgets `digit`."""
-        shared = {name: getattr(self, name) for name in ForgetConfig.parameters() if hasattr(self, name)}
-        return ForgetConfig(**(shared | {"digit": digit, "digits": ()}))
+    def step(self, index: int) -> ForgetConfig:
+        """The config of the step that forgets one class."""
+        shared = {key: getattr(self, key) for key in StepConfig.parameters()}
+        return ForgetConfig(**shared | {"classes": self.spec.names((index,))})
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(RecipeConfig, VersionConfig):
     """`evaluate`."""
 
-    all_digits: bool = param(
-        Parameter(
-            help="forget each digit on its own from the base of each seed, and measure them all in one table",
-            kind="bool",
-            default=False,
-            group="what",
-        )
+    all_classes: bool = flag(
+        "forget each class separately from the base of each seed, and tabulate the measurements", group="what"
     )
-    seeds: tuple[int, ...] = param(
-        Parameter(
-            help="seeds of the table that all_digits makes",
-            kind="numbers",
-            low=0,
-            high=2**31 - 1,
-            default=(0, 1, 2),
-            group="what",
-        )
-    )
-    harden: bool = param(Parameter(help="all_digits with the hardened recipe", kind="bool", default=False))
+    seeds: tuple[int, ...] = numbers("seeds of the table of all_classes", (0, 1, 2), *SEED)
+    harden: bool = flag("harden each generator of the table of all_classes")
 
 
 SEARCHABLE = ("ewc_lambda", "replay_ratio", "steps", "lr", "surrogate", "update")
@@ -374,122 +319,58 @@ SEARCHABLE = ("ewc_lambda", "replay_ratio", "steps", "lr", "surrogate", "update"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig):
+class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig, ClassesConfig):
     """`tune`."""
 
-    digits: tuple[int, ...] = param(
-        Parameter(
-            help="classes that a trial forgets, each on its own; an easy and a hard one",
-            kind="digits",
-            low=0,
-            high=9,
-            default=(1, 8),
-            group="what",
-        )
+    classes: tuple[str, ...] = class_names(
+        "classes that each trial forgets, one at a time; an easy and a hard one", ("1", "8")
     )
-    seeds: tuple[int, ...] = param(
-        Parameter(
-            help="seeds of forgetting that a trial averages over, all from the same base",
-            kind="numbers",
-            low=0,
-            high=2**31 - 1,
-            default=(0,),
-            group="what",
-        )
+    together: ClassVar[bool] = False
+    seeds: tuple[int, ...] = numbers(
+        "seeds of forgetting that each trial averages over, all from the same base", (0,), *SEED
     )
-    trials: int = param(
-        Parameter(
-            help="finished trials that the study is to have in the end",
-            kind="int",
-            low=1,
-            high=100_000,
-            default=60,
-            group="what",
-        )
+    trials: int = whole("total number of completed trials", 60, 1, 100_000, "what")
+    sampler: str = choice(
+        "algorithm that proposes trials: tree-structured Parzen estimator, NSGA-II or random search",
+        ("tpe", "nsga2", "random"),
+        "tpe",
     )
-    sampler: str = param(
-        Parameter(
-            help="how the next trial is chosen: tree-structured Parzen estimator, NSGA-II or at random",
-            kind="choice",
-            choices=("tpe", "nsga2", "random"),
-            default="tpe",
-        )
+    sampler_seed: int = whole("random seed of the sampler alone", 0, *SEED)
+    space: str = text(
+        f"parameters to search over, comma-separated, of {', '.join(SEARCHABLE)}",
+        "ewc_lambda,replay_ratio,steps,lr",
     )
-    sampler_seed: int = param(
-        Parameter(
-            help="seeds the choice of trials, and nothing else", kind="int", low=0, high=2**31 - 1, default=0
-        )
+    steps: tuple[int, ...] = numbers(
+        "fewest and most training steps of a trial; with one number, or without steps in the space, every trial "
+        "takes the largest",
+        (30, 150),
+        1,
+        10_000_000,
+        "how",
     )
-    space: str = param(
-        Parameter(
-            help=f"parameters to search over, comma-separated, of {', '.join(SEARCHABLE)}",
-            kind="text",
-            default="ewc_lambda,replay_ratio,steps,lr",
-        )
+    seconds: bool = flag("minimise the seconds of forgetting as a third objective")
+    harden: bool = flag("harden every trial, and add the success of a gradient attack to its forgetting gap")
+    samples: int = whole("samples a class behind a trial's scores", 500, 10, 100_000)
+    final_seeds: int = whole(
+        "fresh seeds on which the best settings are compared with the default and the paper's; 0: no comparison",
+        2,
+        0,
+        100,
+        "what",
     )
-    steps: tuple[int, ...] = param(
-        Parameter(
-            help="fewest and most training steps of a trial; with one number, or without steps in the space, "
-            "every trial has the largest",
-            kind="numbers",
-            low=1,
-            high=10_000_000,
-            default=(30, 150),
-        )
+    study: str | None = text(
+        "name of the study; resumes the study if it exists; auto derives the name from the search space",
+        None,
+        "where",
     )
-    seconds: bool = param(
-        Parameter(help="minimise the seconds of forgetting as a third objective", kind="bool", default=False)
+    storage: str | None = text(
+        "storage of the study: a file NAME.journal for the processes of one machine, or "
+        "postgresql://USER@HOST/DATABASE for any number of machines (password in PGPASSWORD or ~/.pgpass); "
+        "auto is a journal beside the tracking store",
+        None,
+        "where",
     )
-    harden: bool = param(
-        Parameter(
-            help="every trial is hardened, and its gap counts what a gradient attack still finds",
-            kind="bool",
-            default=False,
-        )
-    )
-    samples: int = param(
-        Parameter(
-            help="samples a class behind a trial's scores", kind="int", low=10, high=100_000, default=500
-        )
-    )
-    final_seeds: int = param(
-        Parameter(
-            help="fresh seeds under which the chosen settings meet the default and the paper's; 0: no final choice",
-            kind="int",
-            low=0,
-            high=100,
-            default=2,
-            group="what",
-        )
-    )
-    study: str | None = param(
-        Parameter(
-            help="name of the study; a known one goes on. auto names it after what it searches",
-            kind="text",
-            default=None,
-            group="where",
-        )
-    )
-    storage: str | None = param(
-        Parameter(
-            help="where the study lives: a file NAME.journal for the processes of one machine, or "
-            "postgresql://USER@HOST/DATABASE for any number of machines (password in PGPASSWORD or ~/.pgpass); "
-            "auto is a journal beside the tracking store",
-            kind="text",
-            default=None,
-            group="where",
-        )
-    )
-    workers: int = param(
-        Parameter(
-            help="processes on this machine that run trials",
-            kind="int",
-            low=1,
-            high=256,
-            default=1,
-            group="where",
-        )
-    )
+    workers: int = whole("processes on this machine that run trials", 1, 1, 256, "where")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -516,67 +397,38 @@ class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig):
         """The parameters to search over, in the order of `SEARCHABLE`."""
         return tuple(name for name in SEARCHABLE if name in self.space.split(","))
 
-    def trial(self, digit: int, seed: int, values: Mapping[str, Any]) -> ForgetConfig:
-        """What `forget` is told to do for one digit and seed of a trial with these values."""
-        shared: dict[str, Any] = {
-            "dataset": self.dataset, "device": self.device, "from_version": self.from_version,
-            "recipe": self.recipe, "z_dim": self.z_dim,
-            "fisher_samples": self.fisher_samples, "harden": self.harden, "steps": max(self.steps),
-        }  # fmt: skip
-        return ForgetConfig(**(shared | {"digit": digit, "seed": seed} | dict(values)))
+    def trial(self, index: int, seed: int, values: Mapping[str, Any]) -> ForgetConfig:
+        """The config of `forget` for one class and seed of a trial with these values."""
+        parts = (RecipeConfig, FisherConfig, FromVersionConfig)
+        own: dict[str, Any] = {key: getattr(self, key) for part in parts for key in part.parameters()}
+        own |= {"harden": self.harden, "fresh": False, "steps": max(self.steps), "seed": seed}
+        own["classes"] = self.spec.names((index,))
+        return ForgetConfig(**own | dict(values))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig(RecipeConfig, VersionConfig):
     """`probe`."""
 
-    probes: str = param(
-        Parameter(
-            help="all, or names of probes separated by commas", kind="text", default="all", group="what"
-        )
+    probes: str = text("all, or names of probes separated by commas", "all", "what")
+    target: str | None = text("class to recover; auto is the class forgotten last", None, "what")
+    beside: str = text(
+        "further generators to attack: version numbers or aliases separated by commas", "", "what"
     )
-    target: int | None = param(
-        Parameter(
-            help="class to bring back; auto is the last one that the version has forgotten",
-            kind="int",
-            low=0,
-            high=9,
-            default=None,
-            group="what",
-        )
+    attempts: int = whole("restarts of each probe", 200, 10, 100_000)
+    contrast: float = number(
+        "attack and judge images whose pixel logits are multiplied by this number, for an attacker who edits images; "
+        "above 1 there is no relearning, and nothing is recorded with the version",
+        1.0,
+        low=1.0,
+        high=1_000.0,
     )
-    beside: str = param(
-        Parameter(
-            help="further generators to attack, versions or aliases separated by commas",
-            kind="text",
-            default="",
-            group="what",
-        )
-    )
-    attempts: int = param(
-        Parameter(help="restarts of each probe", kind="int", low=10, high=100_000, default=200)
-    )
-    contrast: float = param(
-        Parameter(
-            help="attack and judge images whose pixel logits are multiplied by this, as whoever may edit images can;"
-            " above 1 without relearning and not recorded with the version",
-            kind="float",
-            low=1.0,
-            high=1_000.0,
-            default=1.0,
-        )
-    )
-    relearn: bool = param(
-        Parameter(help="also relearn from real images and read hidden layers", kind="bool", default=True)
-    )
-    no_train: bool = param(
-        Parameter(
-            help="fail if the oracle is missing instead of training it",
-            kind="bool",
-            default=False,
-            group="where",
-        )
-    )
+    relearn: bool = flag("also relearn from real images and read hidden layers", True)
+    no_train: bool = flag("fail if the retrained control is missing, instead of training it", group="where")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.class_index("target")
 
     def chosen(self, known: tuple[str, ...]) -> tuple[str, ...]:
         """The probes named, in the order of `known`.
@@ -598,52 +450,21 @@ class ProbeConfig(RecipeConfig, VersionConfig):
 class LatentConfig(RunConfig, VersionConfig):
     """`latent`."""
 
-    label: int | None = param(
-        Parameter(
-            help="class whose manifold is decoded; auto is the one that the version forgot",
-            kind="int",
-            low=0,
-            high=9,
-            default=None,
-            group="what",
-        )
+    label: str | None = text(
+        "class whose manifold is decoded; auto is a class that the version has forgotten", None, "what"
     )
-    axes: str = param(
-        Parameter(
-            help="plane of the manifold: two latent axes such as 0,1 (the others at 0), or tsne for the map's plane",
-            kind="text",
-            default="0,1",
-            group="what",
-        )
+    axes: str = text(
+        "plane of the manifold: two latent axes such as 0,1 (the others at 0), or tsne for the plane of the map",
+        "0,1",
+        "what",
     )
-    subset: int = param(
-        Parameter(
-            help="test images in the t-SNE maps, silhouettes and neighbourhoods",
-            kind="int",
-            low=200,
-            high=10_000,
-            default=3_000,
-        )
-    )
-    z2: bool = param(
-        Parameter(
-            help="also make a base with z_dim 2 forget the class, and draw its latent space as it is",
-            kind="bool",
-            default=True,
-            group="what",
-        )
-    )
-    updates: bool = param(
-        Parameter(
-            help="also compare the standard, projected and alternating updates",
-            kind="bool",
-            default=True,
-            group="what",
-        )
-    )
+    subset: int = whole("test images in t-SNE maps, silhouettes and neighbourhoods", 3_000, 200, 10_000)
+    z2: bool = flag("also forget the class from a base with z_dim 2, and draw its latent space", True, "what")
+    updates: bool = flag("also compare the standard, projected and alternating updates", True, "what")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.class_index("label")
         if self.axes != "tsne" and not re.fullmatch(r"(\d|[1-9]\d{1,2}),(?!\1$)(\d|[1-9]\d{1,2})", self.axes):
             raise ParameterError("axes", self.axes, "two different latent axes such as 0,1, or tsne")
 
@@ -658,13 +479,14 @@ class LatentConfig(RunConfig, VersionConfig):
 
 @dataclass(frozen=True, slots=True)
 class EntryPoint:
-    """One entry point: its module is `<package>.<name>`, which has `run(config)`."""
+    """One entry point: its module is `<package>.<name>`, which has `run(config)`; `alias` is its old name."""
 
     name: str
     config: type[RunConfig]
     help: str
     package: str = "sa_mlops.stages"
     file: str = ""
+    alias: str = ""
 
     @property
     def module(self) -> str:
@@ -676,23 +498,25 @@ ENTRY_POINTS: dict[str, EntryPoint] = {
     e.name: e
     for e in (
         EntryPoint("judge", JudgeConfig, "train the classifiers that measure, and check their calibration"),
-        EntryPoint("base", BaseConfig, "train the conditional VAE on all ten classes"),
+        EntryPoint("base", BaseConfig, "train the conditional VAE on all classes"),
         EntryPoint("fim", FimConfig, "estimate a generator's Fisher diagonal", file="fisher"),
-        EntryPoint("forget", ForgetConfig, "make a generator forget a class, and measure it"),
+        EntryPoint("forget", ForgetConfig, "make a generator forget classes, and measure it"),
         EntryPoint(
-            "oracle",
-            OracleConfig,
+            "retrain",
+            RetrainConfig,
             "train the base recipe without the forgotten classes: the control",
-            file="retrain",
+            alias="oracle",
         ),
         EntryPoint(
-            "sequential", SequentialConfig, "forget several classes one after another, each step a version"
+            "sequential", SequentialConfig, "forget several classes one after another; each step is a version"
         ),
         EntryPoint(
-            "evaluate", EvaluateConfig, "measure a registered generator, or all ten digits over several seeds"
+            "evaluate", EvaluateConfig, "measure a registered generator, or all classes over several seeds"
         ),
         EntryPoint(
-            "probe", ProbeConfig, "try to bring a forgotten class back, beside the base and an oracle"
+            "probe",
+            ProbeConfig,
+            "try to recover a forgotten class, from the version, its base and a retrained control",
         ),
         EntryPoint(
             "latent",
@@ -702,7 +526,7 @@ ENTRY_POINTS: dict[str, EntryPoint] = {
         EntryPoint(
             "tune",
             TuneConfig,
-            "search for settings that forget more and harm less, and promote the best",
+            "tune hyperparameters for more forgetting and less damage to retained classes, and promote the best",
             package="sa_mlops.tuning",
         ),
     )
@@ -711,62 +535,32 @@ ENTRY_POINTS: dict[str, EntryPoint] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SubmitConfig(Parameters):
-    """`submit`: where an entry point runs, and what each task of it gets there."""
+    """`submit`: where an entry point runs, and the resources of each task."""
 
-    target: str = param(
-        Parameter(
-            help="slurm, or local: processes of this machine",
-            kind="choice",
-            choices=("slurm", "local"),
-            default="slurm",
-            group="where",
-        )
+    target: str = choice("slurm, or local: processes of this machine", ("slurm", "local"), "slurm", "where")
+    sweep: str = text(
+        "NAME=VALUE,VALUE,...: one task for each value of that option, as an array", "", "where"
     )
-    sweep: str = param(
-        Parameter(
-            help="NAME=VALUE,VALUE,...: a task for each value of that option, as an array",
-            kind="text",
-            default="",
-            group="where",
-        )
+    partition: str | None = text("SLURM partition; auto is SLURM's default", None, "where")
+    cpus: int = whole("CPU cores of a task", 2, 1, 4096, "where")
+    memory: int = whole("memory of a task in GB", 4, 1, 65_536, "where")
+    gpus: int = whole("GPUs of a task", 0, 0, 64, "where")
+    minutes: int = whole(
+        "time limit of a task; a task that reaches it is queued again, at most three times",
+        60,
+        1,
+        100_000,
+        "where",
     )
-    partition: str | None = param(
-        Parameter(help="SLURM's partition; auto is its default", kind="text", default=None, group="where")
+    parallel: int | None = whole(
+        "most tasks of an array at once; auto is all of them on SLURM, one on this machine",
+        None,
+        1,
+        10_000,
+        "where",
     )
-    cpus: int = param(
-        Parameter(help="CPU cores of a task", kind="int", low=1, high=4096, default=2, group="where")
-    )
-    memory: int = param(
-        Parameter(help="memory of a task in GB", kind="int", low=1, high=65_536, default=4, group="where")
-    )
-    gpus: int = param(Parameter(help="GPUs of a task", kind="int", low=0, high=64, default=0, group="where"))
-    minutes: int = param(
-        Parameter(
-            help="time limit of a task; one that meets it is queued again, at most three times",
-            kind="int",
-            low=1,
-            high=100_000,
-            default=60,
-            group="where",
-        )
-    )
-    parallel: int | None = param(
-        Parameter(
-            help="most tasks of an array at once; auto is all of them on SLURM, one on this machine",
-            kind="int",
-            low=1,
-            high=10_000,
-            default=None,
-            group="where",
-        )
-    )
-    follow: bool = param(
-        Parameter(
-            help="stay, show what the tasks say, and end with the worst of their statuses",
-            kind="bool",
-            default=False,
-            group="where",
-        )
+    follow: bool = flag(
+        "wait, show the output of the tasks, and exit with the worst of their statuses", group="where"
     )
 
     def __post_init__(self) -> None:

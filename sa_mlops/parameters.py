@@ -1,4 +1,4 @@
-"""What a parameter is: type, default, range and help, said once and read by CLI, MLproject, TUI and README.
+"""Parameters: type, default, range and help, defined once for the CLI, MLproject, the TUI and the documentation.
 
 Nothing heavy is imported here: `sa-mlops --help` and the TUI's first screen depend on it.
 """
@@ -7,27 +7,33 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-Kind = Literal["int", "float", "bool", "choice", "digits", "numbers", "text"]
+Kind = Literal["int", "float", "bool", "choice", "classes", "numbers", "text"]
 Group = Literal["what", "how", "where"]
-Value = int | float | bool | str | tuple[int, ...] | None
+Value = int | float | bool | str | tuple[int, ...] | tuple[str, ...] | None
 
 AUTO = "auto"
-"""Spelling of "not set: take it from the recipe" in every place where values are text."""
+"""Text that stands for a value that is not set: the recipe, or the program, chooses it."""
 
 
 class ParameterError(ValueError):
-    """A value that a user gave is not allowed. The message is one line: option, value, what is allowed."""
+    """A value given by the user is not allowed. The message is one line: option, value, what is allowed."""
 
     def __init__(self, name: str, value: object, allowed: str) -> None:
         shown = repr(value) if isinstance(value, str) else str(value)
         if len(shown) > 80:
             shown = shown[:77] + "..."
-        super().__init__(f"--{name.replace('_', '-')}: {shown} is not allowed; give {allowed}")
+        super().__init__(f"{spell_option(name)}: {shown} is not allowed; give {allowed}")
         self.name = name
         self.allowed = allowed
+
+
+def spell_option(name: str) -> str:
+    """The command-line option of a parameter: `batch_size` is `--batch-size`."""
+    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +42,13 @@ class Parameter:
 
     Attributes
     ----------
-    help : what it means, one sentence without a full stop.
-    kind : how text becomes a value; `digits` is a comma-separated list of classes, `numbers` of whole numbers.
-    default : the value when nothing is given; None means that the recipe decides (written `auto`).
+    help : its meaning, one sentence without a full stop.
+    kind : how text becomes a value; `classes` is a comma-separated list of names, `numbers` of whole numbers.
+    default : the value when none is given; None, written `auto`, leaves the choice to the recipe or the program.
     low, high : inclusive bounds of a number or of the items of a list.
     above : exclusive lower bound of a number.
     choices : the allowed words of a `choice`.
-    empty : whether a list may be empty.
-    group : where the TUI's form shows it.
+    group : the part of the TUI's form that shows it.
     """
 
     help: str
@@ -53,21 +58,21 @@ class Parameter:
     high: float | None = None
     above: float | None = None
     choices: tuple[str, ...] = ()
-    empty: bool = False
     group: Group = "how"
 
     @property
     def allowed(self) -> str:
-        """What is allowed, in words."""
+        """The allowed values, in words."""
         auto = f", or {AUTO}" if self.default is None else ""
         match self.kind:
             case "bool":
                 return "true or false"
             case "choice":
                 return "one of " + ", ".join(self.choices) + auto
-            case "digits" | "numbers":
-                noun = "different digits" if self.kind == "digits" else "different whole numbers"
-                return f"{noun}{self._range()} separated by commas" + (", or nothing" if self.empty else "")
+            case "classes":
+                return "different classes of the data set, separated by commas"
+            case "numbers":
+                return f"different whole numbers{self._range()} separated by commas"
             case "int" | "float":
                 noun = "a whole number" if self.kind == "int" else "a number"
                 return noun + self._range() + auto
@@ -83,11 +88,11 @@ class Parameter:
         return "" if self.low is None else f" of {self.low:g} or more"
 
     def parse(self, name: str, text: object) -> Value:
-        """The value that `text` spells.
+        """The value written as `text`.
 
         Raises
         ------
-        ParameterError : if it spells none, or one out of range.
+        ParameterError : if it is no value of this parameter.
         """
         word = str(text).strip()
         if word == AUTO and self.default is None:
@@ -110,19 +115,19 @@ class Parameter:
                 return int(word) if len(word) < 20 else _fail()
             case "float":
                 return float(word)
-            case "digits" | "numbers":
-                if len(word) > 400:
-                    _fail()
-                return tuple(int(item) for item in word.split(",")) if word else ()
+            case "numbers":
+                return tuple(int(item) for item in word.split(",")) if len(word) <= 400 else _fail()
+            case "classes":
+                return tuple(item.strip() for item in word.split(","))
             case "choice" | "text":
                 return word
 
     def check(self, name: str, value: Any) -> Any:
-        """`value` itself, if it is allowed.
+        """`value` itself.
 
         Raises
         ------
-        ParameterError : if it is not.
+        ParameterError : if it is not allowed.
         """
         if value is None and self.default is None:
             return None
@@ -135,15 +140,16 @@ class Parameter:
                 good = isinstance(value, int | float) and not isinstance(value, bool) and self._within(value)
             case "choice":
                 good = value in self.choices
-            case "digits" | "numbers":
+            case "classes" | "numbers":
+                item_good = _is_name if self.kind == "classes" else self._is_whole
                 good = (
                     isinstance(value, tuple)
-                    and all(self._is_whole(item) for item in value)
+                    and bool(value)
+                    and all(item_good(item) for item in value)
                     and len(set(value)) == len(value)
-                    and (bool(value) or self.empty)
                 )
             case "text":
-                # What `parse` would strip or take for "not set" could not be read back.
+                # Text that `parse` would strip or read as "not set" could not be read back.
                 good = (
                     isinstance(value, str)
                     and bool(value or self.default == "")
@@ -184,13 +190,80 @@ def _fail() -> Any:
     raise ValueError
 
 
+def _is_name(value: Any) -> bool:
+    return (
+        isinstance(value, str) and value.isprintable() and value == value.strip() != "" and "," not in value
+    )
+
+
 def param(parameter: Parameter) -> Any:
     """A dataclass field for `parameter`."""
     return dataclasses.field(default=parameter.default, metadata={"parameter": parameter})
 
 
+# Short constructors: `seed: int = whole("random seed", 0, 0, 99)` is a field with its parameter.
+
+
+def whole(doc: str, default: int | None, low: int, high: int, group: Group = "how") -> Any:
+    """A field for a whole number from `low` to `high`; the default None is `auto`."""
+    return param(Parameter(help=doc, kind="int", default=default, low=low, high=high, group=group))
+
+
+def number(
+    doc: str,
+    default: float | None,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    group: Group = "how",
+) -> Any:
+    """A field for a number; `above` excludes the bound, `low` and `high` include it."""
+    return param(
+        Parameter(help=doc, kind="float", default=default, low=low, above=above, high=high, group=group)
+    )
+
+
+def flag(doc: str, default: bool = False, group: Group = "how") -> Any:
+    """A field for `true` or `false`."""
+    return param(Parameter(help=doc, kind="bool", default=default, group=group))
+
+
+def choice(doc: str, choices: tuple[str, ...], default: str, group: Group = "how") -> Any:
+    """A field for one of several words."""
+    return param(Parameter(help=doc, kind="choice", choices=choices, default=default, group=group))
+
+
+def text(doc: str, default: str | None, group: Group = "how") -> Any:
+    """A field for printable text, which may be empty if the default is; the default None is `auto`."""
+    return param(Parameter(help=doc, kind="text", default=default, group=group))
+
+
+def numbers(doc: str, default: tuple[int, ...], low: int, high: int, group: Group = "what") -> Any:
+    """A field for different whole numbers from `low` to `high`, in order."""
+    return param(Parameter(help=doc, kind="numbers", default=default, low=low, high=high, group=group))
+
+
+def class_names(doc: str, default: tuple[str, ...]) -> Any:
+    """A field for classes of the data set, in order."""
+    return param(Parameter(help=doc, kind="classes", default=default, group="what"))
+
+
 class Parameters:
-    """Base of the config dataclasses: every field is a `param`, and is checked when the config is made."""
+    """Base of the config dataclasses. Its `param` fields are checked when the config is made.
+
+    Attributes
+    ----------
+    given : names of the fields that were passed, their defaults included.
+    """
+
+    given: frozenset[str]
+
+    def __new__(cls, **given: object) -> Self:
+        """Note which fields were passed."""
+        made = super().__new__(cls)
+        object.__setattr__(made, "given", frozenset(given))
+        return made
 
     def __post_init__(self) -> None:
         for name, parameter in self.parameters().items():
@@ -201,8 +274,20 @@ class Parameters:
     @classmethod
     def parameters(cls) -> dict[str, Parameter]:
         """Name -> definition, in the order of the fields."""
-        return {f.name: f.metadata["parameter"] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+        return {f.name: f.metadata["parameter"] for f in fields if "parameter" in f.metadata}
+
+    @classmethod
+    def read(cls, texts: Mapping[str, str]) -> Self:
+        """The config whose given values are written as `texts`, by name.
+
+        Raises
+        ------
+        ParameterError : for the first value that is not allowed.
+        """
+        definitions = cls.parameters()
+        return cls(**{name: definitions[name].parse(name, text) for name, text in texts.items()})
 
     def spelled(self) -> dict[str, str]:
-        """Name -> value as text: what is logged as MLflow params and shown as a command."""
+        """Name -> value as text: the MLflow params, and the options of the command."""
         return {name: p.spell(getattr(self, name)) for name, p in self.parameters().items()}

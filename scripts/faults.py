@@ -241,7 +241,7 @@ def _nan(bench: Bench, weight: str, _after: float, rng: random.Random) -> Iterat
     step = rng.randint(1, 40)
 
     def poison() -> None:
-        from sa_mlops.methods import selective_amnesia as amnesia
+        from sa_mlops.methods.selective_amnesia import training as amnesia
 
         healthy, calls = amnesia.objective, 0
 

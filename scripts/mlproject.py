@@ -10,29 +10,25 @@ from pathlib import Path
 
 import yaml
 
+from sa_mlops.cli import PROJECT
 from sa_mlops.config import ENTRY_POINTS, EntryPoint
-from sa_mlops.parameters import Parameter
+from sa_mlops.parameters import Parameter, spell_option
 
 ROOT = Path(__file__).resolve().parent.parent
 PATH = ROOT / "MLproject"
 HEADER = "# Written by scripts/mlproject.py from sa_mlops/config.py. Do not edit.\n"
 MAIN = "forget"
-TYPES = {"int": "float", "float": "float"}
 
 
 def mlflow_type(parameter: Parameter) -> str:
-    """MLflow knows numbers and strings; a number that may also be `auto` travels as a string."""
-    return (
-        TYPES.get(parameter.kind, "string")
-        if parameter.default is not None and parameter.kind == "float"
-        else "string"
-    )
+    """MLflow's type: a number that may also be `auto`, and a whole number, travel as strings."""
+    return "float" if parameter.kind == "float" and parameter.default is not None else "string"
 
 
-def entry(point: EntryPoint) -> dict[str, object]:
-    """One entry of `entry_points`."""
+def entry(point: EntryPoint, word: str = "") -> dict[str, object]:
+    """One entry of `entry_points`, started as the command `word`."""
     parameters = point.config.parameters()
-    options = "".join(f" --{name.replace('_', '-')} {{{name}}}" for name in parameters)
+    options = "".join(f" {spell_option(name)} {{{name}}}" for name in parameters)
     return {
         "parameters": {
             name: {
@@ -41,15 +37,17 @@ def entry(point: EntryPoint) -> dict[str, object]:
             }
             for name, p in parameters.items()
         },
-        "command": f"python -m sa_mlops {point.name}{options}",
+        "command": f"python -m sa_mlops {word or point.name} --{PROJECT}{options}",
     }
 
 
 def text() -> str:
     """The file's content."""
-    points = {"main": entry(ENTRY_POINTS[MAIN])} | {
-        name: entry(point) for name, point in ENTRY_POINTS.items()
-    }
+    points = {"main": entry(ENTRY_POINTS[MAIN])}
+    for name, point in ENTRY_POINTS.items():
+        points[name] = entry(point)
+        if point.alias:
+            points[point.alias] = entry(point, point.alias)
     document = {"name": "sa-mlops", "python_env": "python_env.yaml", "entry_points": points}
     return HEADER + yaml.safe_dump(document, sort_keys=False, width=1000)
 

@@ -195,11 +195,13 @@ def test_a_sweep_over_digits_is_an_array_and_registers_a_version_a_digit(
 ) -> None:
     before = numbers(client, names.GENERATORS)
     options = ("--dataset", "digits", "--from-version", "1", "--steps", "5", "--fisher-samples", "100")
-    done = sa_mlops("submit", "forget", *options, "--sweep", "digit=2,3", "--cpus", "1", "--follow", "--json")
+    done = sa_mlops(
+        "submit", "forget", *options, "--sweep", "classes=2,3", "--cpus", "1", "--follow", "--json"
+    )
     assert done.returncode == 0, done.stderr
     first, second = tasks(done)
-    assert (first["task"], first["state"]) == ("digit=2", "done")
-    assert (second["task"], second["state"]) == ("digit=3", "done")
+    assert (first["task"], first["state"]) == ("classes=2", "done")
+    assert (second["task"], second["state"]) == ("classes=3", "done")
     assert first["id"].removesuffix("_0") == second["id"].removesuffix("_1")
     made = numbers(client, names.GENERATORS) - before
     forgotten = [

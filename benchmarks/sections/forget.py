@@ -10,7 +10,7 @@ from benchmarks.clock import Contender, PausedClock, Times, alternate
 from benchmarks.results import Row, Section, at_least, at_most, timed
 from sa_mlops.core.fisher import Diagonal, generator_fisher
 from sa_mlops.core.measuring import Evaluation
-from sa_mlops.methods import selective_amnesia as amnesia
+from sa_mlops.methods.selective_amnesia import training as amnesia
 from sa_mlops.models.interface import CVAE
 from sa_mlops.settings import CLASSES, FisherSettings
 

@@ -14,7 +14,7 @@ from benchmarks.clock import Contender, Times, alternate, ratio
 from benchmarks.results import Row, Section, at_most, timed
 from sa_mlops.core.training import train_generator
 from sa_mlops.datasets import mnist
-from sa_mlops.methods import selective_amnesia as amnesia
+from sa_mlops.methods.selective_amnesia import training as amnesia
 from sa_mlops.models.interface import make_net
 from sa_mlops.settings import BASE_OPTIMISATION
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sa_mlops.config import (
+    ALIASES,
     ENTRY_POINTS,
     EntryPoint,
     FisherConfig,
@@ -21,7 +22,7 @@ UPSTREAM: Mapping[str, str] = {
     "base": "judge",
     "fim": "base",
     "forget": "base",
-    "oracle": "judge",
+    "retrain": "judge",
     "sequential": "base",
     "tune": "fim",
 }
@@ -88,15 +89,16 @@ def plan(entry: EntryPoint, values: Mapping[str, Value], order: SubmitConfig) ->
 
 
 def sweep(entry: EntryPoint, text: str) -> tuple[str, list[Value]]:
-    """Name and values of a sweep such as `digit=0,1,2`.
+    """Name and values of a sweep such as `classes=0,1,2`.
 
     Raises
     ------
     ParameterError : if it is none.
     """
-    single = {k: p for k, p in entry.config.parameters().items() if p.kind not in ("digits", "numbers")}
+    single = {k: p for k, p in entry.config.parameters().items() if p.kind != "numbers"}
     word, _, values = text.partition("=")
     name = word.strip().removeprefix("--").replace("-", "_")
+    name = ALIASES.get(name, name)
     if name not in single or not values:
         raise ParameterError("sweep", text, f"NAME=VALUE,VALUE,... with a name of {', '.join(single)}")
     found = [single[name].parse(name, value) for value in values.split(",")]
@@ -115,14 +117,14 @@ def option_words(entry: EntryPoint) -> dict[str, str]:
 
 
 def command(entry: EntryPoint, values: Mapping[str, Value]) -> tuple[str, ...]:
-    """The words after `sa-mlops`: what differs from its default."""
+    """The words after `sa-mlops`: values that differ from their default, or may override a settings file."""
     definitions = entry.config.parameters()
     return (
         entry.name,
         *(
             f"--{name.replace('_', '-')}={definitions[name].spell(value)}"
             for name, value in values.items()
-            if value != definitions[name].default
+            if value != definitions[name].default or "settings" in values
         ),
     )
 

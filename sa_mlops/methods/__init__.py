@@ -1,1 +1,1 @@
-"""Methods of forgetting: one file each."""
+"""Methods of forgetting, one module each (`interface`), and hardening, a second phase after any of them."""

@@ -13,8 +13,7 @@ from sa_mlops import datasets
 from sa_mlops.config import RunConfig
 from sa_mlops.core.runtime import machine
 from sa_mlops.errors import CommandError
-from sa_mlops.methods import hardening
-from sa_mlops.methods import selective_amnesia as amnesia
+from sa_mlops.methods.interface import Inputs, StepSettings, named, train_step
 from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names, recorded, tracking, versions
@@ -22,7 +21,7 @@ from sa_mlops.registry.recorded import RecordedError
 from sa_mlops.registry.tracking import run_metrics, stoppable
 from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
-from sa_mlops.settings import BaseSettings, FisherSettings, ForgetSettings, fingerprint
+from sa_mlops.settings import BaseSettings, FisherSettings, fingerprint
 from sa_mlops.stages import base, fisher, judge
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.make import reusable
@@ -128,10 +127,12 @@ def plan(ctx: Context, version: Version, text: str) -> tuple[Callable[[], Tensor
         sampling = recorded.read(FisherSettings, text)
         registered = fisher.load(ctx, version, before)
         return lambda: _fisher(ctx, before, sampling), registered, _known(version, "fim", sampling)
-    step = recorded.read(ForgetSettings, text)
-    if step.surrogate == "images":
+    step = recorded.read_step(text)
+    if getattr(step, "surrogate_md5", None) is not None:
         raise ReproduceError(f"{version.uri} was made with a folder of images, which is not kept")
-    diagonal = fisher.load(ctx, _upstream(ctx, version, names.FIM, names.FISHERS), before)
+    diagonal: Tensors = {}
+    if named(step.method).needs.fisher:
+        diagonal = fisher.load(ctx, _upstream(ctx, version, names.FIM, names.FISHERS), before)
     return lambda: _forget(ctx, before, diagonal, step), _state(ctx, version), _known(version, "forget", step)
 
 
@@ -180,23 +181,25 @@ def _fisher(ctx: Context, model: CVAE, settings: FisherSettings) -> Tensors:
         return fisher.estimate(ctx, model, settings, progress)
 
 
-def _forget(ctx: Context, before: CVAE, diagonal: Tensors, settings: ForgetSettings) -> Tensors:
-    with Progress("rebuilding", settings.optimisation.steps) as progress:
-        after = amnesia.forget(
-            before, dict(diagonal), settings, ctx.generator("forget", settings.forget, settings.earlier),
-            report=progress,
-        )  # fmt: skip
-    if settings.harden is None:
-        return after.state_dict()
-    trainer = reusable(ctx, judge.key(ctx, "trainer"))
-    if trainer is None:
-        raise ReproduceError("the judge that hardening trained against is not in this registry")
-    gone = tuple(sorted(settings.earlier + settings.forget))
-    with Progress("hardening again", settings.harden.optimisation.steps) as progress:
-        return hardening.harden(
-            after, before, judge.load(ctx, trainer), settings.harden, gone, ctx.generator("harden", gone),
-            report=progress,
-        ).state_dict()  # fmt: skip
+def _forget(ctx: Context, before: CVAE, diagonal: Tensors, settings: StepSettings) -> Tensors:
+    needs = named(settings.method).needs
+    trainer = None
+    if needs.classifier or settings.harden is not None:
+        trainer = reusable(ctx, judge.key(ctx, "trainer"))
+        if trainer is None:
+            raise ReproduceError("the judge that hardening trained against is not in this registry")
+    inputs = Inputs(
+        fisher=diagonal,
+        data=ctx.dataset if needs.data else None,
+        classifier=None if trainer is None else judge.load(ctx, trainer),
+    )
+    return train_step(
+        before,
+        settings,
+        inputs,
+        ctx.generator,
+        watch=lambda phase, steps: Progress(f"rebuilding: {phase}", steps),
+    ).state_dict()
 
 
 def measured(ctx: Context, version: Version, built: Tensors) -> dict[str, tuple[float, float]]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from sa_mlops.errors import CommandError
+from sa_mlops.methods.interface import DEFAULT, StepSettings, known, named
 from sa_mlops.settings import CLASSES
 
 MAX_TEXT = 20_000
@@ -42,14 +43,27 @@ def read(kind: type[Settings], text: str) -> Settings:
     ------
     RecordedError : for anything but exactly its fields (those with a default may be absent), each of its type, finite.
     """
+    made: Settings = _dataclass(kind, _parsed(text), "settings")
+    return made
+
+
+def read_step(text: str) -> StepSettings:
+    """The settings of a step of forgetting, of the method that they name. Errors as in `read`."""
+    value = _parsed(text)
+    method = value.get("method", DEFAULT) if isinstance(value, dict) else DEFAULT
+    if method not in known():
+        raise RecordedError(f"settings.method: {_short(method)} is none of {', '.join(known())}")
+    made: StepSettings = _dataclass(named(method).settings, value, "settings")
+    return made
+
+
+def _parsed(text: str) -> Any:
     if len(text) > MAX_TEXT:
         raise RecordedError(f"recorded settings are longer than {MAX_TEXT} characters")
     try:
-        value = json.loads(text, parse_constant=_no_constant, parse_int=_whole, object_pairs_hook=_no_twins)
+        return json.loads(text, parse_constant=_no_constant, parse_int=_whole, object_pairs_hook=_no_twins)
     except (ValueError, RecursionError) as error:
         raise RecordedError(f"recorded settings are no JSON ({_short(error)})") from None
-    made: Settings = _dataclass(kind, value, "settings")
-    return made
 
 
 def _no_constant(word: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from sa_mlops import keys
 from sa_mlops.config import BaseConfig, RecipeConfig
 from sa_mlops.core.training import Report, train_generator
 from sa_mlops.models.interface import CVAE
@@ -94,7 +95,7 @@ def train(
     """The training loop on the command's data, with the random numbers of its seed."""
     return train_generator(
         ctx.dataset.train_images, ctx.dataset.train_labels, ctx.dataset.spec, settings,
-        ctx.generator("base", left_out(settings)), report=report, on_step=on_step,
+        ctx.generator(*keys.base(left_out(settings))), report=report, on_step=on_step,
     )  # fmt: skip
 
 

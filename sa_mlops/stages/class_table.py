@@ -71,7 +71,7 @@ def run(config: EvaluateConfig) -> Result:
             shared = {name: getattr(config, name) for name in RecipeConfig.parameters()} | {"seed": seed}
             start = base_for(here, config, judges)
             for digit in range(CLASSES):
-                step = ForgetConfig(**shared, digit=digit, harden=config.harden)
+                step = ForgetConfig(**shared, classes=config.spec.names((digit,)), harden=config.harden)
                 version = forget.obtain_from(here, step, start, judges)
                 rows.append(Row(seed, digit, version, judges.ensure(version)))
                 _follow(entry, rows[-1], len(rows), CLASSES * len(config.seeds))

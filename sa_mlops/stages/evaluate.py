@@ -15,7 +15,7 @@ from sa_mlops.stages.result import Result
 
 def run(config: EvaluateConfig) -> Result:
     """Measure a registered generator, or make the table of all classes."""
-    if config.all_digits:
+    if config.all_classes:
         return class_table.run(config)
     ctx = Context.open(config)
     version = ctx.named_generator("version", config.version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sa_mlops import keys
 from sa_mlops.config import FimConfig
 from sa_mlops.core.fisher import Diagonal, combine, generator_fisher
 from sa_mlops.core.training import Report
@@ -86,7 +87,7 @@ def _published(
 
 def estimate(ctx: Context, model: CVAE, settings: FisherSettings, report: Report) -> Diagonal:
     """The diagonal of a net, with the random numbers of the command's seed."""
-    return generator_fisher(model, settings, ctx.generator("fim", settings.labels), report=report)
+    return generator_fisher(model, settings, ctx.generator(*keys.fisher(settings.labels)), report=report)
 
 
 def load(ctx: Context, version: Version, like: CVAE) -> Diagonal:

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from sa_mlops.config import ForgetConfig
 from sa_mlops.core.training import Report
-from sa_mlops.methods import hardening
-from sa_mlops.methods import selective_amnesia as amnesia
+from sa_mlops.methods.interface import Inputs, StepSettings, named, train_step
 from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.curves import Term, gradient_norms, loss_terms
@@ -19,7 +18,6 @@ from sa_mlops.plots.grids import before_after
 from sa_mlops.registry import lineage, names
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.version import Version
-from sa_mlops.settings import ForgetSettings
 from sa_mlops.stages import fisher, judge, pictures
 from sa_mlops.stages.base import base_for
 from sa_mlops.stages.context import Context
@@ -33,8 +31,8 @@ from sa_mlops.stages.runs import StageRun
 def obtain(
     ctx: Context,
     start: Version,
-    settings: ForgetSettings,
-    protection: Version,
+    settings: StepSettings,
+    protection: Version | None,
     judges: Judges,
     surrogate: Tensor | None = None,
 ) -> Version:
@@ -42,34 +40,25 @@ def obtain(
 
     Parameters
     ----------
-    protection : the Fisher diagonal.
+    protection : the Fisher diagonal, if the method needs one.
     surrogate : images that the forgotten classes are to become, if they come from a folder.
     """
-    forgotten = tuple(sorted(settings.earlier + settings.forget))
+    forgotten, steps, needs = settings.forgotten, settings.length, named(settings.method).needs
     title = f"forget {names.spell_digits(settings.forget)}"
-    steps = settings.optimisation.steps
 
     def made(run: StageRun) -> Made:
         before = ctx.load(start)
         phases = Phases(run, {"forget": settings.forget, "harden": forgotten})
-        diagonal = fisher.load(ctx, protection, before)
-        with phases.watch("forget", steps) as report:
-            after = amnesia.forget(
-                before,
-                diagonal,
-                settings,
-                ctx.generator("forget", settings.forget, settings.earlier),
-                surrogate_images=surrogate,
-                report=report,
-                on_step=ctx.grid_log(run, steps),
-            )
-        if settings.harden is not None:
-            trainer = judge.load(ctx, judge.obtain(ctx, "trainer"))
-            with phases.watch("harden", settings.harden.optimisation.steps) as report:
-                after = hardening.harden(
-                    after, before, trainer, settings.harden, forgotten,
-                    ctx.generator("harden", forgotten), report=report,
-                )  # fmt: skip
+        trained_against = needs.classifier or settings.harden
+        inputs = Inputs(
+            fisher={} if protection is None else fisher.load(ctx, protection, before),
+            images=surrogate,
+            data=ctx.dataset if needs.data else None,
+            classifier=judge.load(ctx, judge.obtain(ctx, "trainer")) if trained_against else None,
+        )
+        after = train_step(
+            before, settings, inputs, ctx.generator, watch=phases.watch, on_step=ctx.grid_log(run, steps)
+        )
         metrics = judges.measure(after, forgotten).metrics() | phases.seconds
         root = lineage.base_of(ctx.client, start)
         if root is not None:
@@ -96,11 +85,11 @@ def obtain(
         settings=settings,
         tags={
             names.PARENT: start.uri,
-            names.FIM: protection.uri,
             names.FORGOTTEN: names.spell_digits(forgotten),
+            **({} if protection is None else {names.FIM: protection.uri}),
         },
         params=spelled(settings) | {"start": start.uri},
-        used=(start, protection),
+        used=(start,) if protection is None else (start, protection),
         steps=steps + (settings.harden.optimisation.steps if settings.harden else 0),
     )
     return make(ctx, key, made, before=judges.ready)
@@ -202,7 +191,8 @@ def obtain_from(
     start = start or base_for(ctx, config, judges)
     images, md5 = surrogate
     settings = config.resolved(start.forgotten_indices, md5)
-    protection = fisher.obtain(ctx, start, config.fisher_samples)
+    needs = named(settings.method).needs
+    protection = fisher.obtain(ctx, start, config.fisher_samples) if needs.fisher else None
     return obtain(ctx, start, settings, protection, judges, images)
 
 
@@ -210,8 +200,7 @@ def run(config: ForgetConfig) -> Result:
     """Forget, and print the metrics before and after."""
     ctx = Context.open(config)
     judges = Judges(ctx)
-    option = "digits" if config.digits else "digit"
-    start = starting_point(ctx, config.from_version, config.classes, option)
-    surrogate = pictures.read(config.surrogate, ctx.device)
+    start = starting_point(ctx, config.from_version, config.indices, "classes")
+    surrogate = pictures.read(config.images, ctx.device)
     with stoppable(), ctx.runs.entry("forget", config):
         return judges.result(obtain_from(ctx, config, start, judges, surrogate))

@@ -121,14 +121,15 @@ def class_to_attack(version: Version, config: ProbeConfig) -> int:
         raise ParameterError(
             "version", config.version, f"a generator that has forgotten a class; {version.uri} has not"
         )
-    if config.target is None:
+    target = config.class_index("target")
+    if target is None:
         return version.forgotten_indices[-1]
-    if config.target not in version.forgotten_indices:
+    if target not in version.forgotten_indices:
         gone = names.spell_classes(version.forgotten)
         raise ParameterError(
             "target", str(config.target), f"a class that {version.uri} has forgotten ({gone})"
         )
-    return config.target
+    return target
 
 
 def _subjects(
@@ -167,7 +168,7 @@ def _oracle(ctx: Context, config: ProbeConfig, version: Version, judges: Judges)
     if config.no_train:
         raise CommandError(
             f"no oracle without the class {gone} is registered for seed {ctx.seed}; "
-            f"make it with `sa-mlops oracle --digits {gone} --seed {ctx.seed}`, or leave --no-train out"
+            f"make it with `sa-mlops retrain --classes {gone} --seed {ctx.seed}`, or leave --no-train out"
         )
     return base_for(ctx, config, judges, without=version.forgotten_indices, z_dim=ctx.load(version).z_dim)
 

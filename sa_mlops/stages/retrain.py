@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sa_mlops.config import OracleConfig
+from sa_mlops.config import RetrainConfig
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.stages import base
 from sa_mlops.stages.context import Context
@@ -10,9 +10,9 @@ from sa_mlops.stages.measure import Judges
 from sa_mlops.stages.result import Result
 
 
-def run(config: OracleConfig) -> Result:
+def run(config: RetrainConfig) -> Result:
     """Train or reuse the generator that never learned these classes."""
     ctx = Context.open(config)
     judges = Judges(ctx)
-    with stoppable(), ctx.runs.entry("oracle", config):
-        return judges.result(base.obtain(ctx, config.settings(without=config.classes), judges))
+    with stoppable(), ctx.runs.entry("retrain", config):
+        return judges.result(base.obtain(ctx, config.settings(without=config.indices), judges))

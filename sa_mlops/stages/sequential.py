@@ -43,17 +43,17 @@ class Step:
 def run(config: SequentialConfig) -> Result:
     """Forget the classes in their order."""
     ctx = Context.open(config)
-    start = forget.starting_point(ctx, config.from_version, config.digits, "digits")
-    images, md5 = pictures.read(config.surrogate, ctx.device)
+    start = forget.starting_point(ctx, config.from_version, config.ordered, "classes")
+    images, md5 = pictures.read(config.images, ctx.device)
     if config.resume:
         ctx = resumed(ctx, config)
     judges = Judges(ctx)
     with stoppable(), ctx.runs.entry("sequential", config) as entry:
-        entry.recorder.tags({names.STAGE: "sequential", names.STEPS: str(len(config.digits))})
+        entry.recorder.tags({names.STAGE: "sequential", names.STEPS: str(len(config.ordered))})
         start = start or base_for(ctx, config, judges)
         steps = [Step(start, judges.ensure(start))]
-        for number, digit in enumerate(config.digits, start=1):
-            say(f"step {number} of {len(config.digits)}: forget {digit}")
+        for number, digit in enumerate(config.ordered, start=1):
+            say(f"step {number} of {len(config.ordered)}: forget {digit}")
             before = steps[-1].version
             settings = config.step(digit).resolved(before.forgotten_indices, md5, config.fisher_source)
             protection = fisher_of(ctx, config, steps)

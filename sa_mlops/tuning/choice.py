@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from sa_mlops.config import ForgetConfig
+from sa_mlops.methods.interface import StepSettings
 from sa_mlops.registry import gates, lineage, names, tracking
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.version import Version
-from sa_mlops.settings import ForgetSettings
 from sa_mlops.stages.progress import say
 from sa_mlops.stages.result import Result, table
 from sa_mlops.stages.runs import StageRun
@@ -55,9 +55,9 @@ def final(bench: Bench, entry: StageRun, values: Mapping[str, Any]) -> Result:
         BUDGET: studies.default_values(config),
         PAPER: studies.paper_values(config),
     }
-    found: dict[tuple[str, ForgetSettings, int], Candidate] = {}
+    found: dict[tuple[str, StepSettings, int], Candidate] = {}
     for name, settings in rivals.items():
-        for digit in config.digits:
+        for digit in config.ordered:
             for seed in seeds:
                 step = config.trial(digit, seed, settings)
                 resolved = step.resolved(bench.base.forgotten_indices, None)
@@ -109,9 +109,9 @@ def _register(bench: Bench, step: ForgetConfig) -> Candidate:
 
 def _measure(bench: Bench, step: ForgetConfig, name: str) -> Candidate:
     """The same measures as a version has, without one: the registry is not for rivals."""
-    forgotten = bench.forgotten(step.digit)
+    forgotten = bench.forgotten(step.indices[0])
     with tracking.open_run(
-        f"{name}, digit {step.digit}, seed {step.seed}", nested=True, tags={names.STAGE: "rival"}
+        f"{name}, digit {step.indices[0]}, seed {step.seed}", nested=True, tags={names.STAGE: "rival"}
     ) as run:
         model, seconds = bench.make(step)
         metrics = bench.judges.measure(model, forgotten).metrics() | {"time.forget": seconds}
@@ -127,7 +127,7 @@ def _candidate(
     forgotten = [classes[i] for i in bench.forgotten(step.digit)]
     verdicts = gates.judge(classes, forgotten, metrics)
     missed = tuple(v.gate for v in verdicts if not v.passed)
-    return Candidate(name, step.digit, step.seed, metrics, missed, version)
+    return Candidate(name, step.indices[0], step.seed, metrics, missed, version)
 
 
 COLUMNS = {

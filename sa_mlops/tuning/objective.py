@@ -18,8 +18,7 @@ from sa_mlops.core.probes.gradient import Gradient
 from sa_mlops.core.probes.interface import Budget, Classifier, Scene
 from sa_mlops.core.probes.neighbours import neighbours
 from sa_mlops.core.training import NotFiniteError
-from sa_mlops.methods import hardening
-from sa_mlops.methods import selective_amnesia as amnesia
+from sa_mlops.methods.interface import Inputs, train_step
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import gates, names, tracking
@@ -125,7 +124,7 @@ class Bench:
 
     def steps(self, values: Mapping[str, Any]) -> list[ForgetConfig]:
         """What a trial with these values does: a step of forgetting for each digit and seed."""
-        return [self.config.trial(d, s, values) for d in self.config.digits for s in self.config.seeds]
+        return [self.config.trial(d, s, values) for d in self.config.ordered for s in self.config.seeds]
 
     def class_scores(self, model: CVAE) -> tuple[ClassScores, ...]:
         """All ten classes under the calibrated judge: what a trial needs of an evaluation, at a tenth of its cost."""
@@ -144,25 +143,10 @@ class Bench:
         settings = config.resolved(self.base.forgotten_indices, None)
         ctx = self.under(config.seed)
         started = time.monotonic()
-        # The stage's own loops under its own seeds, without its pictures: `publish` gives the same weights.
-        model = amnesia.forget(
-            self.start,
-            self.diagonal,
-            settings,
-            ctx.generator("forget", settings.forget, settings.earlier),
-        )
-        if settings.harden is not None:
-            if config.seed not in self.trainers:
-                self.trainers[config.seed] = self._judge(ctx, "trainer")
-            gone = tuple(sorted(settings.earlier + settings.forget))
-            model = hardening.harden(
-                model,
-                self.start,
-                self.trainers[config.seed],
-                settings.harden,
-                gone,
-                ctx.generator("harden", gone),
-            )
+        if settings.harden is not None and config.seed not in self.trainers:
+            self.trainers[config.seed] = self._judge(ctx, "trainer")
+        inputs = Inputs(fisher=self.diagonal, classifier=self.trainers.get(config.seed))
+        model = train_step(self.start, settings, inputs, ctx.generator)
         return model, time.monotonic() - started
 
     def attacked(self, model: CVAE, digit: int) -> float:
@@ -255,7 +239,7 @@ class Objective:
         recorder.metrics(found.metrics())
         recorder.metrics(
             {
-                f"class.{step.digit}.seed.{step.seed}.{key}": getattr(score, key)
+                f"class.{step.indices[0]}.seed.{step.seed}.{key}": getattr(score, key)
                 for step, score in zip(steps, scores, strict=True)
                 for key in ("gap", "retention", "drop")
             }
@@ -268,4 +252,4 @@ class Objective:
 
 def _made(bench: Bench, step: ForgetConfig) -> tuple[CVAE, int, float]:
     model, seconds = bench.make(step)
-    return model, step.digit, seconds
+    return model, step.indices[0], seconds

@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sa_mlops.config import TuneConfig
 from sa_mlops.errors import CommandError
-from sa_mlops.settings import EWC_LAMBDA, FORGET_OPTIMISATION
+from sa_mlops.methods.selective_amnesia import EWC_LAMBDA, OPTIMISATION
 from sa_mlops.tuning.front import Losses, on_front
 
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -186,14 +186,14 @@ def distribution(name: str, config: TuneConfig) -> BaseDistribution:
 
 def default_values(config: TuneConfig) -> dict[str, Any]:
     """The recipe's own values, as near to them as the space allows."""
-    recipe = FORGET_OPTIMISATION[config.recipe]
+    recipe = OPTIMISATION[config.recipe]
     own = {"ewc_lambda": EWC_LAMBDA[config.recipe], "steps": recipe.steps, "lr": recipe.lr}
     return _inside(config, own)
 
 
 def paper_values(config: TuneConfig) -> dict[str, Any]:
     """The paper's values, as near to them as the space allows: its steps are far more than a trial has."""
-    recipe = FORGET_OPTIMISATION["paper"]
+    recipe = OPTIMISATION["paper"]
     return _inside(config, {"ewc_lambda": EWC_LAMBDA["paper"], "steps": recipe.steps, "lr": recipe.lr})
 
 

@@ -59,7 +59,7 @@ def run(config: TuneConfig) -> Result:
     studies.quiet()
     ctx = Context.open(config)
     judges = Judges(ctx)
-    starts = [forget.starting_point(ctx, config.from_version, (d,), "digits") for d in config.digits]
+    starts = [forget.starting_point(ctx, config.from_version, (d,), "classes") for d in config.ordered]
     with stoppable(), ctx.runs.entry("tune", config) as entry:
         entry.recorder.tags({names.STAGE: "tune", names.STEPS: str(config.trials)})
         # Commands that begin at the same moment on one study must start from the same versions.
@@ -94,7 +94,7 @@ def searched(judges: Judges, config: TuneConfig, start: Version, fisher: Version
     )
     values = {k: v for k, v in config.spelled().items() if k not in ways}
     # Also what no parameter says: a study must not go on under code that trains differently.
-    settings = config.trial(config.digits[0], 0, {}).resolved(start.forgotten_indices, None)
+    settings = config.trial(config.ordered[0], 0, {}).resolved(start.forgotten_indices, None)
     upstream = {
         "base": start.uri,
         "fisher": fisher.uri,
@@ -153,7 +153,7 @@ class Session:
         before = self.bench.before
         pairs = [
             ([before[d]], [s for s in before if s.label not in self.bench.forgotten(d)])
-            for d in self.config.digits
+            for d in self.config.ordered
         ]
         gap = float(np.mean([forgetting_gap(gone, 10) for gone, _ in pairs]))
         kept = float(np.mean([retention(rest) for _, rest in pairs]))
@@ -332,7 +332,7 @@ def choose(found: Outcome, passed: Sequence[bool]) -> int | None:
 
 def best_settings(config: TuneConfig, values: dict[str, Any]) -> dict[str, Any]:
     """What `forget --settings` reads: the chosen values, and what the study held fixed."""
-    step = config.trial(config.digits[0], config.seed, values)
+    step = config.trial(config.ordered[0], config.seed, values)
     fixed = ("recipe", "z_dim", "fisher_samples", "harden", "steps")
     return {name: getattr(step, name) for name in fixed} | values
 

@@ -141,7 +141,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *words: str, status: int) -> st
         ("submit forget --minutes 0", "--minutes: '0'"),
         ("submit forget --target pbs", "--target: 'pbs'"),
         ("submit forget --partition a;b", "--partition: 'a;b'"),
-        ("submit forget --sweep digit=1,x", "--digit: 'x'"),
+        ("submit forget --sweep classes=1,x", "--classes: 'x'"),
         ("submit probe --probe-target 12", "--target: '12'"),
         ("submit frobnicate", "No such command"),
         ("jobs --follow", "need the JOB"),

@@ -20,16 +20,16 @@ def words(found: Plan) -> list[str]:
 
 
 def test_one_command_says_what_differs_from_the_defaults() -> None:
-    found = planned("forget", digit=1, dataset="digits", digits=(2, 7), steps=None)
-    assert words(found) == ["forget --dataset=digits --digits=2,7"]
+    found = planned("forget", dataset="digits", classes=("2", "7"), steps=None)
+    assert words(found) == ["forget --dataset=digits --classes=2,7"]
     assert found.upstream is None
 
 
 def test_a_sweep_is_a_command_a_value() -> None:
     found = planned("forget", "digit=0,1,2", dataset="digits")
-    assert [step.name for step in found.steps] == ["digit=0", "digit=1", "digit=2"]
+    assert [step.name for step in found.steps] == ["classes=0", "classes=1", "classes=2"]
     assert words(found) == [
-        "forget --dataset=digits --digit=0", "forget --dataset=digits", "forget --dataset=digits --digit=2"
+        "forget --dataset=digits --classes=0", "forget --dataset=digits", "forget --dataset=digits --classes=2"
     ]  # fmt: skip
 
 
@@ -75,9 +75,9 @@ def test_a_sweep_of_studies_keeps_their_workers() -> None:
         ("forget", "digit", {}, "--sweep"),
         ("forget", "digit=", {}, "--sweep"),
         ("forget", "nothing=1,2", {}, "--sweep"),
-        ("forget", "digits=1,2", {}, "--sweep"),
+        ("forget", "seeds=1,2", {}, "--sweep"),
         ("forget", "digit=1,1", {}, "--sweep"),
-        ("forget", "digit=1,10", {}, "--digit"),
+        ("forget", "classes=1,10", {}, "--classes"),
         ("forget", "device=cpu,gpu", {}, "--device"),
         ("forget", "", {"digit": 10}, "--digit"),
         ("tune", "", {"workers": 2, "fresh": True}, "--fresh"),

@@ -19,8 +19,9 @@ from sa_mlops.core.probes.gradient import Gradient
 from sa_mlops.core.probes.interface import Budget, Classifier, Scene, run
 from sa_mlops.core.training import train_generator, train_judge
 from sa_mlops.datasets.mnist import SPEC
-from sa_mlops.methods import hardening
-from sa_mlops.methods.hardening import (
+from sa_mlops.methods.hardening import HARDEN
+from sa_mlops.methods.hardening import training as hardening
+from sa_mlops.methods.hardening.training import (
     CLEAR,
     MEMORY,
     MOVE,
@@ -38,7 +39,7 @@ from sa_mlops.methods.hardening import (
 )
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import CVAE
-from sa_mlops.settings import HARDEN, Architecture, BaseSettings, JudgeSettings, Optimisation
+from sa_mlops.settings import Architecture, BaseSettings, JudgeSettings, Optimisation
 
 SMALL = replace(
     HARDEN,

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from sa_mlops.core.fisher import Diagonal
 from sa_mlops.core.training import NotFiniteError
 from sa_mlops.datasets.mnist import SPEC
-from sa_mlops.methods.selective_amnesia import (
+from sa_mlops.methods.selective_amnesia import ForgetSettings
+from sa_mlops.methods.selective_amnesia.training import (
     Anchor,
     Replay,
     Surrogate,
@@ -27,7 +28,7 @@ from sa_mlops.methods.selective_amnesia import (
 )
 from sa_mlops.models.interface import CVAE, one_hot
 from sa_mlops.models.mlp import MLP
-from sa_mlops.settings import ForgetSettings, Optimisation
+from sa_mlops.settings import Optimisation
 
 SETTINGS = ForgetSettings(
     forget=(1,),

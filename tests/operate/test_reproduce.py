@@ -10,9 +10,9 @@ import torch
 from mlflow.tracking import MlflowClient
 from stores import FORGET, Run, Store
 
-from sa_mlops import settings
 from sa_mlops.cli import main
 from sa_mlops.errors import CommandError
+from sa_mlops.methods import hardening
 from sa_mlops.operate.reproduce import ReproduceError, compare, reproduce
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, versions
@@ -45,8 +45,8 @@ def test_a_generator_measures_as_recorded(shared_store: Store) -> None:
 def test_a_hardened_version_says_so_counts_both_phases_and_is_rebuilt_equal(
     own_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    brief = replace(settings.HARDEN.optimisation, steps=5)
-    monkeypatch.setattr(settings, "HARDEN", replace(settings.HARDEN, optimisation=brief, pool=32))
+    brief = replace(hardening.HARDEN.optimisation, steps=5)
+    monkeypatch.setattr(hardening, "HARDEN", replace(hardening.HARDEN, optimisation=brief, pool=32))
     assert main([*FORGET, "--steps", "20", "--harden", "--harden-retain", "99"]) == 0
     version = versions.get(MlflowClient(), names.GENERATORS, 4)
     assert version.title == "v4 forget 1 hardened"

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sa_mlops.config import ForgetConfig
+from sa_mlops.methods.selective_amnesia import ForgetSettings
 from sa_mlops.registry.recorded import RecordedError, read
-from sa_mlops.settings import BASE_OPTIMISATION, BaseSettings, FisherSettings, ForgetSettings, jsonable
+from sa_mlops.settings import BASE_OPTIMISATION, BaseSettings, FisherSettings, jsonable
 
 BASE = BaseSettings(z_dim=8, labels=tuple(range(10)), optimisation=BASE_OPTIMISATION["fast"])
 
@@ -24,7 +25,7 @@ def step(**options: object) -> ForgetSettings:
 
 
 @pytest.mark.parametrize(
-    "settings", [BASE, step(), step(harden=True), step(recipe="paper"), step(digits=(1, 7))]
+    "settings", [BASE, step(), step(harden=True), step(recipe="paper"), step(classes=("1", "7"))]
 )
 def test_settings_read_back(settings: BaseSettings | ForgetSettings) -> None:
     assert read(type(settings), json.dumps(jsonable(settings))) == settings

@@ -51,12 +51,12 @@ async def test_the_form_starts_from_the_selected_version(
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("digit", "12", "--digit"),
+        ("classes", "12", "--classes"),
         ("steps", "-3", "--steps"),
         ("lr", "fast", "--lr"),
         ("from_version", "77", "registered generator"),
-        ("digit", "1", "has not forgotten"),
-        ("digits", "0,1,2,3,4,5,6,7,8,9", "at most nine"),
+        ("classes", "1", "has not forgotten"),
+        ("classes", "0,1,2,3,4,5,6,7,8,9", "at most 9"),
         ("surrogate", "[bold]/nowhere", "--surrogate"),
     ],
 )
@@ -66,7 +66,7 @@ async def test_a_mistake_is_told_while_typing_and_nothing_runs(
     app = application(scene.uri, tmp_path)
     async with opened(app, WIDE) as pilot:
         screen = await form(pilot)
-        field(screen, "digit").value = "3"
+        field(screen, "classes").value = "3"
         await pilot.pause()
         assert problem(screen) == "ready"
         field(screen, name).value = value
@@ -82,12 +82,12 @@ async def test_the_command_says_only_what_differs_and_is_copied(scene: Scene, tm
     app = application(scene.uri, tmp_path)
     async with opened(app, WIDE) as pilot:
         screen = await form(pilot)
-        field(screen, "digit").value = "3"
+        field(screen, "classes").value = "3"
         field(screen, "steps").value = "20"
         await press(pilot, "ctrl+y")
         assert app.clipboard == (
             "mlflow run . -e forget --env-manager local --experiment-name sa-mlops "
-            "-P digit=3 -P from_version=2 -P steps=20 -P dataset=digits"
+            "-P classes=3 -P from_version=2 -P steps=20 -P dataset=digits"
         )
 
 
@@ -112,7 +112,7 @@ async def test_what_the_form_hands_back_is_queued(
     monkeypatch.setattr(app.workspace.launcher, "tick", list)
     async with opened(app, WIDE) as pilot:
         screen = await form(pilot)
-        field(screen, "digit").value = "3"
+        field(screen, "classes").value = "3"
         await press(pilot, "ctrl+r")
         await until(lambda: "○ queued" in text(app), "it is not in the list of runs")
         (seen,) = app.workspace.launcher.launches()
@@ -131,7 +131,7 @@ async def test_a_past_run_is_cloned_into_the_form(scene: Scene, tmp_path: Path) 
         screen = app.screen
         assert isinstance(screen, LaunchScreen)
         await until(screen.values, "no fields")
-        assert (screen.values()["digit"], screen.values()["from_version"]) == ("3", "2")
+        assert (screen.values()["classes"], screen.values()["from_version"]) == ("3", "2")
 
 
 def choice(screen: LaunchScreen, name: str) -> Choice:
@@ -162,24 +162,24 @@ async def test_a_run_on_slurm_is_the_command_that_submits_and_follows_it(
     app = application(scene.uri, tmp_path, slurm=True)
     async with opened(app, size) as pilot:
         screen = await on_slurm(pilot)
-        field(screen, "digit").value = "3"
+        field(screen, "classes").value = "3"
         field(screen, "partition").value = "long"
-        field(screen, "sweep").value = "digit=3,4"
+        field(screen, "sweep").value = "classes=3,4"
         await press(pilot, "ctrl+y")
         assert app.clipboard == (
-            "sa-mlops submit forget --digit=3 --from-version=2 --dataset=digits --sweep=digit=3,4 "
+            "sa-mlops submit forget --classes=3 --from-version=2 --dataset=digits --sweep=classes=3,4 "
             "--partition=long --target=slurm --follow=true"
         )
         choice(screen, "run_on").focus()
         await press(pilot, "left")
         await until(lambda: not screen.order(), "the scheduler's fields stay")
         assert screen.command()[:2] == ("mlflow", "run")
-        assert screen.values()["digit"] == "3"
+        assert screen.values()["classes"] == "3"
 
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
-    [("minutes", "0", "--minutes"), ("sweep", "digit=1,12", "--digit"), ("sweep", "digits=1", "--sweep")],
+    [("minutes", "0", "--minutes"), ("sweep", "classes=1,12", "--classes"), ("sweep", "seeds=1", "--sweep")],
 )
 async def test_a_mistake_in_what_the_scheduler_is_told_is_told_while_typing(
     scene: Scene, tmp_path: Path, name: str, value: str, said: str
@@ -187,7 +187,7 @@ async def test_a_mistake_in_what_the_scheduler_is_told_is_told_while_typing(
     app = application(scene.uri, tmp_path, slurm=True)
     async with opened(app, WIDE) as pilot:
         screen = await on_slurm(pilot)
-        field(screen, "digit").value = "3"
+        field(screen, "classes").value = "3"
         await pilot.pause()
         assert problem(screen) == "ready"
         field(screen, name).value = value
@@ -203,7 +203,7 @@ async def test_a_run_on_slurm_is_queued_as_one(
     monkeypatch.setattr(app.workspace.launcher, "tick", list)
     async with opened(app, WIDE) as pilot:
         screen = await on_slurm(pilot)
-        field(screen, "digit").value = "3"
+        field(screen, "classes").value = "3"
         await press(pilot, "ctrl+r")
         await until(lambda: "○ queued" in text(app), "it is not in the list of runs")
         (seen,) = app.workspace.launcher.launches()

@@ -241,9 +241,9 @@ def test_files_that_are_no_records_are_left_out(starter: Launcher, text: str) ->
 def test_a_command_names_only_what_differs_from_the_defaults() -> None:
     parameters = ENTRY_POINTS["forget"].config.parameters()
     defaults = {name: p.spell(p.default) for name, p in parameters.items()}
-    command = command_for("forget", defaults | {"digit": "3", "surrogate": "a b"}, defaults)
+    command = command_for("forget", defaults | {"classes": "3", "surrogate": "a b"}, defaults)
     assert spell(command) == (
-        "mlflow run . -e forget --env-manager local --experiment-name sa-mlops -P digit=3 -P 'surrogate=a b'"
+        "mlflow run . -e forget --env-manager local --experiment-name sa-mlops -P classes=3 -P 'surrogate=a b'"
     )
 
 

@@ -97,7 +97,7 @@ def test_a_run_is_launched_followed_and_its_version_previewed(terminal: Terminal
     terminal.press("Home", "Down", "a")
     terminal.shows("mlflow run . -e forget", "-P from_version=1", "ready")
     terminal.type("3")
-    terminal.shows("-P digit=3", "ready")
+    terminal.shows("-P classes=3", "ready")
     terminal.press("C-r")
 
     terminal.shows("◐ running", "forget", deadline=TRAINING)

@@ -12,8 +12,8 @@ import pytest
 from optuna.trial import TrialState
 
 from sa_mlops.config import ForgetConfig, TuneConfig
+from sa_mlops.methods.selective_amnesia import EWC_LAMBDA, OPTIMISATION
 from sa_mlops.parameters import ParameterError
-from sa_mlops.settings import EWC_LAMBDA, FORGET_OPTIMISATION
 from sa_mlops.tuning import study as studies
 from sa_mlops.tuning.choice import fresh_seeds
 from sa_mlops.tuning.tune import best_settings, choose
@@ -52,7 +52,7 @@ def test_default_values_are_tried_first_within_the_space(tmp_path: Path) -> None
         "ewc_lambda": EWC_LAMBDA["fast"],
         "replay_ratio": 1.0,
         "steps": 150,
-        "lr": FORGET_OPTIMISATION["fast"].lr,
+        "lr": OPTIMISATION["fast"].lr,
     }
 
 
@@ -268,7 +268,7 @@ def test_best_settings_read_back_as_what_the_trial_did(tmp_path: Path) -> None:
     values = {"ewc_lambda": 3.5, "replay_ratio": 0.25, "steps": 40, "lr": 1e-3}
     path = tmp_path / "best.json"
     path.write_text(json.dumps(best_settings(CONFIG, values)))
-    again = ForgetConfig(dataset="digits", digit=8, settings=str(path))
+    again = ForgetConfig(dataset="digits", classes=("8",), settings=str(path))
     assert again.resolved((), None) == CONFIG.trial(8, 0, values).resolved((), None)
 
 

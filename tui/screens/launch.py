@@ -198,6 +198,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         definitions = self.parameters
         try:
             parsed = {name: definitions[name].parse(name, text) for name, text in self.values().items()}
+            parsed = {name: value for name, value in parsed.items() if value != definitions[name].default}
             ENTRY_POINTS[self.entry].config(**parsed)  # type: ignore[arg-type]
             if self.place == SLURM:
                 order = {name: ORDER[name].parse(name, text) for name, text in self.order().items()}

@@ -13,7 +13,7 @@ COMMANDS = (
         *_SMALL,
         "--from-version",
         "1",
-        "--digits",
+        "--classes",
         "1,8",
         "--steps",
         "60",

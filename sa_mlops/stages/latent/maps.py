@@ -46,7 +46,8 @@ def draw(
         ),
     )  # fmt: skip
 
-    label = pair.gone[0] if config.label is None else config.label
+    label = config.class_index("label")
+    label = pair.gone[0] if label is None else label
     say(f"{title}: manifold of label {label}, {SIDE} x {SIDE}")
     decoded = [
         _decode(ctx, model, z, label)

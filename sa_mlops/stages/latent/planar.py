@@ -42,9 +42,8 @@ def planar(
     }
     recipe = BaseConfig(**common, steps=budget.base_steps)
     start = base.obtain(ctx, recipe.settings(), judges, alias=False)
-    step = ForgetConfig(
-        **common, digits=gone, steps=budget.forget_steps, fisher_samples=budget.fisher_samples
-    )
+    small: dict[str, Any] = {"steps": budget.forget_steps, "fisher_samples": budget.fisher_samples}
+    step = ForgetConfig(**common, **small, classes=config.spec.names(gone))
     after = forget.obtain_from(ctx, step, start, judges)
     for version in (start, after):
         if version.uri in ctx.runs.made:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
 
 from sa_mlops.config import ForgetConfig, LatentConfig
-from sa_mlops.methods import selective_amnesia as amnesia
+from sa_mlops.methods.interface import Inputs, train_step, watched
+from sa_mlops.methods.selective_amnesia import UPDATES, ForgetSettings
 from sa_mlops.plots.curves import Term, loss_terms, smoothed
 from sa_mlops.registry import names, recorded, versions
 from sa_mlops.registry.recorded import RecordedError
 from sa_mlops.registry.version import Version
-from sa_mlops.settings import ForgetSettings, Update
 from sa_mlops.stages import fisher
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.latent.figures import figure
@@ -19,7 +18,6 @@ from sa_mlops.stages.latent.pair import Pair
 from sa_mlops.stages.progress import Progress
 from sa_mlops.stages.runs import StageRun
 
-UPDATES: tuple[Update, ...] = get_args(Update)
 STEPS = 300
 """Most steps that the comparison takes."""
 CURVE_POINTS = 50
@@ -32,11 +30,13 @@ def compare(ctx: Context, run: StageRun, config: LatentConfig, pair: Pair) -> di
     """
     settings = own_settings(pair.after)
     if settings is None:
-        recipe = ForgetConfig(dataset=config.dataset, seed=config.seed, digits=pair.gone)
-        settings = recipe.resolved(pair.before.forgotten_indices, None)
+        recipe = ForgetConfig(dataset=config.dataset, seed=config.seed, classes=config.spec.names(pair.gone))
+        resolved = recipe.resolved(pair.before.forgotten_indices, None)
+        assert isinstance(resolved, ForgetSettings)
+        settings = resolved
     steps = min(settings.optimisation.steps, STEPS)
     settings = replace(settings, optimisation=replace(settings.optimisation, steps=steps))
-    diagonal = fisher.load(ctx, _fisher(ctx, pair), pair.model_before)
+    inputs = Inputs(fisher=fisher.load(ctx, _fisher(ctx, pair), pair.model_before))
     done: dict[str, Progress] = {}
     for update in UPDATES:
         title = f"{update} update"
@@ -47,12 +47,12 @@ def compare(ctx: Context, run: StageRun, config: LatentConfig, pair: Pair) -> di
             with Progress(title, steps, nested.recorder) as progress:
                 # Every step: an alternating run has one kind of gradient in odd steps, the other in even ones.
                 progress.every = 1
-                amnesia.forget(
+                train_step(
                     pair.model_before,
-                    diagonal,
                     replace(settings, update=update),
-                    ctx.generator("forget", settings.forget, settings.earlier),
-                    report=progress,
+                    inputs,
+                    ctx.generator,
+                    watch=watched(progress),
                 )
             done[update] = progress
     ends = {u: {t: _end(p, t) for t in ("forget", "replay", "ewc", "gradient_norm")} for u, p in done.items()}

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from sa_mlops.core.elbo import negative_elbo, pixel_cross_entropy
 from sa_mlops.core.fisher import Diagonal
 from sa_mlops.core.training import Report, Watch, make_optimiser, silent
+from sa_mlops.methods.selective_amnesia import ForgetSettings
 from sa_mlops.models.interface import CVAE, one_hot
-from sa_mlops.settings import ForgetSettings
 
 
 def ewc_penalty(model: nn.Module, anchor: nn.Module, fisher: Diagonal) -> Tensor:

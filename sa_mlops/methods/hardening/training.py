@@ -42,10 +42,10 @@ from torch.nn import functional as F
 from sa_mlops.core.prior import shell
 from sa_mlops.core.training import Report, check_finite, make_optimiser, silent
 from sa_mlops.errors import CommandError
-from sa_mlops.methods.selective_amnesia import draw
+from sa_mlops.methods.hardening import HardenSettings
+from sa_mlops.methods.selective_amnesia.training import draw
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import CVAE, one_hot
-from sa_mlops.settings import HardenSettings
 
 CONDITION_SPREAD = 6.0
 """Attacks start from conditions softmax(N(0, s^2)), s uniform up to this: from even mixtures to a label."""

@@ -1,0 +1,78 @@
+"""The retrained control: the base recipe without the forgotten classes, which the generator then never learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sa_mlops import keys
+from sa_mlops.methods.interface import Job, Method, MethodConfig, Needs, StepSettings, Upstream
+from sa_mlops.settings import (
+    BASE_OPTIMISATION,
+    BaseSettings,
+    Optimisation,
+    OptimisationConfig,
+)
+
+if TYPE_CHECKING:
+    from sa_mlops.models.interface import CVAE
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainSettings(StepSettings):
+    """Training from scratch, resolved."""
+
+    z_dim: int
+    net: str
+    optimisation: Optimisation
+
+    @property
+    def length(self) -> int:
+        """Steps of the optimisation."""
+        return self.optimisation.steps
+
+    @property
+    def key(self) -> keys.Key:
+        """The key of the entry point `retrain`: both give the same generator."""
+        return keys.base(self.forgotten)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainOptions(OptimisationConfig, MethodConfig):
+    """Options of retraining."""
+
+    def resolve(self, step: StepSettings, upstream: Upstream) -> RetrainSettings:
+        """Options that are not given come from the recipe of the base."""
+        return RetrainSettings(
+            forget=step.forget,
+            earlier=step.earlier,
+            harden=step.harden,
+            method=step.method,
+            z_dim=upstream.z_dim,
+            net=upstream.net,
+            optimisation=self.over(BASE_OPTIMISATION[upstream.recipe]),
+        )
+
+
+def run(job: Job) -> CVAE:
+    """A generator trained from scratch on the retained classes."""
+    from sa_mlops.core.training import train_generator
+
+    s, data = job.settings, job.inputs.data
+    assert data is not None
+    settings = BaseSettings(z_dim=s.z_dim, labels=job.retained, optimisation=s.optimisation, net=s.net)
+    return train_generator(
+        data.train_images, data.train_labels, data.spec, settings, job.generator,
+        report=job.report, on_step=job.on_step,
+    )  # fmt: skip
+
+
+METHOD = Method(
+    name="retrain",
+    help="train the base recipe from scratch on the retained classes: the control",
+    config=RetrainOptions,
+    settings=RetrainSettings,
+    needs=Needs(data=True),
+    target="as retrained",
+    run=run,
+)
