@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from rich.color import ColorSystem
 
 from sa_mlops.datasets import pin as data
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.grids import mosaic, pixels
+from sa_mlops.plots.half_blocks import half_blocks
 from sa_mlops.registry import lineage, tracking, versions, weights
 from sa_mlops.stages.grids import grid
 from sa_mlops.stages.result import Result, table
-
-UPPER_HALF = "\N{UPPER HALF BLOCK}"
 
 
 def data_report(repair: bool) -> Result:
@@ -90,26 +90,18 @@ def samples(
         return Result(document, f"{out}: {rows} rows of {order}; columns {','.join(drawn)}")
     width = shutil.get_terminal_size((120, 40)).columns
     pictures = [
-        f"{title}\n{half_blocks(mosaic(block), width)}" for title, block in zip(titles, blocks, strict=True)
+        f"{title}\n{terminal(mosaic(block), width)}" for title, block in zip(titles, blocks, strict=True)
     ]
     return Result(document, "\n\n".join(pictures))
 
 
-def half_blocks(canvas: NDArray[np.float32], width: int) -> str:
-    """A grey picture (h, w) in [0, 1] as 24-bit half blocks, two pixels a character, shrunk to `width` columns."""
+def terminal(canvas: NDArray[np.float32], width: int) -> str:
+    """A picture (h, w) or (h, w, 3) in [0, 1] as 24-bit half blocks, shrunk to at most `width` columns."""
     picture = Image.fromarray(np.round(255 * np.nan_to_num(canvas, nan=0.25)).astype(np.uint8))
     if picture.width > width:
-        picture = picture.resize(
-            (width, max(2, round(picture.height * width / picture.width))), Image.Resampling.BOX
-        )
-    pixels = np.asarray(picture)
-    if len(pixels) % 2:
-        pixels = np.vstack([pixels, np.zeros((1, pixels.shape[1]), dtype=np.uint8)])
-    lines = []
-    for top, bottom in zip(pixels[::2], pixels[1::2], strict=True):
-        cells = (
-            f"\x1b[38;2;{a};{a};{a};48;2;{b};{b};{b}m{UPPER_HALF}"
-            for a, b in zip(top.tolist(), bottom.tolist(), strict=True)
-        )
-        lines.append("".join(cells) + "\x1b[0m")
-    return "\n".join(lines)
+        height = max(2, round(picture.height * width / picture.width))
+        picture = picture.resize((width, height), Image.Resampling.BOX)
+    return "\n".join(
+        "".join(s.style.render(s.text, color_system=ColorSystem.TRUECOLOR) for s in line if s.style)
+        for line in half_blocks(picture)
+    )

@@ -119,15 +119,15 @@ def plan(ctx: Context, version: Version, text: str) -> tuple[Callable[[], Tensor
     VersionError, WeightsError, ReproduceError : if upstream versions are missing or damaged.
     """
     if version.stage in ("base", "retrain"):
-        recipe = recorded.read(BaseSettings, text)
+        recipe = recorded.read(BaseSettings, text, ctx.dataset.spec.count)
         return lambda: _base(ctx, recipe), _state(ctx, version), _known(version, "base", recipe)
     parent = _upstream(ctx, version, names.PARENT, names.GENERATORS)
     before = ctx.load(parent)
     if version.stage == "fim":
-        sampling = recorded.read(FisherSettings, text)
+        sampling = recorded.read(FisherSettings, text, ctx.dataset.spec.count)
         registered = fisher.load(ctx, version, before)
         return lambda: _fisher(ctx, before, sampling), registered, _known(version, "fim", sampling)
-    step = recorded.read_step(text)
+    step = recorded.read_step(text, ctx.dataset.spec.count)
     if getattr(step, "surrogate_md5", None) is not None:
         raise ReproduceError(f"{version.uri} was made with a folder of images, which is not kept")
     diagonal: Tensors = {}

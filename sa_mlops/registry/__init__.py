@@ -1,4 +1,4 @@
-"""What goes into MLflow and comes out of it.
+"""Everything that is written to MLflow and read from it.
 
 Importing this package switches telemetry off before MLflow is imported.
 """
@@ -9,7 +9,7 @@ from sa_mlops import environment
 
 for _name, _value in environment.OFF.items():
     os.environ.setdefault(_name, _value)
-# Links to runs and models are no results; standard output belongs to those.
+# Standard output is for results, not for MLflow's links to runs and models.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-# The version's own requirements are given; nothing has to be guessed by importing it elsewhere.
+# No progress bars of artifacts among the progress lines of stages.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -25,7 +25,7 @@ from sa_mlops.registry.version import Version
 EVENT = "sa.alias_event."
 """Prefix of the tags of the registered model that record changes of aliases; one tag an event, never rewritten."""
 RACES = 20
-"""How often a change of an alias looks again whether another one has come between."""
+"""Attempts to set an alias while other processes change it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ _FILE = TypeAdapter(dict[str, FiniteFloat], config=ConfigDict(strict=True))
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a gate found, and its limit."""
+    """The result of one gate."""
 
     gate: str
     found: float

@@ -1,4 +1,4 @@
-"""The tree of versions: what was made from what. No torch here, so that the terminal UI starts fast."""
+"""The tree of versions: each generator under its parent. Without torch, so that the terminal UI starts fast."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A version with the results on its run."""
+    """A version with the results of its run."""
 
     version: Version
     metrics: Mapping[str, float]
 
     def document(self) -> dict[str, Any]:
-        """JSON types only."""
+        """The entry in JSON types."""
         v = self.version
         return {
             "uri": v.uri,
@@ -64,7 +64,7 @@ class Lineage:
         return [e for e in self.entries if e.version.name == names.GENERATORS]
 
     def roots(self) -> list[Entry]:
-        """Generators without a parent that is still there."""
+        """Generators without a registered parent."""
         generators = self.generators()
         numbers = {e.version.number for e in generators}
         return [
@@ -81,7 +81,7 @@ class Lineage:
 
 
 def read(client: MlflowClient, *, with_metrics: bool = True) -> Lineage:
-    """Everything that is registered."""
+    """All registered versions, with their results unless `with_metrics` is False."""
     found = []
     for name in names.MODELS:
         aliases = alias_map(client, name)
@@ -94,16 +94,16 @@ def read(client: MlflowClient, *, with_metrics: bool = True) -> Lineage:
 
 
 def alias_map(client: MlflowClient, name: str) -> dict[str, int]:
-    """Alias -> version number of a registered model; empty if there is none.
+    """Alias -> version number of a registered model; empty if it does not exist.
 
-    MLflow's search leaves aliases out of versions, so they are read from the model.
+    MLflow's search returns versions without their aliases, so they are read from the model.
     """
     found = client.search_registered_models(f"name = '{name}'", max_results=1)
     return {str(a): int(n) for model in found for a, n in dict(model.aliases).items()}
 
 
 def _results(client: MlflowClient, found: Iterable[Version]) -> dict[str, dict[str, float]]:
-    """Run -> its results. Read many runs at a time: one by one, a large registry takes minutes."""
+    """Run -> its results, read by pages: one by one, a large registry takes minutes."""
     experiments = [
         e.experiment_id
         for e in client.search_experiments(view_type=ViewType.ALL, max_results=MANY_EXPERIMENTS)
@@ -177,7 +177,7 @@ def tree_lines(lineage: Lineage) -> Iterator[str]:
     roots = lineage.roots()
     for root in roots:
         yield from walk([root], "")
-    # Parents that were edited into a ring belong to no root; they are shown all the same.
+    # Versions whose parent tags form a ring have no root.
     for entry in lineage.generators():
         yield from walk([entry], "")
     for name in (names.FISHERS, names.JUDGES):
@@ -186,7 +186,7 @@ def tree_lines(lineage: Lineage) -> Iterator[str]:
 
 
 def line(entry: Entry) -> str:
-    """A version in one line: title, aliases, and what matters most of its metrics."""
+    """A version in one line: title, aliases, its most important metrics, links and seed."""
     v, m = entry.version, entry.metrics
     shown = SHOWN.get(v.stage, ())
     words = [f"{label} {spell.format(m[key])}" for label, key, spell in shown if key in m]
@@ -199,5 +199,5 @@ def line(entry: Entry) -> str:
     seed = f"seed {v.tags[names.SEED]}" if v.tags.get(names.SEED) else ""
     detail = "  ".join(part for part in (*words, *links, seed) if part)
     text = f"{v.title}{badges}  {detail}".rstrip()
-    # Tags can be edited by hand; they must not break the line or reach the terminal as commands.
+    # Tags can be edited by hand: they must not break the line or reach the terminal as control characters.
     return "".join(c if c.isprintable() else "?" for c in text)

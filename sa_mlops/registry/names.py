@@ -1,4 +1,4 @@
-"""Names of registered models, tags and aliases, and what may be written in them."""
+"""Names of registered models, tags, aliases and metrics, and the form of their values."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ SEED = "sa.seed"
 GIT_COMMIT = "sa.git_commit"
 ROLE = "sa.role"
 SETTINGS = "sa.settings"
-"""The settings behind `sa.config` as JSON, so that a version can be rebuilt from its tags."""
+"""The settings behind `sa.config` as JSON, from which a version can be rebuilt."""
 BASE = "sa.base"
-"""The trained-from-scratch generator at the root of a forgetting version."""
+"""The generator trained from scratch from which a forgetting version descends."""
 MACHINE = "sa.machine"
-"""Kind of processor, threads and PyTorch behind a version: with the same ones, rebuilding it gives equal tensors."""
+"""Processor, threads and PyTorch version; equal ones rebuild equal tensors."""
 EVALUATION = "sa.evaluation"
-"""Hash of how the metrics on the version's run were measured."""
+"""Hash of the judges and sample sizes behind the metrics on the version's run."""
 REUSED = "sa.reused"
-"""On a run: the version that it took from the registry instead of making it."""
+"""On a run: the registered version that it reused."""
 STEPS = "sa.steps"
-"""On a run: how many steps the stage will take; what progress is measured against."""
+"""On a run: total number of steps of the stage, for progress."""
 
 BASE_ALIAS = "base"
 LATEST_ALIAS = "latest"
-"""MLflow's own: always the newest version. It cannot be set, and need not be."""
+"""MLflow's own alias of the newest version; it cannot be set."""
 CHAMPION_ALIAS = "champion"
 
 MODEL_SOURCE = re.compile(r"models:/(m-[0-9a-f]{32})")
-"""The only version source that is read: a logged model of this store. No paths, no other schemes."""
+"""The only version source that is read: a logged model of this store; no paths, no other schemes."""
 
 DIGITS = tuple("0123456789")
 """Names of the classes where a version does not record them (older stores)."""
@@ -68,7 +68,7 @@ def version_uri(name: str, number: int) -> str:
 
 
 def parse_uri(uri: str) -> tuple[str, int] | None:
-    """(name, number) of a version's URI, None if it is something else."""
+    """(name, number) of a version's URI; None for other text."""
     match = VERSION_URI.fullmatch(uri)
     return (match[1], int(match[2])) if match else None
 

@@ -1,4 +1,4 @@
-"""Which process a run belongs to, and whether it still lives. A clock that jumps changes nothing here."""
+"""Which process a run belongs to, and whether that process still runs. Independent of the wall clock."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import psutil
 HOST = "sa.host"
 PID = "sa.pid"
 STARTED = "sa.started"
-"""When the process began, told so that no other process of any machine has it: `MACHINE:BOOT:PIDS:BEGIN`."""
+"""Start of the process, unique among all processes of all machines: `MACHINE:BOOT:PID_NAMESPACE:BEGIN`."""
 
 Fate = Literal["alive", "gone", "elsewhere", "unknown"]
-"""`elsewhere`: another machine or container; only there it can be told. `unknown`: the run carries no such tags."""
+"""`elsewhere`: a process of another machine or container, which only that one can check. `unknown`: no such tags."""
 
 
 def identity(pid: int | None = None) -> dict[str, str]:
@@ -26,9 +26,9 @@ def identity(pid: int | None = None) -> dict[str, str]:
 
 
 def fate(tags: Mapping[str, str]) -> Fate:
-    """What has become of the process that `identity` described.
+    """State of the process that `identity` described.
 
-    A process number alone says nothing: numbers are used again, and mean something else in another container.
+    The number alone is not enough: numbers are used again, and each container has its own.
     """
     host, pid, started = (tags.get(key, "") for key in (HOST, PID, STARTED))
     parts = started.split(":")
@@ -39,7 +39,7 @@ def fate(tags: Mapping[str, str]) -> Fate:
     if host != platform.node() or machine != here:
         return "elsewhere"
     if boot != booted:
-        # Started anew, if it is the same machine: a name alone does not tell.
+        # The machine was restarted. Without a machine id, another machine may have the same name.
         return "gone" if here else "elsewhere"
     if numbers != numbered:
         return "elsewhere"
@@ -47,7 +47,7 @@ def fate(tags: Mapping[str, str]) -> Fate:
 
 
 def _place() -> tuple[str, str, str]:
-    """Machine, its boot, and the namespace that process numbers are in; empty where there is no such thing."""
+    """Ids of the machine, of its boot and of the namespace of process numbers; empty where the system has none."""
     machine = _read("/etc/machine-id")[:12]
     boot = _read("/proc/sys/kernel/random/boot_id").replace("-", "")[:12]
     try:
@@ -58,7 +58,7 @@ def _place() -> tuple[str, str, str]:
 
 
 def _begin(pid: int) -> str:
-    """When a process began: ticks since boot where the kernel tells, else seconds since 1970; empty without one."""
+    """Start of a process: ticks since boot from /proc, else seconds since 1970; empty if it does not run."""
     try:
         # The name in parentheses may hold anything; the state is the first field after it.
         fields = (

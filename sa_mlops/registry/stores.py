@@ -1,4 +1,4 @@
-"""What must hold before MLflow opens a store: its tables are this MLflow's, and its artifacts lie where it says."""
+"""Checks of a store before MLflow opens it: tables of this MLflow, artifacts in their recorded places."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def moved_from(path: Path) -> Path | None:
 
 
 def correct_places(path: Path) -> int:
-    """Let a store that was moved or copied name the artifacts beside it; the number of places corrected."""
+    """Correct the recorded places of artifacts in a store that was moved or copied; the number corrected."""
     count = 0
     while (before := moved_from(path)) is not None:
         known = count
@@ -119,7 +119,7 @@ def _opened(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def local(uri: str) -> Path | None:
-    """The path that an artifact URI means on this machine; None for other places."""
+    """The path of an artifact URI on this machine; None for other places."""
     if uri.startswith("/"):
         return Path(uri)
     parts = urlsplit(uri)

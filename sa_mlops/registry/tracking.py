@@ -1,4 +1,4 @@
-"""Runs: opened, followed and closed so that their status is true whatever happens."""
+"""Runs: open, record and close them so that their status is right after errors, signals and crashes."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from sa_mlops.registry.stores import StoreError
 EXPERIMENT = "sa-mlops"
 LOCK_SECONDS = 120
 ONE_REQUEST = 1.0
-"""Seconds within which several signals mean the same request to stop."""
+"""Seconds within which several signals count as one request to stop."""
 AGAIN, ENOUGH = 0.02, 2.0
-"""Seconds after which a signal that came at a bad moment is sent again, and after which no moment is too bad."""
+"""Seconds until a signal that arrived in a transaction is sent again, and until it stops even a transaction."""
 TRANSACTIONS = (
     "sqlalchemy.",
     "mlflow.store.db.",
     "mlflow.store.tracking.sqlalchemy_store.",
     "mlflow.store.model_registry.sqlalchemy_store.",
 )
-"""Modules in which an exception out of nowhere may leave a transaction open, and with it the store locked."""
+"""Modules in which a signal's exception could leave a transaction open, and the store locked."""
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
-"""Tag by which MLflow's UI opens an experiment with training runs and their charts, not with traces of agents."""
+"""Tag that makes MLflow's UI open an experiment with its training runs, not with traces."""
 TRIES = 5
-"""How often a server is asked whose answers break off."""
+"""Attempts to get an answer from a server whose answers break off."""
 BATCH = 900
-"""Metrics a `log_batch` call may carry is 1,000."""
+"""Metrics in one `log_batch` call; MLflow allows 1,000."""
 
 
 P = ParamSpec("P")
@@ -55,7 +55,7 @@ R = TypeVar("R")
 
 
 def asked_again(call: Callable[P, R]) -> Callable[P, R]:
-    """Repeat a call whose answer broke off, as when the server is restarted while it writes.
+    """Repeat a call whose answer broke off, as when a server is restarted.
 
     MLflow itself asks again only if no answer begins. For calls that may be made twice.
     """
@@ -93,7 +93,7 @@ def connect() -> MlflowClient:
             return _ready_client()
     except StoreError:
         raise
-    except Exception as error:  # SQLAlchemy, urllib3 and MLflow all raise their own kinds here
+    except Exception as error:  # of SQLAlchemy, urllib3 or MLflow
         raise StoreError(f"tracking store {uri}: {_line(error)}") from error
 
 
@@ -108,7 +108,7 @@ def _lock_beside(uri: str) -> Path | None:
 
 @asked_again
 def _ready_client() -> MlflowClient:
-    # Migrations, monitors and validations report as INFO; a stage has progress lines of its own.
+    # MLflow reports migrations and monitors as INFO, between the progress lines of a stage.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     client = MlflowClient()
@@ -145,7 +145,7 @@ def stoppable() -> Iterator[None]:
             signal.raise_signal(number)
 
     def missed(swallowed: sys.UnraisableHookArgs) -> None:
-        """Ask again what came while the garbage collector was at work, which lets no exception out."""
+        """Send a signal again that arrived during garbage collection, which swallows exceptions."""
         if not isinstance(swallowed.exc_value, Stopped):
             usual(swallowed)
             return
@@ -225,7 +225,7 @@ def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[st
     except BaseException as error:
         status = "FAILED"
         if run is not None:
-            # The store may be what failed.
+            # The store itself may have failed.
             with suppress(Exception):
                 MlflowClient().set_tag(run.info.run_id, "sa.error", _line(error, 500))
         if isinstance(error, MlflowException | OSError):
@@ -253,14 +253,14 @@ def _end(status: str) -> None:
         with _undisturbed():
             mlflow.end_run(status)
     except (MlflowException, OSError) as error:
-        # Otherwise what went wrong first is on its way up.
+        # Otherwise the first error is being raised already.
         if status == "FINISHED":
             raise StoreError(f"the run's end cannot be noted: {_line(error, 400)}") from error
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """SIGINT and SIGTERM wait until the block is done: a run half opened or half closed would say RUNNING for ever."""
+    """Hold SIGINT and SIGTERM back until the block is done: a run half opened or closed would stay RUNNING."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -310,7 +310,7 @@ class Recorder:
 
     @asked_again
     def params(self, values: Mapping[str, str]) -> None:
-        """Log parameters; one that `mlflow run` has logged already is left as it is."""
+        """Log parameters except those that `mlflow run` has logged already."""
         known = self.client.get_run(self.run_id).data.params
         fresh = [Param(k, v) for k, v in values.items() if k not in known]
         self.client.log_batch(self.run_id, params=fresh)
@@ -337,22 +337,20 @@ class Recorder:
         self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in values.items()])
 
     def used(self, model_id: str | None) -> None:
-        """Note a logged model as an input of the run."""
+        """Record a logged model as an input of the run."""
         if model_id is not None:
             self.client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
 
     def made(self, model_id: str) -> None:
-        """Note a logged model as an output of the run."""
+        """Record a logged model as an output of the run."""
         self.client.log_outputs(self.run_id, [LoggedModelOutput(model_id, 0)])
 
     def dataset(self, name: str, md5: str) -> None:
-        """Note the data that the active run reads: the pin's md5 is the digest."""
+        """Record the data set of the active run, with the pin's md5 as its digest."""
         from mlflow.data.code_dataset_source import CodeDatasetSource
         from mlflow.data.meta_dataset import MetaDataset
 
-        source = CodeDatasetSource(
-            tags={"pin": "data.dvc" if name == "mnist" else "sklearn.datasets.load_digits"}
-        )
+        source = CodeDatasetSource(tags={"dataset": name})
         made = MetaDataset(source, name=name, digest=md5)  # type: ignore[abstract]  # MLflow leaves `profile` open
         mlflow.log_input(made, context="training")
 

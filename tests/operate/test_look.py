@@ -13,7 +13,8 @@ from PIL import Image
 from stores import Store
 
 from sa_mlops import cli
-from sa_mlops.operate.look import UPPER_HALF, half_blocks
+from sa_mlops.operate.look import terminal
+from sa_mlops.plots.half_blocks import UPPER_HALF
 from sa_mlops.registry import names, tracking, versions
 
 pytestmark = pytest.mark.integration
@@ -85,7 +86,7 @@ class TestSample:
 
 @pytest.mark.parametrize(("height", "lines"), [(1, 1), (2, 1), (3, 2), (28, 14)])
 def test_two_rows_of_pixels_are_one_line(height: int, lines: int) -> None:
-    text = half_blocks(np.linspace(0, 1, height * 4, dtype=np.float32).reshape(height, 4), 80)
+    text = terminal(np.linspace(0, 1, height * 4, dtype=np.float32).reshape(height, 4), 80)
     assert text.count("\n") + 1 == lines
     assert all(line.endswith("\x1b[0m") for line in text.splitlines())
 

@@ -28,17 +28,17 @@ def step(**options: object) -> ForgetSettings:
     "settings", [BASE, step(), step(harden=True), step(recipe="paper"), step(classes=("1", "7"))]
 )
 def test_settings_read_back(settings: BaseSettings | ForgetSettings) -> None:
-    assert read(type(settings), json.dumps(jsonable(settings))) == settings
+    assert read(type(settings), json.dumps(jsonable(settings)), 10) == settings
 
 
 def test_fisher_settings_read_back() -> None:
     settings = FisherSettings(samples=100, labels=(0, 9))
-    assert read(FisherSettings, json.dumps(jsonable(settings))) == settings
+    assert read(FisherSettings, json.dumps(jsonable(settings)), 10) == settings
 
 
 def test_a_whole_number_is_a_float_too() -> None:
     text = spelled(optimisation=jsonable(BASE)["optimisation"] | {"lr": 1})
-    assert isinstance(read(BaseSettings, text).optimisation.lr, float)
+    assert isinstance(read(BaseSettings, text, 10).optimisation.lr, float)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_whole_number_is_a_float_too() -> None:
 )
 def test_anything_else_is_refused_in_one_short_line(text: str) -> None:
     with pytest.raises(RecordedError) as caught:
-        read(BaseSettings, text)
+        read(BaseSettings, text, 10)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
 
@@ -88,7 +88,7 @@ JSON = st.recursive(
 def test_any_value_in_any_field_is_read_or_refused(field: str, value: object) -> None:
     text = json.dumps(jsonable(step(harden=True)) | {field: value})
     try:
-        settings = read(ForgetSettings, text)
+        settings = read(ForgetSettings, text, 10)
     except RecordedError:
         return
     assert jsonable(settings)[field] == value
@@ -97,4 +97,4 @@ def test_any_value_in_any_field_is_read_or_refused(field: str, value: object) ->
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with pytest.raises(RecordedError):
-        read(BaseSettings, text)
+        read(BaseSettings, text, 10)
