@@ -24,7 +24,7 @@ from sa_mlops.plots.lineage import Edge, Node, lineage_tree
 from sa_mlops.registry import lineage, names, tracking, versions
 from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
-from sa_mlops.stages import measure
+from sa_mlops.stages import judge, measure
 from sa_mlops.stages.result import Result
 
 FIGURES = (
@@ -247,7 +247,7 @@ def _by_class(version: Version, metrics: Mapping[str, float]) -> tuple[tuple[str
 
 
 def _controls(client: MlflowClient, version: Version) -> tuple[tuple[str, ...], ...]:
-    rows: list[tuple[str, ...]] = [("judge", *(f"{c}: entropy / largest p" for c in measure.CONTROLS))]
+    rows: list[tuple[str, ...]] = [("judge", *(f"{c}: entropy / largest p" for c in judge.CONTROLS))]
     for role, key in (("calibrated", names.JUDGE), ("plain", names.JUDGE_PLAIN)):
         target = names.parse_uri(version.tags.get(key, ""))
         if target is None:
@@ -258,7 +258,7 @@ def _controls(client: MlflowClient, version: Version) -> tuple[tuple[str, ...], 
             continue
         cells = (
             f"{_show(m, f'control.{c}.entropy', '{:.3f}')} / {_show(m, f'control.{c}.max_prob', '{:.3f}')}"
-            for c in measure.CONTROLS
+            for c in judge.CONTROLS
         )
         rows.append((role, *cells))
     return tuple(rows)

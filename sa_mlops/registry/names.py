@@ -78,11 +78,6 @@ def spell_classes(classes: Iterable[str]) -> str:
     return ",".join(classes)
 
 
-def spell_digits(digits: Iterable[int]) -> str:
-    """`0,1,2`; left for callers that still hold indices of digits."""
-    return ",".join(str(d) for d in sorted(digits))
-
-
 def parse_classes(text: str) -> tuple[str, ...]:
     """Names of classes in a tag, each once, in the order written."""
     return tuple(dict.fromkeys(word for part in text.split(",") if (word := part.strip())))

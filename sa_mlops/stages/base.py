@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 from sa_mlops import keys
 from sa_mlops.config import BaseConfig, RecipeConfig
 from sa_mlops.core.training import Report, train_generator
 from sa_mlops.models.interface import CVAE
+from sa_mlops.parameters import Value
 from sa_mlops.plots.curves import Term, loss_terms
 from sa_mlops.plots.grids import sample_grid
 from sa_mlops.registry import lineage, names
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.version import Version
-from sa_mlops.settings import CLASSES, BaseSettings
+from sa_mlops.settings import BaseSettings
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.make import Key, Made, make
 from sa_mlops.stages.measure import Judges
@@ -30,30 +30,26 @@ def obtain(ctx: Context, settings: BaseSettings, judges: Judges, *, alias: bool 
     ----------
     alias : give it the alias `base` if it has all classes.
     """
-    forgotten = left_out(settings)
-    stage = "oracle" if forgotten else "base"
-    title = f"oracle (no {names.spell_digits(forgotten)})" if forgotten else "base"
+    forgotten = left_out(ctx, settings)
+    stage = "retrain" if forgotten else "base"
+    title = f"retrained without {ctx.spell(forgotten)}" if forgotten else "base"
     steps = settings.optimisation.steps
 
     def made(run: StageRun) -> Made:
         with Progress(title, steps, run.recorder) as progress:
             model = train(ctx, settings, progress, ctx.grid_log(run, steps))
-        panels = [
-            Term(term, [progress.curve(term, title)]) for term in ("loss", "reconstruction", "divergence")
-        ]
-        run.figure(loss_terms(panels, title=f"{title}: training loss per image"), "figures/loss.png")
+        terms = [Term(t, [progress.curve(t, title)]) for t in ("loss", "reconstruction", "divergence")]
+        run.figure(loss_terms(terms, title=f"{title}: training loss per image"), "figures/loss.png")
         measured = judges.measure(model, forgotten)
         heading = f"{title}: test nELBO {measured.test_nelbo:.1f} nats"
-        run.figure(
-            sample_grid(ctx.grid(model), title=heading, classes=ctx.classes, forgotten=forgotten),
-            "figures/samples.png",
-        )
+        samples = sample_grid(ctx.grid(model), title=heading, classes=ctx.classes, forgotten=forgotten)
+        run.figure(samples, "figures/samples.png")
         metrics = measured.metrics() | {f"time.{stage}": progress.seconds}
         return Made(
             content=model,
             metrics=metrics if forgotten else metrics | {"base.test_nelbo": measured.test_nelbo},
             description=(
-                f"**{title}**: conditional VAE, z_dim {settings.z_dim}, {steps} steps, "
+                f"**{title}**: conditional VAE ({model.net}), z_dim {settings.z_dim}, {steps} steps, "
                 f"test nELBO {measured.test_nelbo:.2f} nats, retained accuracy {measured.retained.accuracy:.4f}."
                 "\n\nFigures of the run: `figures/samples.png`, `figures/loss.png`."
             ),
@@ -66,7 +62,7 @@ def obtain(ctx: Context, settings: BaseSettings, judges: Judges, *, alias: bool 
         code="base",
         title=title,
         settings=settings,
-        tags={names.FORGOTTEN: names.spell_digits(forgotten)},
+        tags={names.FORGOTTEN: ctx.spell(forgotten)},
         steps=steps,
     )
     version = make(ctx, key, made, before=judges.ready)
@@ -76,17 +72,14 @@ def obtain(ctx: Context, settings: BaseSettings, judges: Judges, *, alias: bool 
 
 
 def base_for(
-    ctx: Context,
-    config: RecipeConfig,
-    judges: Judges,
-    *,
-    without: tuple[int, ...] = (),
-    z_dim: int | None = None,
+    ctx: Context, config: RecipeConfig, judges: Judges, *, without: tuple[int, ...] = (), **changes: Value
 ) -> Version:
-    """The base of a command's recipe, or the generator of that recipe that is trained without some classes."""
+    """The base of a command's recipe, or the generator of that recipe that is trained without some classes.
+
+    `changes` are options of the recipe that differ from the command's.
+    """
     options = {name: getattr(config, name) for name in RecipeConfig.parameters()}
-    recipe = dataclasses.replace(BaseConfig(**options), z_dim=z_dim or config.z_dim)
-    return obtain(ctx, recipe.settings(without=without), judges)
+    return obtain(ctx, BaseConfig(**options | changes).settings(without=without), judges)
 
 
 def train(
@@ -95,13 +88,13 @@ def train(
     """The training loop on the command's data, with the random numbers of its seed."""
     return train_generator(
         ctx.dataset.train_images, ctx.dataset.train_labels, ctx.dataset.spec, settings,
-        ctx.generator(*keys.base(left_out(settings))), report=report, on_step=on_step,
+        ctx.generator(*keys.base(left_out(ctx, settings))), report=report, on_step=on_step,
     )  # fmt: skip
 
 
-def left_out(settings: BaseSettings) -> tuple[int, ...]:
-    """The classes that the generator is not trained on."""
-    return tuple(c for c in range(CLASSES) if c not in settings.labels)
+def left_out(ctx: Context, settings: BaseSettings) -> tuple[int, ...]:
+    """Indices of the classes that the generator is not trained on."""
+    return tuple(c for c in range(ctx.dataset.spec.count) if c not in settings.labels)
 
 
 def _point(ctx: Context, version: Version) -> None:

@@ -1,10 +1,9 @@
-"""`evaluate --all-digits`: every class forgotten on its own, under several seeds, in one table."""
+"""`evaluate --all-classes`: every class forgotten on its own, under several seeds, in one table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +11,9 @@ import pandas as pd
 from sa_mlops.config import EvaluateConfig, ForgetConfig, RecipeConfig
 from sa_mlops.plots.matrices import class_table
 from sa_mlops.registry import gates, names
+from sa_mlops.registry.names import class_metric
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.version import Version
-from sa_mlops.settings import CLASSES
 from sa_mlops.stages import forget
 from sa_mlops.stages.base import base_for
 from sa_mlops.stages.context import Context
@@ -23,35 +22,50 @@ from sa_mlops.stages.progress import say
 from sa_mlops.stages.result import Result, table
 from sa_mlops.stages.runs import StageRun
 
+GATED = {
+    "forget.prob": "forget_prob",
+    "forget.entropy": "forget_entropy",
+    "retain.drop": "retain_accuracy_drop",
+    "worst.drop": "retain_class_drop",
+    "fid.rise": "retain_fid_rise",
+}
+"""Column -> the gate whose limit its figure shows."""
 POOR = 0.9
 """Base accuracy below which a class is called poor: the base itself cannot draw it well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One digit under one seed."""
+    """One class under one seed."""
 
     seed: int
-    digit: int
+    name: str
     version: Version
     metrics: dict[str, float]
 
-    def values(self) -> dict[str, float]:
+    def values(self) -> dict[str, Any]:
         """The columns of the table."""
         m = self.metrics
-        kept = [d for d in range(CLASSES) if d != self.digit]
-        drops = {d: m[f"base.class.{d}.accuracy"] - m[f"class.{d}.accuracy"] for d in kept}
-        worst = max(drops, key=drops.__getitem__)
+        measured = {
+            c: (m[class_metric(c, "accuracy", base=True)], m[class_metric(c, "accuracy")])
+            for c in self.version.classes
+            if c != self.name
+        }
+        worst = max(measured, key=lambda c: measured[c][0] - measured[c][1])
+        before, after = measured[worst]
         return {
+            "seed": self.seed,
+            "class": self.name,
+            "version": self.version.uri,
             "forget.prob": m["forget.prob"],
             "forget.entropy": m["forget.entropy"],
             "forget.pixel_variance": m["forget.pixel_variance"],
             "retain.accuracy": m["retain.accuracy"],
             "base.retain.accuracy": m["base.retain.accuracy"],
             "retain.drop": m["base.retain.accuracy"] - m["retain.accuracy"],
-            "worst.drop": drops[worst],
-            "worst.digit": worst,
-            "worst.base_accuracy": m[f"base.class.{worst}.accuracy"],
+            "worst.drop": before - after,
+            "worst.class": worst,
+            "worst.base_accuracy": before,
             "retain.fid": m["retain.fid"],
             "base.retain.fid": m["base.retain.fid"],
             "fid.rise": m["retain.fid"] / m["base.retain.fid"] - 1,
@@ -61,82 +75,69 @@ class Row:
 def run(config: EvaluateConfig) -> Result:
     """Make the missing versions, measure all, and name the targets that are missed."""
     ctx = Context.open(config)
-    limits = gates.limits(ctx.dataset.spec.count)
+    total = len(ctx.classes) * len(config.seeds)
     with stoppable(), ctx.runs.entry("evaluate", config) as entry:
-        entry.recorder.tags({names.STAGE: "evaluate", names.STEPS: str(CLASSES * len(config.seeds))})
+        entry.recorder.tags({names.STAGE: "evaluate", names.STEPS: str(total)})
         rows: list[Row] = []
         for seed in config.seeds:
             here = ctx.reseeded(seed)
             judges = Judges(here)
             shared = {name: getattr(config, name) for name in RecipeConfig.parameters()} | {"seed": seed}
             start = base_for(here, config, judges)
-            for digit in range(CLASSES):
-                step = ForgetConfig(**shared, classes=config.spec.names((digit,)), harden=config.harden)
+            for name in ctx.classes:
+                step = ForgetConfig(**shared, classes=(name,), harden=config.harden)
                 version = forget.obtain_from(here, step, start, judges)
-                rows.append(Row(seed, digit, version, judges.ensure(version)))
-                _follow(entry, rows[-1], len(rows), CLASSES * len(config.seeds))
-        _log(ctx, entry, rows, config.seeds, limits)
-        return _result(rows, limits)
+                rows.append(Row(seed, name, version, judges.ensure(version)))
+                _follow(entry, rows[-1], len(rows), total)
+        _log(entry, rows, ctx.classes, config.seeds)
+        return _result(rows)
 
 
 def _follow(entry: StageRun, row: Row, done: int, total: int) -> None:
     v = row.values()
     say(
-        f"{done}/{total}  seed {row.seed} digit {row.digit}: p {v['forget.prob']:.4f}  H {v['forget.entropy']:.4f}  "
+        f"{done}/{total}  seed {row.seed} class {row.name}: p {v['forget.prob']:.4f}  H {v['forget.entropy']:.4f}  "
         f"retained {v['retain.accuracy']:.4f} ({-v['retain.drop']:+.4f})"
     )
     entry.recorder.series({"table.done": [(done, entry.now(), float(done))]})
 
 
-def _log(
-    ctx: Context, entry: StageRun, rows: list[Row], seeds: tuple[int, ...], limits: Mapping[str, float]
-) -> None:
-    frame = pd.DataFrame(
-        [{"seed": r.seed, "digit": r.digit, "version": r.version.uri, **r.values()} for r in rows]
-    )
-    entry.client.log_table(entry.run_id, frame, "tables/digits.json")
-    entry.client.log_text(entry.run_id, frame.to_csv(index=False), "tables/digits.csv")
-    columns: tuple[tuple[str, float, Literal["low", "high"]], ...] = (
-        ("forget.prob", limits["forget_prob"], "low"),
-        ("forget.entropy", limits["forget_entropy"], "high"),
-        ("retain.drop", limits["retain_accuracy_drop"], "low"),
-        ("worst.drop", limits["retain_class_drop"], "low"),
-        ("fid.rise", limits["retain_fid_rise"], "low"),
-    )
-    for column, limit, better in columns:
-        values = frame.pivot_table(index="digit", columns="seed", values=column)[list(seeds)].to_numpy(
-            dtype=np.float32
-        )
-        figure = class_table(
-            values, name=column, classes=ctx.classes, seeds=seeds, limit=limit, better=better
-        )
-        entry.figure(figure, f"figures/digits_{column.replace('.', '_')}.png")
-        entry.recorder.metrics(
-            {f"table.{column}.max": float(values.max()), f"table.{column}.min": float(values.min())}
-        )
+def _log(entry: StageRun, rows: list[Row], classes: tuple[str, ...], seeds: tuple[int, ...]) -> None:
+    frame = pd.DataFrame([row.values() for row in rows])
+    entry.client.log_table(entry.run_id, frame, "tables/classes.json")
+    entry.client.log_text(entry.run_id, frame.to_csv(index=False), "tables/classes.csv")
+    limits = gates.limits(len(classes))
+    for column, gate in GATED.items():
+        limit, better = limits[gate], gates.GATES[gate].better
+        wide = frame.pivot_table(index="class", columns="seed", values=column)
+        values = wide.loc[list(classes), list(seeds)].to_numpy(dtype=np.float32)
+        figure = class_table(values, name=column, classes=classes, seeds=seeds, limit=limit, better=better)
+        entry.figure(figure, f"figures/classes_{column.replace('.', '_')}.png")
+        extremes = {"max": values.max(), "min": values.min()}
+        entry.recorder.metrics({f"table.{column}.{k}": float(v) for k, v in extremes.items()})
 
 
-def _result(rows: list[Row], limits: Mapping[str, float]) -> Result:
-    lines, documents, missed = [], [], []
+def _result(rows: list[Row]) -> Result:
+    lines, documents = [], []
     for r in rows:
         v = r.values()
         failed = [g.gate for g in gates.judge_version(r.version, r.metrics) if not g.passed]
-        missed += [(r, gate) for gate in failed]
-        poor = v["worst.base_accuracy"] < POOR
+        poor = ", poor in base" if v["worst.base_accuracy"] < POOR else ""
         lines.append(
             [
-                f"seed {r.seed} digit {r.digit}",
+                f"seed {r.seed} class {r.name}",
                 f"{v['forget.prob']:.4f}",
                 f"{v['forget.entropy']:.4f}",
                 f"{v['retain.accuracy']:.4f}",
                 f"{-v['retain.drop']:+.4f}",
-                f"{-v['worst.drop']:+.4f} ({int(v['worst.digit'])}{', poor in base' if poor else ''})",
+                f"{-v['worst.drop']:+.4f} ({v['worst.class']}{poor})",
                 f"{v['fid.rise']:+.1%}",
                 ", ".join(failed) or "-",
             ]
         )
-        documents.append({"seed": r.seed, "digit": r.digit, "version": r.version.uri, **v, "missed": failed})
+        documents.append({**v, "missed": failed})
     header = ["", "p", "H", "retained", "vs base", "worst class vs base", "FID vs base", "missed"]
-    summary = f"{len(rows) - len({(r.seed, r.digit) for r, _ in missed})} of {len(rows)} meet every target"
-    document = {"rows": documents, "limits": dict(limits), "missed": len(missed)}
-    return Result(document, table(header, lines) + f"\n\n{summary}")
+    met = sum(not d["missed"] for d in documents)
+    missed = sum(len(d["missed"]) for d in documents)
+    document = {"rows": documents, "limits": gates.limits(len(rows[0].version.classes)), "missed": missed}
+    return Result(document, f"{table(header, lines)}\n\n{met} of {len(rows)} meet every target")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -47,11 +48,9 @@ class Context:
     def open(cls, config: RunConfig) -> Self:
         """The context that the options of a command describe.
 
-        Raises
-        ------
-        ParameterError : if the device does not exist.
-        StoreError : if the tracking store does not answer.
-        DataError : if the data set is missing or damaged.
+        Raises ParameterError if the device does not exist;
+        StoreError if the tracking store does not answer;
+        DataError if the data set is missing or damaged.
         """
         try:
             device = resolve_device(config.device)
@@ -64,14 +63,18 @@ class Context:
             client, device, dataset, config.seed, config.fresh, Runs(client, dataset.name, dataset.md5)
         )
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes of the data set."""
+        return self.dataset.spec.classes
+
+    def spell(self, indices: Iterable[int]) -> str:
+        """Names of classes in tags and titles: `0,1`, `coat,shirt`."""
+        return names.spell_classes(self.dataset.spec.names(indices))
+
     def reseeded(self, seed: int) -> Self:
         """The same command under another seed."""
         return dataclasses.replace(self, seed=seed)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        return self.dataset.spec.classes
 
     def generator(self, *purpose: object) -> torch.Generator:
         """Random numbers for one purpose under the command's seed."""
@@ -80,9 +83,7 @@ class Context:
     def named_generator(self, option: str, word: str) -> Version:
         """The generator that a user names by number or alias, made from the data set of this command.
 
-        Raises
-        ------
-        ParameterError : if it does not exist, or was made from another data set.
+        Raises ParameterError if it does not exist, or was made from another data set.
         """
         version = versions.given(self.client, word, option=option)
         made_from = version.tags.get(names.DATASET, "")
@@ -95,9 +96,7 @@ class Context:
     def load(self, version: Version) -> CVAE:
         """A generator's net on the command's device.
 
-        Raises
-        ------
-        VersionError, WeightsError : if its files are missing or not a generator's.
+        Raises VersionError, WeightsError if its files are missing or not a generator's.
         """
         return weights.load_cvae(versions.files(version) / "artifacts", self.device)
 

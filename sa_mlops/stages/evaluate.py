@@ -6,7 +6,6 @@ from sa_mlops.config import EvaluateConfig
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names
 from sa_mlops.registry.tracking import stoppable
-from sa_mlops.settings import CLASSES
 from sa_mlops.stages import class_table
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.measure import Judges
@@ -19,7 +18,7 @@ def run(config: EvaluateConfig) -> Result:
         return class_table.run(config)
     ctx = Context.open(config)
     version = ctx.named_generator("version", config.version)
-    if len(version.forgotten_indices) >= CLASSES:
+    if len(version.forgotten) == len(version.classes):
         raise ParameterError("version", config.version, "a generator that retains a class")
     with stoppable(), ctx.runs.entry("evaluate", config) as run:
         run.recorder.used(version.model_id)

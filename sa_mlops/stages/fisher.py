@@ -11,7 +11,7 @@ from sa_mlops.plots.curves import layer_fisher
 from sa_mlops.registry import names, versions, weights
 from sa_mlops.registry.tracking import run_metrics, stoppable
 from sa_mlops.registry.version import Version
-from sa_mlops.settings import CLASSES, FisherSettings
+from sa_mlops.settings import FisherSettings
 from sa_mlops.stages.base import base_for
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.make import Key, Made, make
@@ -24,7 +24,7 @@ from sa_mlops.stages.runs import StageRun
 def obtain(ctx: Context, parent: Version, samples: int) -> Version:
     """The Fisher diagonal of a generator over the classes that it retains: from the registry, or estimated now."""
     settings = FisherSettings(samples=samples, labels=retained(parent))
-    labels = names.spell_digits(settings.labels)
+    labels = ctx.spell(settings.labels)
     title = f"Fisher of v{parent.number}"
 
     def made(run: StageRun) -> Made:
@@ -93,16 +93,14 @@ def estimate(ctx: Context, model: CVAE, settings: FisherSettings, report: Report
 def load(ctx: Context, version: Version, like: CVAE) -> Diagonal:
     """The diagonal of a version, for the net `like`.
 
-    Raises
-    ------
-    VersionError, WeightsError : if its files are missing or belong to another net.
+    Raises VersionError, WeightsError if its files are missing or belong to another net.
     """
     return weights.load_fisher(versions.files(version), like, ctx.device)
 
 
 def retained(parent: Version) -> tuple[int, ...]:
-    """The classes that a generator has not forgotten."""
-    return tuple(c for c in range(CLASSES) if c not in parent.forgotten_indices)
+    """Indices of the classes that a generator has not forgotten."""
+    return tuple(c for c in range(len(parent.classes)) if c not in parent.forgotten_indices)
 
 
 def _summary(diagonal: Diagonal) -> dict[str, float]:

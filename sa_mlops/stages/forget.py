@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from sa_mlops.config import ForgetConfig
 from sa_mlops.core.training import Report
-from sa_mlops.methods.interface import Inputs, StepSettings, named, train_step
+from sa_mlops.methods import interface
+from sa_mlops.methods.interface import Inputs, StepSettings, train_step
 from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.curves import Term, gradient_norms, loss_terms
@@ -34,105 +35,109 @@ def obtain(
     settings: StepSettings,
     protection: Version | None,
     judges: Judges,
-    surrogate: Tensor | None = None,
+    images: Tensor | None = None,
+    last: int | None = None,
 ) -> Version:
     """The generator that one step makes of `start`: from the registry, or trained and measured now.
 
     Parameters
     ----------
     protection : the Fisher diagonal, if the method needs one.
-    surrogate : images that the forgotten classes are to become, if they come from a folder.
+    images : (n, C, H, W), the user's, if the method takes any.
+    last : index of the class that was named last; by default the last in order.
     """
-    forgotten, steps, needs = settings.forgotten, settings.length, named(settings.method).needs
-    title = f"forget {names.spell_digits(settings.forget)}"
-
-    def made(run: StageRun) -> Made:
-        before = ctx.load(start)
-        phases = Phases(run, {"forget": settings.forget, "harden": forgotten})
-        trained_against = needs.classifier or settings.harden
-        inputs = Inputs(
-            fisher={} if protection is None else fisher.load(ctx, protection, before),
-            images=surrogate,
-            data=ctx.dataset if needs.data else None,
-            classifier=judge.load(ctx, judge.obtain(ctx, "trainer")) if trained_against else None,
-        )
-        after = train_step(
-            before, settings, inputs, ctx.generator, watch=phases.watch, on_step=ctx.grid_log(run, steps)
-        )
-        metrics = judges.measure(after, forgotten).metrics() | phases.seconds
-        root = lineage.base_of(ctx.client, start)
-        if root is not None:
-            metrics |= judges.beside_base(root, forgotten)
-        _draw(ctx, run, before, after, forgotten, title, metrics)
-        return Made(
-            content=after,
-            metrics=metrics,
-            description=(
-                f"**{title}** from {start.uri}: probability {metrics['forget.prob']:.4f}, entropy "
-                f"{metrics['forget.entropy']:.4f} nats, retained accuracy {metrics['retain.accuracy']:.4f} "
-                f"(worst class {metrics['retain.accuracy_min']:.4f}), {steps} steps in "
-                f"{metrics['time.forget']:.1f} s.\n\n"
-                "Figures of the run: `figures/before_after.png`, `figures/loss.png`, `figures/gradient_norm.png`."
-            ),
-            tags=judges.tags() | ({} if root is None else {names.BASE: root.uri}),
-        )
-
+    title = f"forget {ctx.spell(settings.forget)}"
+    upstream = {names.PARENT: start} | ({} if protection is None else {names.FIM: protection})
+    hardening = settings.harden.optimisation.steps if settings.harden else 0
     key = Key(
         name=names.GENERATORS,
         stage="forget",
         code="forget",
         title=title,
         settings=settings,
-        tags={
-            names.PARENT: start.uri,
-            names.FORGOTTEN: names.spell_digits(forgotten),
-            **({} if protection is None else {names.FIM: protection.uri}),
-        },
-        params=spelled(settings) | {"start": start.uri},
-        used=(start,) if protection is None else (start, protection),
-        steps=steps + (settings.harden.optimisation.steps if settings.harden else 0),
+        tags={names.FORGOTTEN: ctx.spell(settings.forgotten)} | {k: v.uri for k, v in upstream.items()},
+        params=spelled(ctx, settings) | {"start": start.uri},
+        used=tuple(upstream.values()),
+        steps=settings.length + hardening,
     )
+
+    def made(run: StageRun) -> Made:
+        before = ctx.load(start)
+        phases = Phases(run, {"forget": ctx.spell(settings.forget), "harden": ctx.spell(settings.forgotten)})
+        inputs = _inputs(ctx, settings, before, protection, images)
+        on_step = ctx.grid_log(run, settings.length)
+        after = train_step(before, settings, inputs, ctx.generator, watch=phases.watch, on_step=on_step)
+        metrics = judges.measure(after, settings.forgotten).metrics() | phases.seconds
+        root = lineage.base_of(ctx.client, start)
+        if root is not None:
+            metrics |= judges.beside_base(root, settings.forgotten)
+        _draw(ctx, run, before, after, settings.forgotten, title, metrics)
+        figures = ", ".join(f"`figures/{name}.png`" for name in ("before_after", *phases.figures))
+        description = (
+            f"**{title}** from {start.uri} by {settings.method}: probability {metrics['forget.prob']:.4f}, entropy "
+            f"{metrics['forget.entropy']:.4f} nats, retained accuracy {metrics['retain.accuracy']:.4f} (worst class "
+            f"{metrics['retain.accuracy_min']:.4f}), {settings.length} steps in {metrics['time.forget']:.1f} s."
+            f"\n\nFigures of the run: {figures}."
+        )
+        tags = judges.tags() | ({} if root is None else {names.BASE: root.uri})
+        tags |= {names.METHOD: settings.method, names.TARGET: settings.target}
+        tags[names.FORGOTTEN_LAST] = ctx.classes[settings.forget[-1] if last is None else last]
+        return Made(content=after, metrics=metrics, description=description, tags=tags)
+
     return make(ctx, key, made, before=judges.ready)
 
 
-@dataclass(slots=True)
+def _inputs(
+    ctx: Context, settings: StepSettings, start: CVAE, protection: Version | None, images: Tensor | None
+) -> Inputs:
+    """The inputs that the method of a step needs, and no others."""
+    needs = interface.named(settings.method).needs
+    classifier = needs.classifier or settings.harden is not None
+    return Inputs(
+        fisher={} if protection is None else fisher.load(ctx, protection, start),
+        images=images,
+        data=ctx.dataset if needs.data else None,
+        classifier=judge.load(ctx, judge.obtain(ctx, "trainer")) if classifier else None,
+    )
+
+
 class Phases:
     """The phases of a step: the progress, the seconds and the figures of each.
 
-    Attributes
+    Parameters
     ----------
     classes : phase -> the classes that its title names.
-    seconds : `time.PHASE` of the phases that have ended.
     """
 
-    run: StageRun
-    classes: dict[str, tuple[int, ...]]
-    seconds: dict[str, float]
-    done: int
-
-    def __init__(self, run: StageRun, classes: dict[str, tuple[int, ...]]) -> None:
-        self.run, self.classes, self.seconds, self.done = run, classes, {}, 0
+    def __init__(self, run: StageRun, classes: Mapping[str, str]) -> None:
+        self.run, self.classes = run, classes
+        self.seconds: dict[str, float] = {}
+        self.figures: list[str] = []
+        self._done = 0
 
     @contextmanager
     def watch(self, phase: str, steps: int) -> Iterator[Report]:
         """Receives the terms of a phase's loop, and draws them when it has ended."""
-        title = f"{phase} {names.spell_digits(self.classes[phase])}"
-        with Progress(title, steps, self.run.recorder, before=self.done) as progress:
+        title = f"{phase} {self.classes[phase]}"
+        with Progress(title, steps, self.run.recorder, before=self._done) as progress:
             yield progress
-        self.done += steps
+        self._done += steps
         self.seconds[f"time.{phase}"] = progress.seconds
-        terms = [term for term in progress.points if term != "gradient_norm"]
-        panels = [Term(term, [progress.curve(term, title)], log=term == "ewc") for term in terms]
-        name = "loss" if phase == "forget" else phase
-        words = (
-            "loss terms per sample, penalty with its weight"
-            if phase == "forget"
-            else "loss terms and attacks that succeed"
-        )
-        self.run.figure(loss_terms(panels, title=f"{title}: {words}"), f"figures/{name}.png")
-        if "gradient_norm" in progress.points and phase == "forget":
-            norms = gradient_norms([progress.curve("gradient_norm", title)], title=f"{title}: gradient norm")
-            self.run.figure(norms, "figures/gradient_norm.png")
+        first = phase == "forget"
+        curves = {term: [progress.curve(term, title)] for term in progress.points}
+        norm = curves.pop("gradient_norm", None)
+        if curves:
+            words = (
+                "loss terms per sample, penalty with its weight" if first else "loss terms and found attacks"
+            )
+            terms = [Term(term, curve, log=term == "ewc") for term, curve in curves.items()]
+            self._figure(loss_terms(terms, title=f"{title}: {words}"), "loss" if first else phase)
+        if norm is not None and first:
+            self._figure(gradient_norms(norm, title=f"{title}: gradient norm"), "gradient_norm")
+
+    def _figure(self, figure: Figure, name: str) -> None:
+        self.run.figure(figure, f"figures/{name}.png")
+        self.figures.append(name)
 
 
 def _draw(
@@ -142,7 +147,7 @@ def _draw(
     after: CVAE,
     forgotten: tuple[int, ...],
     title: str,
-    metrics: dict[str, float],
+    metrics: Mapping[str, float],
 ) -> None:
     heading = (
         f"{title}: judge's probability {metrics['forget.prob']:.3f}, entropy {metrics['forget.entropy']:.3f} nats, "
@@ -154,29 +159,26 @@ def _draw(
     run.figure(figure, "figures/before_after.png")
 
 
-def starting_point(ctx: Context, word: str, classes: tuple[int, ...], option: str) -> Version | None:
+def starting_point(ctx: Context, word: str, indices: tuple[int, ...]) -> Version | None:
     """The generator that `--from-version` names, None for the base that is still to be obtained.
 
     Parameters
     ----------
-    classes, option : the classes to forget from it, and the option that gave them.
+    indices : of the classes to forget from it.
 
-    Raises
-    ------
-    ParameterError : if it does not exist, has forgotten one of the classes already, or would retain none.
+    Raises ParameterError if it does not exist, has forgotten one of the classes already, or would retain none.
     """
     if word == "auto":
         return None
     start = ctx.named_generator("from_version", word)
     retained = fisher.retained(start)
-    spelling = ", ".join(map(str, retained))
-    again = [c for c in classes if c not in retained]
+    again = [c for c in indices if c not in retained]
     if again:
-        allowed = f"classes that {start.uri} has not forgotten ({spelling})"
-        raise ParameterError(option, ",".join(map(str, again)), allowed)
-    if len(classes) >= len(retained):
-        allowed = f"at most {len(retained) - 1} of {spelling}, so that one class is retained"
-        raise ParameterError(option, ",".join(map(str, classes)), allowed)
+        allowed = f"classes that {start.uri} has not forgotten ({ctx.spell(retained)})"
+        raise ParameterError("classes", ctx.spell(again), allowed)
+    if len(indices) >= len(retained):
+        allowed = f"at most {len(retained) - 1} of {ctx.spell(retained)}, so that one class is retained"
+        raise ParameterError("classes", ctx.spell(indices), allowed)
     return start
 
 
@@ -191,16 +193,16 @@ def obtain_from(
     start = start or base_for(ctx, config, judges)
     images, md5 = surrogate
     settings = config.resolved(start.forgotten_indices, md5)
-    needs = named(settings.method).needs
-    protection = fisher.obtain(ctx, start, config.fisher_samples) if needs.fisher else None
-    return obtain(ctx, start, settings, protection, judges, images)
+    needed = interface.named(settings.method).needs.fisher
+    protection = fisher.obtain(ctx, start, config.fisher_samples) if needed else None
+    return obtain(ctx, start, settings, protection, judges, images, config.ordered[-1])
 
 
 def run(config: ForgetConfig) -> Result:
     """Forget, and print the metrics before and after."""
     ctx = Context.open(config)
     judges = Judges(ctx)
-    start = starting_point(ctx, config.from_version, config.indices, "classes")
-    surrogate = pictures.read(config.images, ctx.device)
+    start = starting_point(ctx, config.from_version, config.indices)
+    surrogate = pictures.read(config.images, ctx.dataset.spec.shape, ctx.device)
     with stoppable(), ctx.runs.entry("forget", config):
         return judges.result(obtain_from(ctx, config, start, judges, surrogate))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sa_mlops.core.runtime import make_generator
 from sa_mlops.models.interface import CVAE
@@ -20,10 +19,10 @@ LOGGED = 16
 def grid(model: CVAE, seed: int, device: torch.device, rows: int = ROWS) -> NDArray[np.float32]:
     """Images (rows, K, C, H, W) of all classes; row r has the same latent in every column and for every model."""
     z = torch.randn(rows, model.z_dim, generator=make_generator(torch.device("cpu"), seed, "grid")).to(device)
-    labels = torch.arange(model.classes, device=device)
+    labels = torch.arange(model.classes, device=device).repeat(rows)
     with torch.no_grad():
-        images: Tensor = model.sample(z.repeat_interleave(len(labels), dim=0), labels.repeat(rows))
-    array: NDArray[np.float32] = images.view(rows, len(labels), *model.shape).cpu().numpy()
+        images = model.sample(z.repeat_interleave(model.classes, dim=0), labels)
+    array: NDArray[np.float32] = images.view(rows, model.classes, *model.shape).cpu().numpy()
     return array
 
 

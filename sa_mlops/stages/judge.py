@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from sa_mlops.config import JudgeConfig
@@ -35,7 +37,7 @@ def key(ctx: Context, role: str) -> Key:
         title=f"judge {role}",
         settings=settings,
         tags={names.ROLE: role},
-        params={"role": role, **spelled(settings)},
+        params={"role": role, **spelled(ctx, settings)},
         steps=judge_steps(settings, len(ctx.dataset.train_images)),
     )
 
@@ -67,34 +69,29 @@ def load(ctx: Context, version: Version) -> Judge:
     return weights.load_judge(versions.files(version), ctx.device)
 
 
+def controls_text(controls: Mapping[str, Mapping[str, float]]) -> str:
+    """The answers of each judge to images of no class, as a table; `controls` are metrics by role."""
+    rows = [
+        [role, *(f"{m[f'control.{c}.entropy']:.3f} / {m[f'control.{c}.max_prob']:.3f}" for c in CONTROLS)]
+        for role, m in controls.items()
+    ]
+    return table(["judge's answer (mean entropy / largest p)", *CONTROLS], rows)
+
+
 def run(config: JudgeConfig) -> Result:
     """Train or reuse both measuring judges, and show how accurate and how calibrated they are."""
     ctx = Context.open(config)
     with stoppable(), ctx.runs.entry("judges", config):
-        found = [obtain(ctx, role) for role in MEASURING]
-    metrics = {v.tags[names.ROLE]: run_metrics(ctx.client, v.run_id) for v in found}
-    rows = []
-    for version in found:
-        m = metrics[version.tags[names.ROLE]]
-        controls = [
-            f"{m.get(f'control.{c}.entropy', np.nan):.3f} / {m.get(f'control.{c}.max_prob', np.nan):.3f}"
-            for c in CONTROLS
-        ]
-        rows.append(
-            [
-                version.title,
-                f"{m.get('judge.accuracy', np.nan):.4f}",
-                f"{m.get('judge.ece', np.nan):.4f}",
-                *controls,
-            ]
-        )
-    text = table(["judge", "test accuracy", "ECE", "grey: H / max p", "noise", "gaussian"], rows)
+        found = {role: obtain(ctx, role) for role in MEASURING}
+    metrics = {role: run_metrics(ctx.client, v.run_id) for role, v in found.items()}
+    rows = [
+        [v.title, f"{metrics[role]['judge.accuracy']:.4f}", f"{metrics[role]['judge.ece']:.4f}"]
+        for role, v in found.items()
+    ]
     document = {
-        "judges": [
-            {"version": v.uri, "role": v.tags[names.ROLE], "metrics": metrics[v.tags[names.ROLE]]}
-            for v in found
-        ]
+        "judges": [{"version": v.uri, "role": role, "metrics": metrics[role]} for role, v in found.items()]
     }
+    text = f"{table(['judge', 'test accuracy', 'ECE'], rows)}\n\n{controls_text(metrics)}"
     return Result(document, text)
 
 
@@ -139,6 +136,6 @@ def _description(role: str, check: JudgeCheck) -> str:
             "|---|---|---|---|",
             *map(line, check.controls),
             "",
-            "Pictures on the run: `figures/controls.png`, `figures/reliability.png`.",
+            "Figures of the run: `figures/controls.png`, `figures/reliability.png`.",
         ]
     )

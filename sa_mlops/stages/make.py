@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 from sa_mlops.core.runtime import machine
 from sa_mlops.datasets import pin
 from sa_mlops.models.interface import CVAE
-from sa_mlops.registry import names, publish, tracking, versions
+from sa_mlops.registry import names, tracking, versions
+from sa_mlops.registry.publish import publish_files, publish_generator
 from sa_mlops.registry.version import Version
 from sa_mlops.settings import fingerprint, jsonable
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.runs import StageRun
+
+CLASS_FIELDS = ("labels", "forget", "earlier")
+"""Fields of settings that hold class indices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +69,7 @@ class Made:
 
 
 def make(
-    ctx: Context,
-    key: Key,
-    train: Callable[[StageRun], Made],
-    before: Callable[[], object] | None = None,
+    ctx: Context, key: Key, train: Callable[[StageRun], Made], before: Callable[[], object] | None = None
 ) -> Version:
     """The version of a key: from the registry, or trained now in a run of its own and registered.
 
@@ -83,7 +84,7 @@ def make(
         return found
     if before is not None:
         before()
-    params = key.params or spelled(key.settings)
+    params = key.params or spelled(ctx, key.settings)
     with ctx.runs.run(key.stage, key.title, params) as run:
         for version in key.used:
             run.recorder.used(version.model_id)
@@ -94,21 +95,18 @@ def make(
         tags = {
             names.STAGE: key.stage,
             names.SETTINGS: json.dumps(jsonable(key.settings)),
+            names.CLASSES: names.spell_classes(ctx.classes),
             names.GIT_COMMIT: _commit(),
             names.MACHINE: machine(ctx.device),
             **_identity(ctx, key),
             **made.tags,
         }
         if isinstance(made.content, CVAE):
-            version = publish.publish_generator(
-                ctx.client, run.recorder, made.content,
-                tags=tags, description=made.description, metrics=made.metrics, params=params,
-            )  # fmt: skip
+            tags[names.NET] = made.content.net
+            publish = partial(publish_generator, ctx.client, run.recorder, made.content)
         else:
-            version = publish.publish_files(
-                ctx.client, run.recorder, key.name, made.content,
-                tags=tags, description=made.description, metrics=made.metrics, params=params,
-            )  # fmt: skip
+            publish = partial(publish_files, ctx.client, run.recorder, key.name, made.content)
+        version = publish(tags=tags, description=made.description, metrics=made.metrics, params=params)
     ctx.runs.made.add(version.uri)
     return version
 
@@ -119,10 +117,11 @@ def reusable(ctx: Context, key: Key) -> Version | None:
     return None if found is not None and ctx.fresh and found.uri not in ctx.runs.made else found
 
 
-def spelled(settings: object) -> dict[str, str]:
-    """Settings as a run's params: every field as text, those of the training loop among the others."""
+def spelled(ctx: Context, settings: object) -> dict[str, str]:
+    """Settings as a run's params: fields as text, classes by name, the training loop's fields among the others."""
     flat = jsonable(settings)
-    return {k: str(v) for k, v in {**flat.pop("optimisation", {}), **flat}.items()}
+    fields = {**flat.pop("optimisation", {}), **flat}
+    return {k: ctx.spell(v) if k in CLASS_FIELDS else str(v) for k, v in fields.items()}
 
 
 def _identity(ctx: Context, key: Key) -> dict[str, str]:
@@ -136,7 +135,7 @@ def _identity(ctx: Context, key: Key) -> dict[str, str]:
     }
 
 
-@functools.cache
+@cache
 def _commit() -> str:
     try:
         return tracking.git_commit(pin.project_root())

@@ -15,7 +15,7 @@ from sa_mlops.registry.tracking import Recorder, run_metrics
 from sa_mlops.registry.version import Version
 from sa_mlops.stages import judge
 from sa_mlops.stages.context import Context
-from sa_mlops.stages.judge import CONTROLS, MEASURING
+from sa_mlops.stages.judge import MEASURING, controls_text
 from sa_mlops.stages.progress import say
 from sa_mlops.stages.result import Result, table
 
@@ -49,9 +49,7 @@ class Judges:
     def evaluator(self) -> Evaluator:
         """Both judges, loaded.
 
-        Raises
-        ------
-        JudgeError : if the calibrated one fails its check.
+        Raises JudgeError if the calibrated one fails its check.
         """
         calibrated, plain = (judge.load(self.ctx, version) for version in self.pair)
         evaluator = Evaluator(calibrated, plain, self.ctx.dataset, self.ctx.seed)
@@ -92,7 +90,7 @@ class Judges:
             return known
         say(f"{version.title}: measuring")
         metrics = self.measure(self.ctx.load(version), version.forgotten_indices).metrics()
-        root = lineage.base_of(self.ctx.client, version)
+        root = lineage.base_of(client, version)
         if root is not None and root.uri != version.uri:
             metrics |= self.beside_base(root, version.forgotten_indices)
         elif version.stage == "base":
@@ -132,7 +130,7 @@ class Judges:
 
 ROWS = (
     ("forget.prob", "probability of the forgotten", "{:.4f}"),
-    ("forget.entropy", "entropy, nats (at most 2.3026)", "{:.4f}"),
+    ("forget.entropy", "entropy, nats (at most ln K)", "{:.4f}"),
     ("forget.accuracy", "accuracy on the forgotten", "{:.4f}"),
     ("forget.prob_plain", "probability, plain judge", "{:.4f}"),
     ("forget.entropy_plain", "entropy, plain judge", "{:.4f}"),
@@ -167,12 +165,3 @@ def before_after(metrics: Mapping[str, float], title: str) -> str:
             row += [spell.format(after)]
         rows.append(row)
     return table(["metric", "before", "after", "change"] if compared else ["metric", title], rows)
-
-
-def controls_text(controls: Mapping[str, Mapping[str, float]]) -> str:
-    """The answers of each judge to images of no class, as a table."""
-    rows = [
-        [role, *(f"{m[f'control.{c}.entropy']:.3f} / {m[f'control.{c}.max_prob']:.3f}" for c in CONTROLS)]
-        for role, m in controls.items()
-    ]
-    return table(["judge's answer (mean entropy / largest p)", *CONTROLS], rows)

@@ -18,13 +18,13 @@ from sa_mlops.plots.curves import Curve
 from sa_mlops.registry.tracking import Recorder
 
 POINTS = 120
-"""About how many points of a curve are kept."""
+"""Approximate number of points of a curve that are kept."""
 LINES = 10
-"""About how many lines a loop prints where there is no terminal."""
+"""Approximate number of lines that a loop prints without a terminal."""
 
 
 def interactive() -> bool:
-    """Whether bars are wanted: a terminal, and not under CI."""
+    """Whether to draw bars: on a terminal, except under CI."""
     return sys.stderr.isatty() and not os.environ.get("CI")
 
 
@@ -35,17 +35,17 @@ def say(text: str) -> None:
 
 
 class Progress:
-    """A `Report` (see `core.training`) that shows how far a loop is and keeps its terms.
+    """A `Report` (see `core.training`) that shows the progress of a loop and keeps its terms.
 
-    Terms stay on the device until a point is due; then all of them are read in one go. A term that is not finite
-    stops the loop there.
+    Terms stay on the device until a point is due, and are then read together. A term that is not finite stops the
+    loop.
 
     Parameters
     ----------
-    title : what is going on, in a few words.
-    total : steps of the loop, or samples where `unit` says so.
-    recorder : where points go as `train.TERM`; None keeps them to this process.
-    before : steps that another loop of the same run has done already; the run's progress goes on from there.
+    title : a few words for the bar.
+    total : number of steps of the loop, or of samples if `unit` says so.
+    recorder : receives points as `train.TERM`; None records nothing.
+    before : steps of earlier loops of the same run.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Progress:
         self._end = 0.0
         self._next_line = max(1, total // LINES)
         self._last = 0
-        # A closed bar on a pipe prints nothing; lines do.
+        # A disabled bar prints nothing; then lines are printed instead.
         self._bar = tqdm(
             total=total, desc=title, unit=unit, file=sys.stderr, disable=not interactive(), leave=False,
             dynamic_ncols=True, mininterval=0.2,
@@ -83,11 +83,11 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Since the loop began, until it ended."""
+        """Duration of the loop so far, or in all."""
         return (self._end or time.monotonic()) - self._start
 
     def __call__(self, step: int, terms: Mapping[str, Tensor]) -> None:
-        """Take note of a finished step."""
+        """Record a finished step."""
         due = step % self.every == 0 or step == self.total or step - self._last >= self.every
         if not due:
             return
@@ -120,7 +120,7 @@ class Progress:
         self._sent = time.monotonic()
 
     def curve(self, term: str, name: str) -> Curve:
-        """The points of one term, to be drawn."""
+        """The points of one term as a curve."""
         rows = self.points.get(term, [])
         steps = torch.tensor([r[0] for r in rows], dtype=torch.float32).numpy()
         values = torch.tensor([r[2] for r in rows], dtype=torch.float32).numpy()

@@ -1,4 +1,4 @@
-"""What a stage hands to the command line: a document for machines, a text for people."""
+"""The result of a command: a document for programs and a text for people."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Outcome of a command.
+    """Result of a command.
 
     Attributes
     ----------
     document : JSON types only.
     text : the same for people.
-    passed : False if the command did its work and the answer is no (exit status 1).
+    passed : False if the command worked and its answer is no (exit status 1).
     """
 
     document: dict[str, Any]
@@ -24,7 +24,7 @@ class Result:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns in line: the first to the left, the others to the right."""
+    """Aligned columns: the first to the left, the others to the right."""
     lines = [list(header), *[list(r) for r in rows]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     rule = "  ".join("-" * w for w in widths)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from mlflow.tracking import MlflowClient
+from numpy.typing import NDArray
 
 from sa_mlops.config import SequentialConfig
 from sa_mlops.core.metrics.drift import fisher_distance
+from sa_mlops.methods import interface
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.grids import sequential_columns
 from sa_mlops.plots.matrices import Measure, forgetting_matrix
 from sa_mlops.registry import names, versions
+from sa_mlops.registry.names import class_metric
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.version import Version
-from sa_mlops.settings import CLASSES
 from sa_mlops.stages import fisher, forget, pictures
 from sa_mlops.stages.base import base_for
 from sa_mlops.stages.context import Context
@@ -39,12 +40,24 @@ class Step:
     version: Version
     metrics: dict[str, float]
 
+    def values(self, classes: tuple[str, ...], measure: str) -> list[float]:
+        """A measure of these classes."""
+        return [self.metrics[class_metric(c, measure)] for c in classes]
+
+    def highest(self, measure: str) -> float:
+        """Its largest value over the forgotten classes; NaN without any."""
+        return max(self.values(self.version.forgotten, measure), default=np.nan)
+
+    def lowest(self, measure: str) -> float:
+        """Its least value over the forgotten classes; NaN without any."""
+        return min(self.values(self.version.forgotten, measure), default=np.nan)
+
 
 def run(config: SequentialConfig) -> Result:
     """Forget the classes in their order."""
     ctx = Context.open(config)
-    start = forget.starting_point(ctx, config.from_version, config.ordered, "classes")
-    images, md5 = pictures.read(config.images, ctx.device)
+    start = forget.starting_point(ctx, config.from_version, config.ordered)
+    images, md5 = pictures.read(config.images, ctx.dataset.spec.shape, ctx.device)
     if config.resume:
         ctx = resumed(ctx, config)
     judges = Judges(ctx)
@@ -52,10 +65,10 @@ def run(config: SequentialConfig) -> Result:
         entry.recorder.tags({names.STAGE: "sequential", names.STEPS: str(len(config.ordered))})
         start = start or base_for(ctx, config, judges)
         steps = [Step(start, judges.ensure(start))]
-        for number, digit in enumerate(config.ordered, start=1):
-            say(f"step {number} of {len(config.ordered)}: forget {digit}")
+        for number, index in enumerate(config.ordered, start=1):
+            say(f"step {number} of {len(config.ordered)}: forget {ctx.classes[index]}")
             before = steps[-1].version
-            settings = config.step(digit).resolved(before.forgotten_indices, md5, config.fisher_source)
+            settings = config.step(index).resolved(before.forgotten_indices, md5, config.fisher_source)
             protection = fisher_of(ctx, config, steps)
             after = forget.obtain(ctx, before, settings, protection, judges, images)
             steps.append(Step(after, judges.ensure(after)))
@@ -64,8 +77,10 @@ def run(config: SequentialConfig) -> Result:
         return _result(steps)
 
 
-def fisher_of(ctx: Context, config: SequentialConfig, steps: list[Step]) -> Version:
-    """The Fisher diagonal that protects the next step."""
+def fisher_of(ctx: Context, config: SequentialConfig, steps: list[Step]) -> Version | None:
+    """The Fisher diagonal that protects the next step, if the method needs one."""
+    if not interface.named(config.method).needs.fisher:
+        return None
     start = steps[0].version if config.fisher_source == "base" else steps[-1].version
     newest = fisher.obtain(ctx, start, config.fisher_samples)
     if config.fisher_source == "accumulated" and len(steps) > 1:
@@ -76,9 +91,7 @@ def fisher_of(ctx: Context, config: SequentialConfig, steps: list[Step]) -> Vers
 def resumed(ctx: Context, config: SequentialConfig) -> Context:
     """A context in which the steps of the newest interrupted sequence with these parameters are reused.
 
-    Raises
-    ------
-    ParameterError : if there is no such sequence.
+    Raises ParameterError if there is no such sequence.
     """
     previous = interrupted(ctx.client, config)
     if previous is None:
@@ -107,70 +120,68 @@ def _record(ctx: Context, entry: StageRun, steps: list[Step], number: int) -> No
     """The metrics `step.K.*` of the parent run: rebound of the forgotten classes, and drift of the weights."""
     first, step = steps[0], steps[-1]
     m = step.metrics
-    gone = step.version.forgotten_indices
-    protection = names.parse_uri(step.version.tags.get(names.FIM, ""))
     values = {
-        f"step.{number}.forget.prob_max": max(m[f"class.{d}.prob"] for d in gone),
-        f"step.{number}.forget.entropy_min": min(m[f"class.{d}.entropy"] for d in gone),
-        f"step.{number}.retain.accuracy": m["retain.accuracy"],
-        f"step.{number}.retain.accuracy_change": m["retain.accuracy"] - m.get("base.retain.accuracy", np.nan),
-        f"step.{number}.retain.accuracy_min": m["retain.accuracy_min"],
-        f"step.{number}.retain.fid": m["retain.fid"],
+        "forget.prob_max": step.highest("prob"),
+        "forget.entropy_min": step.lowest("entropy"),
+        "retain.accuracy": m["retain.accuracy"],
+        "retain.accuracy_change": m["retain.accuracy"] - m.get("base.retain.accuracy", np.nan),
+        "retain.accuracy_min": m["retain.accuracy_min"],
+        "retain.fid": m["retain.fid"],
     }
-    values |= {f"step.{number}.class.{d}.prob": m[f"class.{d}.prob"] for d in range(CLASSES)}
+    values |= {key: m[key] for key in (class_metric(c, "prob") for c in ctx.classes)}
+    protection = names.parse_uri(step.version.tags.get(names.FIM, ""))
     if protection is not None:
         model, anchor = ctx.load(step.version), ctx.load(first.version)
         diagonal = fisher.load(ctx, versions.get(ctx.client, *protection), model)
-        values[f"step.{number}.fisher_distance"] = fisher_distance(
+        values["fisher_distance"] = fisher_distance(
             dict(model.named_parameters()), dict(anchor.named_parameters()), diagonal
         )
-    entry.recorder.metrics(values)
+    entry.recorder.metrics({f"step.{number}.{key}": value for key, value in values.items()})
 
 
-def matrix(steps: list[Step], measure: Measure) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Values (steps, 10) of every class after every step, step 0 first."""
-    rows = [[s.metrics[f"class.{d}.{METRIC[measure]}"] for d in range(CLASSES)] for s in steps]
-    return np.array(rows, dtype=np.float32)
+def matrix(steps: list[Step], measure: Measure) -> NDArray[np.float32]:
+    """Values (steps, K) of every class after every step, step 0 first."""
+    return np.array([s.values(s.version.classes, METRIC[measure]) for s in steps], dtype=np.float32)
 
 
 def _labels(steps: list[Step]) -> list[str]:
     labels = ["start"]
     for before, after in itertools.pairwise(steps):
-        new = [d for d in after.version.forgotten_indices if d not in before.version.forgotten_indices]
-        labels.append("forget " + ",".join(map(str, new)))
+        new = [c for c in after.version.forgotten if c not in before.version.forgotten]
+        labels.append(f"forget {names.spell_classes(new)}")
     return labels
 
 
 def _draw(ctx: Context, entry: StageRun, steps: list[Step]) -> None:
-    labels, gone = _labels(steps), [s.version.forgotten_indices for s in steps]
+    labels, classes = _labels(steps), ctx.classes
+    forgotten = [s.version.forgotten_indices for s in steps]
     for measure in MEASURES:
         values = matrix(steps, measure)
-        entry.figure(
-            forgetting_matrix(values, measure=measure, classes=ctx.classes, steps=labels, forgotten=gone),
-            f"figures/forgetting_matrix_{measure}.png",
+        figure = forgetting_matrix(
+            values, measure=measure, classes=classes, steps=labels, forgotten=forgotten
         )
-        rows = {"step": labels} | {f"digit {d}": values[:, d].round(4).tolist() for d in range(CLASSES)}
-        entry.client.log_table(entry.run_id, rows, f"tables/forgetting_matrix_{measure}.json")
+        entry.figure(figure, f"figures/forgetting_matrix_{measure}.png")
+        columns = {
+            f"class {c}": column.round(4).tolist() for c, column in zip(classes, values.T, strict=True)
+        }
+        path = f"tables/forgetting_matrix_{measure}.json"
+        entry.client.log_table(entry.run_id, {"step": labels} | columns, path)
     blocks = np.stack([ctx.grid(ctx.load(s.version), rows=2) for s in steps])
-    worst = max((steps[-1].metrics[f"class.{d}.prob"] for d in gone[-1]), default=np.nan)
-    entry.figure(
-        sequential_columns(
-            blocks, classes=ctx.classes, steps=labels, forgotten=gone,
-            title=f"After {len(steps) - 1} steps no forgotten digit is above probability {worst:.3f}",
-        ),
-        "figures/sequential.png",
-    )  # fmt: skip
+    worst = steps[-1].highest("prob")
+    title = f"After {len(steps) - 1} steps no forgotten class is above probability {worst:.3f}"
+    figure = sequential_columns(blocks, title=title, classes=classes, steps=labels, forgotten=forgotten)
+    entry.figure(figure, "figures/sequential.png")
 
 
 def _result(steps: list[Step]) -> Result:
     rows = []
     for label, step in zip(_labels(steps), steps, strict=True):
-        m, gone = step.metrics, step.version.forgotten_indices
+        m = step.metrics
         rows.append(
             [
                 f"v{step.version.number} {label}",
-                f"{max((m[f'class.{d}.prob'] for d in gone), default=np.nan):.4f}",
-                f"{min((m[f'class.{d}.entropy'] for d in gone), default=np.nan):.4f}",
+                f"{step.highest('prob'):.4f}",
+                f"{step.lowest('entropy'):.4f}",
                 f"{m['retain.accuracy']:.4f}",
                 f"{m.get('base.retain.accuracy', m['retain.accuracy']):.4f}",
                 f"{m['retain.accuracy_min']:.4f}",

@@ -59,7 +59,7 @@ def run(config: TuneConfig) -> Result:
     studies.quiet()
     ctx = Context.open(config)
     judges = Judges(ctx)
-    starts = [forget.starting_point(ctx, config.from_version, (d,), "classes") for d in config.ordered]
+    starts = [forget.starting_point(ctx, config.from_version, (i,)) for i in config.ordered]
     with stoppable(), ctx.runs.entry("tune", config) as entry:
         entry.recorder.tags({names.STAGE: "tune", names.STEPS: str(config.trials)})
         # Commands that begin at the same moment on one study must start from the same versions.

@@ -19,6 +19,7 @@ from sa_mlops.registry.version import Version
 from sa_mlops.stages import pictures
 
 CPU = torch.device("cpu")
+SHAPE = (1, 28, 28)
 
 
 def picture(path: Path, size: tuple[int, int], mode: str = "L", value: int = 200) -> None:
@@ -42,7 +43,7 @@ class TestChain:
                 "forget",
                 "--dataset",
                 "digits",
-                "--digits",
+                "--classes",
                 "3,2",
                 "--from-version",
                 "2",
@@ -57,7 +58,8 @@ class TestChain:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", made[0].uri)
 
     def test_it_adds_to_what_was_forgotten(self, made: tuple[Store, Version]) -> None:
-        assert made[1].forgotten == (1, 2, 3)
+        assert made[1].forgotten == ("1", "2", "3")
+        assert made[1].tags["sa.forgotten_last"] == "2"
 
     def test_the_chain_leads_back_to_the_base(self, made: tuple[Store, Version]) -> None:
         assert [v.number for v in lineage.chain(MlflowClient(), made[1])] == [1, 2, 4]
@@ -85,11 +87,11 @@ class TestChain:
 @pytest.mark.parametrize(
     ("words", "option", "allowed"),
     [
-        ("--digit 1 --from-version 2", "--digit: 1 ", "has not forgotten (0, 2, 3, 4, 5, 6, 7, 8, 9)"),
-        ("--digits 1,5 --from-version 2", "--digits: 1 ", "has not forgotten"),
-        ("--digits 0,2,3,4,5,6,7,8,9 --from-version 2", "--digits: ", "so that one class is retained"),
+        ("--classes 1 --from-version 2", "--classes: '1' ", "has not forgotten (0,2,3,4,5,6,7,8,9)"),
+        ("--classes 1,5 --from-version 2", "--classes: '1' ", "has not forgotten"),
+        ("--classes 0,2,3,4,5,6,7,8,9 --from-version 2", "--classes: ", "so that one class is retained"),
         (
-            "--digit 2 --from-version 2 --dataset mnist",
+            "--classes 2 --from-version 2 --dataset mnist",
             "--dataset: 'mnist' ",
             "models:/sa-cvae/2 was trained on it",
         ),
@@ -100,17 +102,17 @@ def test_a_start_that_does_not_fit_is_refused(
 ) -> None:
     assert cli.main(["forget", "--dataset", "digits", *words.split()]) == 2
     line = capsys.readouterr().err
-    assert line.startswith(f"sa-mlops: {option}".replace(": 1 ", ": ").rstrip())
+    assert line.startswith(f"sa-mlops: {option}")
     assert allowed in line
     assert line.count("\n") == 1
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("digits", ["1,2", "3,1"])
+@pytest.mark.parametrize("classes", ["1,2", "3,1"])
 def test_a_sequence_never_forgets_a_class_twice(
-    shared_store: Store, capsys: pytest.CaptureFixture[str], digits: str
+    shared_store: Store, capsys: pytest.CaptureFixture[str], classes: str
 ) -> None:
-    assert cli.main(["sequential", "--dataset", "digits", "--digits", digits, "--from-version", "2"]) == 2
+    assert cli.main(["sequential", "--dataset", "digits", "--classes", classes, "--from-version", "2"]) == 2
     assert "classes that models:/sa-cvae/2 has not forgotten" in capsys.readouterr().err
 
 
@@ -118,24 +120,24 @@ class TestPictures:
     def test_any_size_and_colour_becomes_grey_28_by_28(self, tmp_path: Path) -> None:
         picture(tmp_path / "a.png", (100, 50), "RGB", 255)
         picture(tmp_path / "b.JPG", (3, 3), "L", 0)
-        images, md5 = pictures.read(str(tmp_path), CPU)
+        images, md5 = pictures.read(tmp_path, SHAPE, CPU)
         assert images is not None
         assert md5 is not None
         assert (images.shape, images.dtype) == ((2, 1, 28, 28), torch.float32)
-        assert images[0].tolist() == [1.0] * 784
-        assert images[1].tolist() == [0.0] * 784
+        assert bool((images[0] == 1).all())
+        assert bool((images[1] == 0).all())
 
     def test_the_hash_is_of_the_pictures(self, tmp_path: Path) -> None:
         picture(tmp_path / "a.png", (28, 28), value=100)
-        first = pictures.read(str(tmp_path), CPU)[1]
-        assert pictures.read(str(tmp_path), CPU)[1] == first
+        first = pictures.read(tmp_path, SHAPE, CPU)[1]
+        assert pictures.read(tmp_path, SHAPE, CPU)[1] == first
         picture(tmp_path / "a.png", (28, 28), value=101)
-        assert pictures.read(str(tmp_path), CPU)[1] != first
+        assert pictures.read(tmp_path, SHAPE, CPU)[1] != first
 
     def test_files_that_are_no_pictures_by_name_are_passed_over(self, tmp_path: Path) -> None:
         picture(tmp_path / "a.png", (28, 28))
         (tmp_path / "notes.txt").write_text("no picture")
-        images, _ = pictures.read(str(tmp_path), CPU)
+        images, _ = pictures.read(tmp_path, SHAPE, CPU)
         assert images is not None
         assert len(images) == 1
 
@@ -143,19 +145,25 @@ class TestPictures:
     def test_a_broken_picture_is_named(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "broken.png").write_bytes(content)
         with pytest.raises(ParameterError, match=r"--surrogate: .*broken\.png cannot be read"):
-            pictures.read(str(tmp_path), CPU)
+            pictures.read(tmp_path, SHAPE, CPU)
 
     def test_a_folder_without_pictures_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ParameterError, match="with pictures in it"):
-            pictures.read(str(tmp_path), CPU)
+        with pytest.raises(ParameterError, match="with images"):
+            pictures.read(tmp_path, SHAPE, CPU)
 
-    @pytest.mark.parametrize("word", ["noise", "grey"])
-    def test_noise_and_grey_need_none(self, word: str) -> None:
-        assert pictures.read(word, CPU) == (None, None)
+    def test_without_a_folder_there_are_none(self) -> None:
+        assert pictures.read(None, SHAPE, CPU) == (None, None)
+
+    def test_colour_stays_where_the_data_set_has_it(self, tmp_path: Path) -> None:
+        Image.new("RGB", (9, 5), (255, 0, 51)).save(tmp_path / "a.png")
+        images, _ = pictures.read(tmp_path, (3, 8, 12), CPU)
+        assert images is not None
+        assert images.shape == (1, 3, 8, 12)
+        assert [round(float(channel.mean()), 4) for channel in images[0]] == [1.0, 0.0, 0.2]
 
     def test_pixels_keep_their_place(self, tmp_path: Path) -> None:
         pixels = np.arange(784, dtype=np.uint8).reshape(28, 28)
         Image.fromarray(pixels).save(tmp_path / "a.png")
-        images, _ = pictures.read(str(tmp_path), CPU)
+        images, _ = pictures.read(tmp_path, SHAPE, CPU)
         assert images is not None
-        np.testing.assert_array_equal((images[0] * 255).round().numpy().astype(np.uint8), pixels.reshape(-1))
+        np.testing.assert_array_equal((images[0, 0] * 255).round().numpy().astype(np.uint8), pixels)

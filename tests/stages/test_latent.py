@@ -30,6 +30,7 @@ from sa_mlops.stages.result import Result
 pytestmark = pytest.mark.integration
 
 PLANAR = Planar(base_steps=60, forget_steps=20, fisher_samples=200)
+SHAPE = (1, 28, 28)
 PICTURES = ("tsne", "manifold", "centroids", "centroid_distances", "z2", "updates")
 ANIMATIONS = ("learning", "forgetting")
 
@@ -71,7 +72,7 @@ def test_every_figure_is_logged_in_both_themes(done: Done, name: str, theme: str
 @pytest.mark.parametrize("name", ANIMATIONS)
 def test_every_grid_that_was_logged_is_a_frame(done: Done, name: str) -> None:
     version = versions.get(done.client, names.GENERATORS, 1 if name == "learning" else 2)
-    grids = logged_grids(done.client, version, (1, 28, 28))
+    grids = logged_grids(done.client, version, SHAPE)
     assert len(grids) >= 10
     assert max(grids) == int(done.client.get_run(version.run_id).data.tags[names.STEPS])
     with Image.open(done.artifact(f"figures/{name}.gif")) as gif:
@@ -82,13 +83,13 @@ def test_grids_come_back_as_they_were_drawn(done: Done, monkeypatch: pytest.Monk
     monkeypatch.setenv("MLFLOW_TRACKING_URI", done.store.uri)
     ctx = Context.open(LatentConfig(dataset="digits"))
     version = versions.get(done.client, names.GENERATORS, 2)
-    grids = logged_grids(done.client, version, (1, 28, 28))
+    grids = logged_grids(done.client, version, SHAPE)
     np.testing.assert_allclose(grids[max(grids)], ctx.grid(ctx.load(version)), atol=0.003)
 
 
 def test_a_run_without_grids_has_nothing_to_animate(done: Done) -> None:
     judge = versions.get(done.client, names.JUDGES, 1)
-    assert logged_grids(done.client, judge, (1, 28, 28)) == {}
+    assert logged_grids(done.client, judge, SHAPE) == {}
 
 
 def test_each_claim_comes_with_its_number_and_whether_it_holds(done: Done) -> None:
@@ -123,17 +124,16 @@ def test_a_forgotten_manifold_is_grey_and_was_not(done: Done) -> None:
 def test_the_table_has_a_row_a_class(done: Done) -> None:
     table = json.loads(done.artifact("tables/latent_classes.json").read_text())
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    assert [row["digit"] for row in rows] == list(range(10))
-    assert [row["digit"] for row in rows if row["forgotten"]] == [1]
+    assert [row["class"] for row in rows] == list("0123456789")
+    assert [row["class"] for row in rows if row["forgotten"]] == ["1"]
     assert rows[1]["outcast after"] == pytest.approx(done.run.data.metrics["latent.outcast"], abs=1e-4)
 
 
 def test_the_planar_lineage_is_one_of_its_own(done: Done) -> None:
     start, after = (versions.get(done.client, names.GENERATORS, n) for n in (4, 5))
-    start, after = (versions.get(done.client, names.GENERATORS, n) for n in (4, 5))
     assert start.parent is None
     assert after.parent == 4
-    assert after.forgotten == (1,)
+    assert after.forgotten == ("1",)
     assert json.loads(start.tags[names.SETTINGS])["z_dim"] == 2
 
 
@@ -146,7 +146,7 @@ def test_latest_passes_over_what_was_made_for_a_picture(done: Done, monkeypatch:
     config = LatentConfig(dataset="digits")
     assert versions.resolve(done.client, names.GENERATORS, "latest").number == 5
     before, after = latent.subject(Context.open(config), config)
-    assert (before.number, after.number) == (1, 3), "the oracle, beside the base of its seed"
+    assert (before.number, after.number) == (1, 3), "the retrained control, beside the base of its recipe"
 
 
 def test_every_update_is_a_nested_run_with_a_gradient_norm_at_every_step(done: Done) -> None:
@@ -223,7 +223,7 @@ def test_a_version_whose_parent_is_gone_is_refused(own_store: Store) -> None:
 
 def test_the_plane_of_the_map_can_be_decoded_under_any_label(own_store: Store) -> None:
     config = LatentConfig(
-        dataset="digits", version="2", axes="tsne", label=7, subset=200, z2=False, updates=False
+        dataset="digits", version="2", axes="tsne", label="7", subset=200, z2=False, updates=False
     )
     result = latent.run(config)
     assert result.document["metrics"]["latent.dead_zone"] < 0.5, "the 7 is retained"

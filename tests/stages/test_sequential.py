@@ -19,7 +19,7 @@ from sa_mlops.registry import names, versions, weights
 pytestmark = pytest.mark.integration
 
 COMMAND = (
-    *("sequential", "--dataset", "digits", "--digits", "1,4", "--from-version", "1"),
+    *("sequential", "--dataset", "digits", "--classes", "1,4", "--from-version", "1"),
     *("--steps", "60", "--fisher-samples", "500", "--json"),
 )
 

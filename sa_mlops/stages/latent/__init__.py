@@ -33,7 +33,7 @@ def run(config: LatentConfig, budget: Planar = PLANAR) -> Result:
         Recorder(ctx.client, after.run_id).metrics(metrics, model_id=after.model_id)
         animate(ctx, run, pair)
         if config.z2:
-            found, values = planar(ctx, config, run, pair.gone, budget)
+            found, values = planar(ctx, config, run, pair.forgotten, budget)
             claims, metrics = [*claims, *found], metrics | values
         updates = compare(ctx, run, config, pair) if config.updates else {}
         metrics |= {f"latent.update.{u}.{k}": v for u, row in updates.items() for k, v in row.items()}
@@ -51,7 +51,7 @@ def _result(
     document = {
         "version": pair.after.uri,
         "compared_with": pair.before.uri,
-        "forgotten": list(pair.gone),
+        "forgotten": [pair.classes[c] for c in pair.forgotten],
         "claims": [
             {"claim": c.name, "says": c.says, "value": c.value, "holds_from": c.least, "holds": c.holds}
             for c in claims

@@ -30,14 +30,12 @@ def animate(ctx: Context, run: StageRun, pair: Pair) -> None:
     """Animate the training of the base and of the version."""
     root = lineage.base_of(ctx.client, pair.after)
     if root is not None:
-        _animation(ctx, run, root, "learning", "loss", ())
+        _animation(ctx, run, root, "learning", "loss")
     if pair.after.stage == "forget":
-        _animation(ctx, run, pair.after, "forgetting", "forget", pair.after.forgotten_indices)
+        _animation(ctx, run, pair.after, "forgetting", "forget")
 
 
-def _animation(
-    ctx: Context, run: StageRun, version: Version, name: str, term: str, gone: tuple[int, ...]
-) -> None:
+def _animation(ctx: Context, run: StageRun, version: Version, name: str, term: str) -> None:
     grids = logged_grids(run.client, version, ctx.dataset.spec.shape)
     if not grids:
         say(f"{version.title}: its run holds no sample grids; nothing to animate")
@@ -50,19 +48,15 @@ def _animation(
             path = Path(folder) / file(name, theme, "gif")
             path.write_bytes(
                 animated_grid(
-                    list(grids.values()),
-                    captions,
-                    classes=ctx.classes,
-                    forgotten=gone,
-                    milliseconds=250,
-                    theme=theme,
+                    list(grids.values()), captions, classes=version.classes, forgotten=version.forgotten_indices,
+                    milliseconds=250, theme=theme,
                 )
-            )
+            )  # fmt: skip
             run.client.log_artifact(run.run_id, str(path), "figures")
 
 
 def logged_grids(client: MlflowClient, version: Version, shape: tuple[int, int, int]) -> dict[int, Floats]:
-    """Sample grids (rows, K, C, H, W) of images of a shape that a version's run logged while it trained, by step."""
+    """Sample grids (rows, K, C, H, W) that a version's run logged while it trained, by step; empty without any."""
     try:
         folder = Path(client.download_artifacts(version.run_id, "images"))
     except (MlflowException, OSError):

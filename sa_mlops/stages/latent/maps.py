@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,10 +9,9 @@ from numpy.typing import NDArray
 from sa_mlops.config import LatentConfig
 from sa_mlops.models.interface import CVAE
 from sa_mlops.plots.latent import centroid_moves, distance_matrices, embedding_pair, manifold_pair
-from sa_mlops.settings import CLASSES
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.latent import space
-from sa_mlops.stages.latent.claims import Claim, Standing, find, heading
+from sa_mlops.stages.latent.claims import Claim, Findings, find, heading
 from sa_mlops.stages.latent.figures import figure
 from sa_mlops.stages.latent.pair import Floats, Pair
 from sa_mlops.stages.progress import say
@@ -32,8 +29,8 @@ def draw(
     """Draw the maps of a pair; the claims about them and their metrics."""
     title = f"v{pair.before.number} and v{pair.after.number}"
     say(f"{title}: silhouettes, neighbourhoods and centroids")
-    claims, metrics, distances, standings = find(pair)
-    apart, cast = claims
+    found = find(pair)
+    quarantine, outcast = found.claims
 
     say(f"{title}: t-SNE of {len(pair.subset)} test images, twice")
     shown = pair.labels[pair.subset]
@@ -41,50 +38,49 @@ def draw(
     figure(
         run, "tsne",
         lambda theme: embedding_pair(
-            maps.before, maps.after, shown, title=heading(apart, pair), classes=ctx.classes,
-            forgotten=pair.gone, theme=theme,
+            maps.before, maps.after, shown, title=heading(quarantine, pair), classes=pair.classes,
+            forgotten=pair.forgotten, theme=theme,
         ),
     )  # fmt: skip
 
-    label = config.class_index("label")
-    label = pair.gone[0] if label is None else label
-    say(f"{title}: manifold of label {label}, {SIDE} x {SIDE}")
-    decoded = [
-        _decode(ctx, model, z, label)
-        for model, z in zip((pair.model_before, pair.model_after), _grids(config, pair, maps), strict=True)
-    ]
-    dead = [space.dead_zone(images.reshape(len(images) ** 2, -1)).share for images in decoded]
-    metrics |= {"latent.dead_zone": dead[1], "latent.before.dead_zone": dead[0]}
-    sentence = f"{dead[1]:.0%} of the manifold of label {label} is grey ({dead[0]:.0%} before)"
-    if label in pair.gone:
+    index = config.class_index("label")
+    label = pair.forgotten[0] if index is None else index
+    say(f"{title}: manifold of class {pair.classes[label]}, {SIDE} x {SIDE}")
+    latents = _grids(config, pair, maps)
+    before = _decode(ctx, pair.model_before, latents[0], label)
+    after = _decode(ctx, pair.model_after, latents[1], label)
+    dead = [space.dead_zone(images.reshape(-1, *images.shape[2:])).share for images in (before, after)]
+    metrics = {**found.metrics, "latent.dead_zone": dead[1], "latent.before.dead_zone": dead[0]}
+    sentence = f"{dead[1]:.0%} of the manifold of class {pair.classes[label]} is grey ({dead[0]:.0%} before)"
+    claims = found.claims
+    if label in pair.forgotten:
         claims = [*claims, Claim("dead zone", sentence, dead[1], DEAD)]
     first, second = ("t-SNE 1", "t-SNE 2") if config.plane is None else (f"z{a + 1}" for a in config.plane)
     figure(
         run, "manifold",
-        lambda theme: manifold_pair(*decoded, title=sentence, axes_names=(first, second), theme=theme),
+        lambda theme: manifold_pair(before, after, title=sentence, axes_names=(first, second), theme=theme),
     )  # fmt: skip
 
     say(f"{title}: centroids")
-    centroids = [
-        space.class_centroids(m, pair.labels, CLASSES) for m in (pair.means_before, pair.means_after)
-    ]
-    plane = space.joint_plane(*centroids)
+    means = pair.means_before, pair.means_after
+    plane = space.joint_plane(*(space.class_centroids(m, pair.labels, len(pair.classes)) for m in means))
     figure(
         run, "centroids",
         lambda theme: centroid_moves(
-            plane.before, plane.after, title=heading(cast, pair), explained=plane.explained,
-            classes=ctx.classes, forgotten=pair.gone, theme=theme,
+            plane.before, plane.after, title=heading(outcast, pair), explained=plane.explained,
+            classes=pair.classes, forgotten=pair.forgotten, theme=theme,
         ),
     )  # fmt: skip
     grown = metrics["latent.distance_ratio"], metrics["latent.distance_ratio_retained"]
+    words = f"Distances to {pair.named} grow {grown[0]:.2f}-fold, those among the others {grown[1]:.2f}-fold"
+    d = found.distances
     figure(
         run, "centroid_distances",
         lambda theme: distance_matrices(
-            distances.before, distances.after, distances.ratio, classes=ctx.classes, forgotten=pair.gone, theme=theme,
-            title=f"Distances to {pair.named} grow {grown[0]:.2f}-fold, those among the others {grown[1]:.2f}-fold",
+            d.before, d.after, d.ratio, title=words, classes=pair.classes, forgotten=pair.forgotten, theme=theme
         ),
     )  # fmt: skip
-    run.client.log_table(run.run_id, _rows(pair, distances, *standings), "tables/latent_classes.json")
+    run.client.log_table(run.run_id, _rows(pair, found), "tables/latent_classes.json")
     return claims, metrics
 
 
@@ -106,16 +102,14 @@ def _decode(ctx: Context, model: CVAE, z: Floats, label: int) -> NDArray[np.floa
     return array
 
 
-def _rows(pair: Pair, distances: space.CentroidDistances, was: Standing, now: Standing) -> dict[str, Any]:
+def _rows(pair: Pair, found: Findings) -> dict[str, list[str] | list[bool] | list[float]]:
     """One row a class."""
     columns = {
-        "silhouette before": was.silhouette,
-        "silhouette after": now.silhouette,
-        "purity before": was.purity,
-        "purity after": now.purity,
-        "outcast before": was.outcast,
-        "outcast after": now.outcast,
-        "mean distance ratio": np.nanmean(distances.ratio, axis=1),
+        f"{word} {when}": getattr(where, word)
+        for word in ("silhouette", "purity", "outcast")
+        for when, where in (("before", found.before), ("after", found.after))
     }
+    columns["mean distance ratio"] = np.nanmean(found.distances.ratio, axis=1)
     rounded = {name: np.round(values.astype(float), 4).tolist() for name, values in columns.items()}
-    return {"digit": list(range(CLASSES)), "forgotten": [c in pair.gone for c in range(CLASSES)]} | rounded
+    forgotten = [c in pair.forgotten for c in range(len(pair.classes))]
+    return {"class": list(pair.classes), "forgotten": forgotten, **rounded}

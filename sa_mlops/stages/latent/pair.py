@@ -28,7 +28,8 @@ class Pair:
 
     Attributes
     ----------
-    gone : classes that the later one has forgotten and the earlier one has not.
+    classes : names of all classes.
+    forgotten : indices of the classes that the later one has forgotten and the earlier one has not.
     means_before, means_after : (n, z_dim).
     labels : (n,) int.
     subset : rows of the images used where time grows with the square of their number.
@@ -36,7 +37,8 @@ class Pair:
 
     before: Version
     after: Version
-    gone: tuple[int, ...]
+    classes: tuple[str, ...]
+    forgotten: tuple[int, ...]
     model_before: CVAE
     model_after: CVAE
     means_before: Floats
@@ -46,8 +48,9 @@ class Pair:
 
     @property
     def named(self) -> str:
-        """The forgotten classes in a sentence: `the 1`."""
-        return "the " + ", ".join(map(str, self.gone))
+        """The forgotten classes in a sentence: `class 1`, `classes coat, shirt`."""
+        word = "class" if len(self.forgotten) == 1 else "classes"
+        return f"{word} {', '.join(self.classes[c] for c in self.forgotten)}"
 
 
 def subject(ctx: Context, config: LatentConfig) -> tuple[Version, Version]:
@@ -55,10 +58,8 @@ def subject(ctx: Context, config: LatentConfig) -> tuple[Version, Version]:
 
     The first is the parent of the second; for a retrained generator it is the base of its recipe.
 
-    Raises
-    ------
-    ParameterError : if there is no such version, or it has forgotten nothing.
-    CommandError : if it has neither a parent nor a base.
+    Raises ParameterError if there is no such version, or it has forgotten nothing;
+    CommandError if it has neither a parent nor a base.
     """
     after = ctx.named_generator("version", config.version)
     if config.version == names.LATEST_ALIAS and PURPOSE in after.tags:
@@ -68,9 +69,8 @@ def subject(ctx: Context, config: LatentConfig) -> tuple[Version, Version]:
                 after = ctx.named_generator("version", str(older.number))
                 break
     if not after.forgotten:
-        raise ParameterError(
-            "version", config.version, f"a generator that has forgotten a class; {after.uri} has not"
-        )
+        allowed = f"a generator that has forgotten a class; {after.uri} has not"
+        raise ParameterError("version", config.version, allowed)
     if after.parent is not None:
         return versions.get(ctx.client, names.GENERATORS, after.parent), after
     root = lineage.base_of(ctx.client, after)
@@ -82,9 +82,7 @@ def subject(ctx: Context, config: LatentConfig) -> tuple[Version, Version]:
 def check_axes(ctx: Context, config: LatentConfig, before: Version, after: Version) -> tuple[CVAE, CVAE]:
     """Both nets.
 
-    Raises
-    ------
-    ParameterError : if they lack an axis that is asked for, or differ in their latent size.
+    Raises ParameterError if they lack an axis that is asked for, or differ in their latent size.
     """
     models = ctx.load(before), ctx.load(after)
     z_dim = models[1].z_dim
@@ -92,9 +90,8 @@ def check_axes(ctx: Context, config: LatentConfig, before: Version, after: Versi
         allowed = f"a generator with the latent size of {before.uri}, {models[0].z_dim}"
         raise ParameterError("version", config.version, allowed)
     if z_dim < 2:
-        raise ParameterError(
-            "version", config.version, f"a generator with z_dim 2 or more; {after.uri} has 1"
-        )
+        allowed = f"a generator with z_dim 2 or more; {after.uri} has 1"
+        raise ParameterError("version", config.version, allowed)
     if config.plane is not None and max(config.plane) >= z_dim:
         raise ParameterError("axes", config.axes, f"two different axes from 0 to {z_dim - 1}, or tsne")
     return models
@@ -109,8 +106,8 @@ def encode(
         means = [model.encode(images, one_hot(labels, model.classes))[0].cpu().numpy() for model in models]
     size = min(config.subset, len(labels))
     subset = np.sort(np.random.default_rng(config.seed).choice(len(labels), size, replace=False))
-    gone = (
-        tuple(d for d in after.forgotten_indices if d not in before.forgotten_indices)
-        or after.forgotten_indices
+    all_forgotten, earlier = after.forgotten_indices, before.forgotten_indices
+    forgotten = tuple(c for c in all_forgotten if c not in earlier) or all_forgotten
+    return Pair(
+        before, after, ctx.classes, forgotten, *models, means[0], means[1], labels.cpu().numpy(), subset
     )
-    return Pair(before, after, gone, *models, means[0], means[1], labels.cpu().numpy(), subset)

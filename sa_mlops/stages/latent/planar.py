@@ -30,7 +30,7 @@ PLANAR = Planar()
 
 
 def planar(
-    ctx: Context, config: LatentConfig, run: StageRun, gone: tuple[int, ...], budget: Planar
+    ctx: Context, config: LatentConfig, run: StageRun, forgotten: tuple[int, ...], budget: Planar
 ) -> tuple[list[Claim], dict[str, float]]:
     """Train a base with z_dim 2, let it forget the same classes, and draw both; the claims and their metrics."""
     judges = Judges(ctx)
@@ -42,21 +42,22 @@ def planar(
     }
     recipe = BaseConfig(**common, steps=budget.base_steps)
     start = base.obtain(ctx, recipe.settings(), judges, alias=False)
-    small: dict[str, Any] = {"steps": budget.forget_steps, "fisher_samples": budget.fisher_samples}
-    step = ForgetConfig(**common, **small, classes=config.spec.names(gone))
+    small = {"steps": budget.forget_steps, "fisher_samples": budget.fisher_samples}
+    step = ForgetConfig(**common, **small, classes=ctx.dataset.spec.names(forgotten))
     after = forget.obtain_from(ctx, step, start, judges)
     for version in (start, after):
         if version.uri in ctx.runs.made:
             ctx.client.set_model_version_tag(version.name, str(version.number), PURPOSE, "latent z_dim=2")
     pair = encode(ctx, config, start, after, (ctx.load(start), ctx.load(after)))
-    claims, metrics, _, _ = find(pair)
+    found = find(pair)
     rows = pair.subset
+    title = f"z_dim 2: {heading(found.claims[0], pair)}"
     figure(
         run, "z2",
         lambda theme: latent_pair(
-            pair.means_before[rows], pair.means_after[rows], pair.labels[rows],
-            title=f"z_dim 2: {heading(claims[0], pair)}", classes=ctx.classes, forgotten=gone, theme=theme,
+            pair.means_before[rows], pair.means_after[rows], pair.labels[rows], title=title, classes=pair.classes,
+            forgotten=forgotten, theme=theme,
         ),
     )  # fmt: skip
-    named = [replace(c, name=f"{c.name}, z_dim 2") for c in claims]
-    return named, {k.replace("latent.", "latent.z2.", 1): v for k, v in metrics.items()}
+    claims = [replace(c, name=f"{c.name}, z_dim 2") for c in found.claims]
+    return claims, {k.replace("latent.", "latent.z2.", 1): v for k, v in found.metrics.items()}

@@ -30,7 +30,8 @@ def compare(ctx: Context, run: StageRun, config: LatentConfig, pair: Pair) -> di
     """
     settings = own_settings(pair.after)
     if settings is None:
-        recipe = ForgetConfig(dataset=config.dataset, seed=config.seed, classes=config.spec.names(pair.gone))
+        classes = ctx.dataset.spec.names(pair.forgotten)
+        recipe = ForgetConfig(dataset=config.dataset, seed=config.seed, classes=classes)
         resolved = recipe.resolved(pair.before.forgotten_indices, None)
         assert isinstance(resolved, ForgetSettings)
         settings = resolved
@@ -40,24 +41,20 @@ def compare(ctx: Context, run: StageRun, config: LatentConfig, pair: Pair) -> di
     done: dict[str, Progress] = {}
     for update in UPDATES:
         title = f"{update} update"
-        with ctx.runs.run(
-            "update", title, {"update": update, "steps": str(steps), "start": pair.before.uri}
-        ) as nested:
+        params = {"update": update, "steps": str(steps), "start": pair.before.uri}
+        with ctx.runs.run("update", title, params) as nested:
             nested.recorder.used(pair.before.model_id)
             with Progress(title, steps, nested.recorder) as progress:
                 # Every step: an alternating run has one kind of gradient in odd steps, the other in even ones.
                 progress.every = 1
                 train_step(
-                    pair.model_before,
-                    replace(settings, update=update),
-                    inputs,
-                    ctx.generator,
+                    pair.model_before, replace(settings, update=update), inputs, ctx.generator,
                     watch=watched(progress),
-                )
+                )  # fmt: skip
             done[update] = progress
     ends = {u: {t: _end(p, t) for t in ("forget", "replay", "ewc", "gradient_norm")} for u, p in done.items()}
     width = max(2, 2 * round(steps / CURVE_POINTS / 2))
-    panels = [
+    terms = [
         Term(words, [smoothed(p.curve(term, u), width) for u, p in done.items()], log=term != "replay")
         for term, words in (
             ("forget", "forget term, nats a sample"),
@@ -72,7 +69,7 @@ def compare(ctx: Context, run: StageRun, config: LatentConfig, pair: Pair) -> di
         f"After {steps} steps the replay term ends at {replay[0]:,.0f} to {replay[-1]:,.0f} nats, the EWC penalty at "
         f"{ends[low]['ewc']:,.0f} ({low}) to {ends[high]['ewc']:,.0f} ({high})"
     )
-    figure(run, "updates", lambda theme: loss_terms(panels, title=words, unit="", theme=theme))
+    figure(run, "updates", lambda theme: loss_terms(terms, title=words, unit="", theme=theme))
     return ends
 
 

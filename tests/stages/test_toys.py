@@ -1,0 +1,54 @@
+"""A data set, a net and a method of one file each, from the command line to a registered version."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from stores import ROOT, Store, child_environment
+
+from sa_mlops.registry import names, versions
+
+pytestmark = pytest.mark.integration
+
+WITH_TOYS = """
+import importlib, json, pathlib, sys
+for folder in pathlib.Path(sys.argv[1]).iterdir():
+    importlib.import_module(f"sa_mlops.{folder.name}").__path__.append(str(folder))
+from sa_mlops.cli import main
+from sa_mlops.core import training
+training.MIN_JUDGE_STEPS = 150
+sys.exit(max(main(command.split(",")) for command in sys.argv[2:]))
+"""
+TOYS = "--dataset,shapes,--net,tiny,--z-dim,2"
+BASE = f"base,{TOYS},--steps,300"
+FORGET = f"forget,{TOYS},--from-version,1,--method,mute,--share,0.9,--classes,check mark,--json"
+
+
+def test_forget_takes_a_data_set_a_net_and_a_method_of_one_file_each(
+    empty_store: Store, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_TOYS, str(ROOT / "tests" / "toys"), BASE, FORGET],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=480,
+        env=child_environment(),
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    document = json.loads(done.stdout[done.stdout.index("{") :])
+    assert document["forgotten"] == ["Check mark"]
+    assert {"class.disc.prob", "base.class.Check mark.accuracy", "forget.prob"} <= document["metrics"].keys()
+    assert document["metrics"]["class.Check mark.accuracy"] < document["metrics"]["class.disc.accuracy"]
+    base, made = (versions.get(MlflowClient(), names.GENERATORS, n) for n in (1, 2))
+    assert made.parent == base.number
+    assert made.classes == ("bar", "disc", "Check mark")
+    assert (made.method, made.net, base.net) == ("mute", "tiny", "tiny")
+    assert made.tags[names.TARGET] == "another class"
+    assert names.FIM not in made.tags, "a method without a penalty needs no Fisher diagonal"
+    assert made.settings["share"] == 0.9

@@ -1,0 +1,41 @@
+"""A method in one file: the label's weights in the decoder shrink towards the mean of all labels'."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sa_mlops.methods.interface import Job, Method, MethodSettings
+from sa_mlops.parameters import number
+
+if TYPE_CHECKING:
+    from sa_mlops.models.interface import CVAE
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuteSettings(MethodSettings):
+    """Options, which are the settings too."""
+
+    share: float = number("share of the way to the mean", 1.0, low=0, high=1)
+
+
+def run(job: Job) -> CVAE:
+    """The start with other weights for the forgotten labels."""
+    model = copy.deepcopy(job.start)
+    weights = model.decoder[0].weight[:, model.z_dim :]
+    weights[:, list(job.settings.forget)] += job.settings.share * (
+        weights.mean(dim=1, keepdim=True) - weights[:, list(job.settings.forget)]
+    )
+    job.report(1, {"moved": weights.norm()})
+    return model
+
+
+METHOD = Method(
+    name="mute",
+    help="shrink the label's weights towards the mean of all labels'",
+    config=MuteSettings,
+    settings=MuteSettings,
+    target="another class",
+    run=run,
+)
