@@ -82,11 +82,11 @@ def given_options(
                 values[name] = value
     old = {k: name for k, name in ALIASES.items() if name in definitions and given(k) and texts[k]}
     for word, name in old.items():
+        if name in values:
+            allowed = f"it without {spell_option(word)}"
+            raise ParameterError(name, definitions[name].spell(values[name]), allowed)
+    for word, name in old.items():
         say(f"{spell_option(word)} is now {spell_option(name)}")
-        if name in values and word != "digits":
-            raise ParameterError(
-                name, definitions[name].spell(values[name]), f"it without {spell_option(word)}"
-            )
         values[name] = definitions[name].parse(name, texts[word])
     return values
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -14,6 +15,8 @@ from stores import FORGET, Run, Start, Store
 
 from sa_mlops import cli
 from sa_mlops.config import ENTRY_POINTS, ForgetConfig
+from sa_mlops.methods.selective_amnesia import AmnesiaConfig
+from sa_mlops.stages import retrain
 from sa_mlops.stages.result import Result
 
 Captured = pytest.CaptureFixture[str]
@@ -32,18 +35,18 @@ def error_of(captured: Captured, *arguments: str, status: int = 2) -> str:
 @pytest.mark.parametrize(
     ("words", "option", "value", "allowed"),
     [
-        ("forget --digit 10", "--digit", "'10'", "from 0 to 9"),
-        ("forget --digit x", "--digit", "'x'", "from 0 to 9"),
-        ("forget --digits 1,1", "--digits", "'1,1'", "different digits from 0 to 9"),
-        ("forget --digits 0,1,2,3,4,5,6,7,8,9", "--digits", "'0,1,2,3,4,5,6,7,8,9'", "at most nine"),
-        ("sequential --digits 0,1,2,3,4,5,6,7,8,9", "--digits", "'0,1,2,3,4,5,6,7,8,9'", "at most nine"),
-        ("oracle --digits 0,1,2,3,4,5,6,7,8,9", "--digits", "'0,1,2,3,4,5,6,7,8,9'", "at most nine"),
+        ("forget --classes 10", "--classes", "'10'", "classes of mnist (0, 1, 2"),
+        ("forget --classes ,", "--classes", "','", "different classes"),
+        ("forget --classes 1,1", "--classes", "'1,1'", "different classes"),
+        ("forget --classes 0,1,2,3,4,5,6,7,8,9", "--classes", "'0,1,2,3,4,5,6,7,8,9'", "at most 9 of"),
+        ("sequential --classes 0,1,2,3,4,5,6,7,8,9", "--classes", "'0,1,2,3,4,5,6,7,8,9'", "at most 9"),
+        ("retrain --classes 0,1,2,3,4,5,6,7,8,9", "--classes", "'0,1,2,3,4,5,6,7,8,9'", "at most 9"),
         ("forget --ewc-lambda -1", "--ewc-lambda", "'-1'", "from 0"),
         ("forget --ewc-lambda=-1", "--ewc-lambda", "'-1'", "from 0"),
         ("forget --ewc-lambda nan", "--ewc-lambda", "'nan'", "from 0"),
         ("forget --ewc-lambda inf", "--ewc-lambda", "'inf'", "from 0"),
         ("forget --replay-ratio 0", "--replay-ratio", "'0'", "above 0"),
-        ("forget --dataset cifar", "--dataset", "'cifar'", "mnist, digits"),
+        ("forget --dataset cifar", "--dataset", "'cifar'", "digits, mnist"),
         ("forget --recipe slow", "--recipe", "'slow'", "fast, paper"),
         ("forget --device gpu", "--device", "'gpu'", "auto, cpu, cuda"),
         ("forget --fresh maybe", "--fresh", "'maybe'", "true or false"),
@@ -51,7 +54,14 @@ def error_of(captured: Captured, *arguments: str, status: int = 2) -> str:
         ("forget --steps 0", "--steps", "'0'", "from 1"),
         ("forget --z-dim 0", "--z-dim", "'0'", "from 1 to 256"),
         ("forget --surrogate ./nowhere", "--surrogate", "'./nowhere'", "existing folder"),
-        ("sample --digits 10", "--digits", "'10'", "from 0 to 9"),
+        ("sample --classes 1,1", "--classes", "'1,1'", "different classes"),
+        ("probe --target x", "--target", "'x'", "classes of mnist"),
+        ("latent --label 10", "--label", "'10'", "classes of mnist"),
+        ("forget --method magic", "--method", "'magic'", "retrain, selective-amnesia"),
+        ("forget --method retrain --ewc-lambda 3", "--ewc-lambda", "'3.0'", "only with --method selective"),
+        ("forget --method retrain --fisher-samples 9", "--fisher-samples", "'9'", "only with --method sel"),
+        ("forget --net tree", "--net", "'tree'", "auto, mlp"),
+        ("forget --classes 3 --digit 4", "--classes", "'3'", "it without --digit"),
         ("sample --rows 65", "--rows", "'65'", "from 1 to 64"),
         ("sample --out nowhere/a.png", "--out", "'nowhere/a.png'", "existing folder"),
         ("sample --out picture.jpg", "--out", "'picture.jpg'", ".png"),
@@ -78,7 +88,7 @@ def test_cuda_without_a_cuda_device_says_what_there_is(capsys: Captured) -> None
     [
         ("frobnicate", "No such command 'frobnicate'"),
         ("forget --nonsense 3", "No such option '--nonsense'"),
-        ("forget --digit", "'--digit' requires an argument"),
+        ("forget --classes", "'--classes' requires an argument"),
         ("data extra", "unexpected extra argument"),
         ("promote", "Missing argument 'VERSION'"),
     ],
@@ -141,7 +151,7 @@ def test_the_lineage_of_an_empty_store_says_what_to_do(capsys: Captured, empty_s
 def test_an_unknown_version_is_refused_with_the_known_ones(
     capsys: Captured, shared_store: Store, word: str
 ) -> None:
-    line = error_of(capsys, "forget", "--dataset", "digits", "--digit", "2", f"--from-version={word}")
+    line = error_of(capsys, "forget", "--dataset", "digits", "--classes", "2", f"--from-version={word}")
     assert line.startswith(f"--from-version: '{word}' is not allowed; ")
     assert "up to 3" in line
     assert "base" in line
@@ -190,7 +200,7 @@ def test_a_mistake_in_a_process_of_its_own_leaves_no_traceback(sa_mlops: Run, em
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("words", ["lineage", "sample 2 --rows 1 --digits 1,2", "data"])
+@pytest.mark.parametrize("words", ["lineage", "sample 2 --rows 1 --classes 1,2", "data"])
 def test_json_is_exactly_one_document_on_standard_output(
     sa_mlops: Run, shared_store: Store, words: str
 ) -> None:
@@ -217,7 +227,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["forget", "--help"], ["--version"], ["forget", "--digit", "x"]]
+    "words", [["--help"], ["forget", "--help"], ["--version"], ["forget", "--classes", "x"]]
 )
 def test_help_and_refusals_import_nothing_heavy(words: list[str]) -> None:
     heavy = {"torch", "mlflow", "dvc", "matplotlib", "numpy", "pandas", "sklearn", "optuna", "textual"}
@@ -240,7 +250,7 @@ def test_every_command_has_help(capsys: Captured, command: str) -> None:
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)
 def test_every_parameter_of_an_entry_point_is_an_option(name: str) -> None:
-    options = {o.name for o in cli.group.commands[name].params} - {"as_json"}
+    options = {o.name for o in cli.group.commands[name].params if not o.hidden} - {"as_json"}  # type: ignore[attr-defined]
     assert options == ENTRY_POINTS[name].config.parameters().keys()
 
 
@@ -251,26 +261,66 @@ def test_every_parameter_of_an_entry_point_is_an_option(name: str) -> None:
         (("--fresh",), True),
         (("--fresh", "true"), True),
         (("--fresh", "false"), False),
-        (("--fresh", "--digit", "3"), True),
+        (("--fresh", "--classes", "3"), True),
     ],
 )
 def test_fresh_may_stand_alone_or_with_a_word(words: tuple[str, ...], fresh: bool) -> None:
-    assert parsed("forget", *words)["fresh"] is fresh
+    assert parsed("forget", *words).get("fresh", False) is fresh
 
 
 def test_what_the_options_spell_is_what_the_config_gets() -> None:
-    words = "--digits 2,7 --ewc-lambda 3 --steps auto --lr 1e-3 --from-version 4 --recipe paper"
-    values = parsed("forget", *words.split())
-    config = ForgetConfig(**values)
-    assert (config.classes, config.ewc_lambda, config.steps, config.lr) == ((2, 7), 3.0, None, 1e-3)
-    assert (config.from_version, config.recipe, config.digit) == ("4", "paper", 1)
+    words = "--classes 7,2 --ewc-lambda 3 --steps auto --lr 1e-3 --from-version 4 --recipe paper"
+    config = ForgetConfig(**parsed("forget", *words.split()))
+    assert (config.classes, config.indices, config.ordered) == (("7", "2"), (2, 7), (7, 2))
+    assert (config.from_version, config.recipe) == ("4", "paper")
+    options = config.options
+    assert isinstance(options, AmnesiaConfig)
+    assert (options.ewc_lambda, options.steps, options.lr) == (3.0, None, 1e-3)
 
 
-def parsed(command: str, *words: str) -> dict[str, object]:
+@pytest.mark.parametrize(
+    ("words", "classes", "told"),
+    [
+        ("forget --digit 3", ("3",), "--digit is now --classes"),
+        ("forget --digits 3,7", ("3", "7"), "--digits is now --classes"),
+        ("sequential --digits 7,3", ("7", "3"), "--digits is now --classes"),
+        ("oracle --digits 3", ("3",), "--digits is now --classes"),
+        ("tune --digits 3", ("3",), "--digits is now --classes"),
+    ],
+)
+def test_old_names_of_options_work_with_one_line_on_standard_error(
+    capsys: Captured, words: str, classes: tuple[str, ...], told: str
+) -> None:
+    command, *options = words.split()
+    assert parsed(command, *options) == {"classes": classes}
+    assert capsys.readouterr().err == f"sa-mlops: {told}\n"
+
+
+def test_old_names_of_commands_and_flags_work_with_one_line_on_standard_error(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrain, "run", lambda config: Result({}, ""))
+    assert cli.main(["oracle"]) == 0
+    assert capsys.readouterr().err == "sa-mlops: oracle is now retrain\n"
+    assert parsed("evaluate", "--all-digits", "true") == {"all_classes": True}
+
+
+@pytest.mark.parametrize(("words", "steps"), [((), 40), (("--steps", "auto"), None), (("--steps", "7"), 7)])
+def test_an_option_overrides_a_settings_file_also_with_its_default(
+    tmp_path: Path, words: tuple[str, ...], steps: int | None
+) -> None:
+    path = tmp_path / "best.json"
+    path.write_text('{"steps": 40, "lr": 0.001}')
+    options = ForgetConfig(**parsed("forget", "--settings", str(path), *words)).options
+    assert isinstance(options, AmnesiaConfig)
+    assert (options.steps, options.lr) == (steps, 0.001)
+
+
+def parsed(command: str, *words: str) -> dict[str, Any]:
     """The values that a command line gives to the parameters of an entry point."""
-    definitions = ENTRY_POINTS[command].config.parameters()
+    definitions = ENTRY_POINTS[command.replace("oracle", "retrain")].config.parameters()
     with cli.group.commands[command].make_context(command, list(words)) as context:
-        return {name: p.parse(name, context.params[name]) for name, p in definitions.items()}
+        return cli.given_options(definitions, context.params)
 
 
 @pytest.mark.parametrize(("passed", "status"), [(True, 0), (False, 1)])

@@ -1,4 +1,4 @@
-"""MLproject is what the configs say, and the configs are what users were promised."""
+"""MLproject agrees with the configs, and the configs with the promised vocabulary."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from mlflow.projects.utils import load_project
 from stores import ROOT
 
 from sa_mlops import cli
-from sa_mlops.config import ENTRY_POINTS
+from sa_mlops.config import ENTRY_POINTS, ClassesConfig, RunConfig
 
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 POINTS = PROJECT["entry_points"]
 
 PROMISED = {
-    "digit": "1",
+    "classes": "1",
+    "method": "selective-amnesia",
+    "net": "auto",
     "ewc_lambda": "auto",
     "replay_ratio": 1.0,
     "recipe": "fast",
@@ -34,8 +36,21 @@ PROMISED = {
 """The vocabulary that every entry point shares, with its defaults."""
 
 
-def config_of(name: str) -> type:
-    return ENTRY_POINTS["forget" if name == "main" else name].config
+OLD = {"main": "forget", "oracle": "retrain"}
+
+
+def config_of(name: str) -> type[RunConfig]:
+    return ENTRY_POINTS[OLD.get(name, name)].config
+
+
+def read(name: str, given: dict[str, str], folder: Path) -> RunConfig:
+    """The config that `mlflow run -e NAME` with these -P comes to."""
+    words = shlex.split(load_project(str(ROOT)).get_entry_point(name).compute_command(given, str(folder)))
+    assert words[:3] == ["python", "-m", "sa_mlops"]
+    command = cli.group.commands[words[3]]
+    with command.make_context(words[3], words[4:]) as context:
+        definitions = config_of(name).parameters()
+        return config_of(name)(**cli.given_options(definitions, context.params))
 
 
 def test_mlproject_is_what_the_script_writes() -> None:
@@ -45,7 +60,7 @@ def test_mlproject_is_what_the_script_writes() -> None:
 
 
 def test_every_entry_point_is_there_and_main_is_forget() -> None:
-    assert POINTS.keys() == {"main", *ENTRY_POINTS}
+    assert POINTS.keys() == {"main", "oracle", *ENTRY_POINTS}
     assert POINTS["main"] == POINTS["forget"]
 
 
@@ -54,31 +69,47 @@ def test_defaults_are_the_configs(name: str) -> None:
     definitions = config_of(name).parameters()
     written = POINTS[name]["parameters"]
     assert written.keys() == definitions.keys()
-    read = {key: definitions[key].parse(key, entry["default"]) for key, entry in written.items()}
-    assert read == {key: p.default for key, p in definitions.items()}
+    parsed = {key: definitions[key].parse(key, entry["default"]) for key, entry in written.items()}
+    assert parsed == {key: p.default for key, p in definitions.items()}
 
 
 @pytest.mark.parametrize("name", POINTS)
 def test_the_shared_vocabulary_has_the_promised_defaults(name: str) -> None:
     written = {key: entry["default"] for key, entry in POINTS[name]["parameters"].items()}
-    assert {key: written[key] for key in PROMISED if key in written} == {
-        key: value for key, value in PROMISED.items() if key in written
+    promised = PROMISED | {"sequential": {"classes": "0,1,2,3,4"}, "tune": {"classes": "1,8"}}.get(name, {})
+    assert {key: written[key] for key in promised if key in written} == {
+        key: value for key, value in promised.items() if key in written
     }
-
-
-def test_sequential_forgets_the_first_five_by_default() -> None:
-    assert POINTS["sequential"]["parameters"]["digits"]["default"] == "0,1,2,3,4"
 
 
 @pytest.mark.parametrize("name", POINTS)
 def test_mlflow_builds_a_command_that_the_command_line_reads_back(name: str, tmp_path: Path) -> None:
-    point = load_project(str(ROOT)).get_entry_point(name)
-    words = shlex.split(point.compute_command({}, str(tmp_path)))
-    assert words[:3] == ["python", "-m", "sa_mlops"]
-    command, definitions = words[3], config_of(name).parameters()
-    with cli.group.commands[command].make_context(command, words[4:]) as context:
-        values = {key: p.parse(key, context.params[key]) for key, p in definitions.items()}
-    assert config_of(name)(**values) == config_of(name)()
+    assert read(name, {}, tmp_path) == config_of(name)()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "classes"),
+    [
+        ("forget", {"classes": "3,7"}, ("3", "7")),
+        ("forget", {"digit": "3"}, ("3",)),
+        ("main", {"digits": "7,3"}, ("7", "3")),
+        ("oracle", {"digit": "3"}, ("3",)),
+        ("sequential", {"digits": "4,2"}, ("4", "2")),
+    ],
+)
+def test_old_names_of_parameters_and_entry_points_still_work(
+    name: str, given: dict[str, str], classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = read(name, given, tmp_path)
+    assert isinstance(config, ClassesConfig)
+    assert config.classes == classes
+
+
+def test_a_settings_file_is_not_overridden_by_defaults_that_mlflow_passes(tmp_path: Path) -> None:
+    path = tmp_path / "best.json"
+    path.write_text('{"replay_ratio": 0.5, "lr": 0.01}')
+    config = read("forget", {"settings": str(path), "lr": "0.001"}, tmp_path)
+    assert (config.spelled()["replay_ratio"], config.spelled()["lr"]) == ("0.5", "0.001")
 
 
 def test_a_value_with_spaces_or_shell_signs_stays_one_value(tmp_path: Path) -> None:

@@ -1,18 +1,22 @@
-"""The fingerprint: equal for equal settings, different when anything that decides a result differs."""
+"""The fingerprint: equal for equal settings, different where anything that decides a result differs; the recipes."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from sa_mlops import settings as s
+from sa_mlops.config import BaseConfig, ForgetConfig
+from sa_mlops.methods.hardening import HARDEN
+from sa_mlops.methods.selective_amnesia import EWC_LAMBDA, ForgetSettings
+from sa_mlops.methods.selective_amnesia import OPTIMISATION as FORGET_OPTIMISATION
 
 OPTIMISATION = s.Optimisation(steps=300, lr=3e-3, batch_size=256, schedule="one_cycle")
-FORGET = s.ForgetSettings(
+FORGET = ForgetSettings(
     forget=(1,),
     earlier=(0,),
     optimisation=OPTIMISATION,
@@ -23,7 +27,7 @@ FORGET = s.ForgetSettings(
     surrogate_md5=None,
     update="standard",
     reteach=0.25,
-    harden=s.HARDEN,
+    harden=HARDEN,
 )
 EXAMPLES: dict[str, Any] = {
     "judge": s.JUDGES["calibrated"],
@@ -93,6 +97,19 @@ class TestFingerprint:
         monkeypatch.setitem(s.REVISION, "fim", s.REVISION["base"])
         assert s.fingerprint("base", EXAMPLES["base"]) != s.fingerprint("fim", EXAMPLES["base"])
 
+    @pytest.mark.parametrize(
+        ("stage", "settings", "then"),
+        [
+            ("base", BaseConfig().settings(), "e196a532591a"),
+            ("forget", ForgetConfig().resolved((), None), "9b3eca6ff4cf"),
+            ("forget", ForgetConfig(classes=("7", "3"), harden=True).resolved((0,), None), "0573d8cab477"),
+        ],
+    )
+    def test_versions_made_before_methods_and_nets_had_names_are_still_reused(
+        self, stage: str, settings: Any, then: str
+    ) -> None:
+        assert s.fingerprint(stage, settings) == then
+
     def test_it_is_twelve_hex_digits(self) -> None:
         text = s.fingerprint("base", EXAMPLES["base"])
         assert len(text) == 12
@@ -114,9 +131,9 @@ class TestRetained:
 
 
 class TestRecipes:
-    @pytest.mark.parametrize("table", [s.BASE_OPTIMISATION, s.FORGET_OPTIMISATION, s.EWC_LAMBDA])
+    @pytest.mark.parametrize("table", [FORGET_OPTIMISATION, EWC_LAMBDA])
     def test_every_recipe_is_in_every_table(self, table: dict[str, Any]) -> None:
-        assert set(table) == set(get_args(s.Recipe))
+        assert tuple(table) == s.RECIPES
 
     def test_no_two_judges_learn_from_one_seed(self) -> None:
         offsets = [judge.seed_offset for judge in s.JUDGES.values()]
@@ -131,13 +148,13 @@ class TestRecipes:
         assert s.JUDGES[role].architecture != s.JUDGES["trainer"].architecture
 
     def test_the_paper_s_numbers_are_the_paper_s(self) -> None:
-        assert s.FORGET_OPTIMISATION["paper"] == s.Optimisation(
+        assert FORGET_OPTIMISATION["paper"] == s.Optimisation(
             steps=10_000, lr=1e-4, batch_size=256, schedule="constant"
         )
         assert s.BASE_OPTIMISATION["paper"] == s.Optimisation(
             steps=100_000, lr=1e-4, batch_size=256, schedule="constant"
         )
-        assert s.EWC_LAMBDA["paper"] == 100.0
+        assert EWC_LAMBDA["paper"] == 100.0
 
     def test_settings_cannot_be_changed(self) -> None:
         with pytest.raises(dataclasses.FrozenInstanceError):

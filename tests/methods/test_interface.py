@@ -1,0 +1,160 @@
+"""A method is one file: found, offered as options, recorded and run without another change."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sa_mlops.core.runtime import make_generator
+from sa_mlops.datasets.mnist import SPEC
+from sa_mlops.methods import interface
+from sa_mlops.methods.interface import Inputs, StepSettings, train_step
+from sa_mlops.models.interface import make_net
+
+TOY = """
+from dataclasses import dataclass
+
+from sa_mlops.methods.interface import Job, Method, MethodSettings
+from sa_mlops.parameters import number, whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(MethodSettings):
+    strength: float = number("share of the weights to erase", 0.5, low=0, high=1)
+    steps: int | None = whole("training steps", None, 1, 10_000_000)
+
+
+def run(job: Job):
+    import copy
+
+    model = copy.deepcopy(job.start)
+    for step in range(1, job.settings.length + 1):
+        for parameter in model.parameters():
+            parameter.data *= 1 - job.settings.strength
+        job.report(step, {})
+    return model
+
+
+METHOD = Method(name="toy", help="shrink the weights", config=Settings, settings=Settings, target="grey", run=run)
+"""
+
+PRELUDE = """
+import sys
+import sa_mlops.methods
+sa_mlops.methods.__path__.append({folder!r})
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one file: the method."""
+    path = tmp_path_factory.mktemp("toys")
+    (path / "toy.py").write_text(TOY)
+    return path
+
+
+def python(folder: Path, code: str, status: int = 0) -> str:
+    """What a fresh process with the toy method prints."""
+    command = [sys.executable, "-c", PRELUDE.format(folder=str(folder)) + code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == status, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_its_name_and_options_are_in_the_help_of_forget(folder: Path) -> None:
+    told = python(folder, "from sa_mlops.cli import main; sys.exit(main(['forget', '--help']))")
+    words = " ".join(told.split()).replace("- ", "-")
+    assert "retrain, selective-amnesia, toy" in words
+    assert "--strength FLOAT share of the weights to erase; a number from 0 to 1" in words
+
+
+def test_its_options_are_refused_for_another_method(folder: Path) -> None:
+    told = python(folder, "from sa_mlops.cli import main; sys.exit(main(['forget', '--strength', '0.1']))", 2)
+    assert told == "sa-mlops: --strength: '0.1' is not allowed; give it only with --method toy\n"
+
+
+def test_it_runs_and_its_settings_are_recorded_and_read_back(folder: Path) -> None:
+    code = """
+import json
+import torch
+from sa_mlops.config import ForgetConfig
+from sa_mlops.core.runtime import make_generator
+from sa_mlops.datasets.mnist import SPEC
+from sa_mlops.methods.interface import Inputs, train_step
+from sa_mlops.models.interface import make_net
+from sa_mlops.registry.recorded import read_step
+from sa_mlops.settings import fingerprint, jsonable
+
+settings = ForgetConfig(method="toy", classes=("3",), strength=0.25, steps=2).resolved((0,), None)
+assert (settings.forget, settings.earlier, settings.length, settings.target) == ((3,), (0,), 2, "grey")
+assert read_step(json.dumps(jsonable(settings))) == settings
+assert jsonable(settings)["method"] == "toy"
+start = make_net("mlp", SPEC, 2)
+after = train_step(start, settings, Inputs(), lambda *key: make_generator(torch.device("cpu"), 0, *key))
+for name, value in start.state_dict().items():
+    assert torch.allclose(after.state_dict()[name], value * 0.75**2), name
+print(fingerprint("forget", settings) != fingerprint("forget", ForgetConfig(classes=("3",)).resolved((0,), None)))
+"""
+    assert python(folder, code) == "True\n"
+
+
+def step(**changed: Any) -> StepSettings:
+    return (
+        interface.named("selective-amnesia")
+        .config()
+        .resolve(
+            StepSettings(**{"forget": (1,), "earlier": (), "harden": None} | changed),
+            interface.Upstream(recipe="fast", z_dim=2, net="mlp"),
+        )
+    )
+
+
+def test_a_step_without_an_input_that_its_method_needs_is_refused() -> None:
+    start = make_net("mlp", SPEC, 2)
+    with pytest.raises(ValueError, match="selective-amnesia needs the input fisher"):
+        train_step(start, step(), Inputs(), lambda *key: make_generator(torch.device("cpu"), 0, *key))
+
+
+@pytest.mark.parametrize("name", interface.known())
+def test_every_method_says_what_it_is(name: str) -> None:
+    method = interface.named(name)
+    assert method.name == name
+    assert method.help
+    assert method.target in ("grey", "noise", "another class", "as retrained")
+    assert issubclass(method.settings, StepSettings)
+
+
+def test_methods_are_read_without_torch() -> None:
+    code = "import sa_mlops.config, sys; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "False\n"
+
+
+def test_retraining_gives_the_generator_of_the_entry_point() -> None:
+    from sa_mlops import keys
+    from sa_mlops.config import BaseConfig, ForgetConfig
+    from sa_mlops.core.training import train_generator
+    from sa_mlops.datasets.spec import Dataset
+
+    images = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(40) % 10
+    data = Dataset(SPEC, "", images, labels, images, labels)
+
+    def generator(*key: object) -> torch.Generator:
+        return make_generator(torch.device("cpu"), 0, *key)
+
+    options: dict[str, Any] = {"z_dim": 2, "steps": 3, "batch_size": 8}
+    control = BaseConfig(**options).settings(without=(1,))
+    wanted = train_generator(images, labels, SPEC, control, generator(*keys.base((1,))))
+    settings = ForgetConfig(method="retrain", classes=("1",), **options).resolved((), None)
+    made = train_step(make_net("mlp", SPEC, 2), settings, Inputs(data=data), generator)
+    state: dict[str, Tensor] = wanted.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in made.state_dict().items())
