@@ -1,4 +1,4 @@
-"""Write the generated tables of README.md and docs/parameters.md: entry points, parameters and other commands.
+"""Write the generated tables of README.md and docs/parameters.md from the configuration and the command line.
 
 `--check` reports pages that are out of date and changes nothing.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 
 from sa_mlops.cli import group
 from sa_mlops.config import ENTRY_POINTS
+from sa_mlops.methods import interface
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/parameters.md")
@@ -56,7 +58,19 @@ def commands() -> str:
     )
 
 
-BLOCKS = {"entry points": entry_points, "parameters": parameters, "commands": commands}
+def methods() -> str:
+    """Every method of forgetting."""
+    rows = []
+    for name in interface.known():
+        method = interface.named(name)
+        needs = [field.name for field in fields(method.needs) if getattr(method.needs, field.name)]
+        rows.append((f"`{name}`", method.help, ", ".join(needs) or "none", method.target))
+    return table(("method", "what it does", "needs", "target"), rows)
+
+
+BLOCKS = {
+    "entry points": entry_points, "parameters": parameters, "commands": commands, "methods": methods,
+}  # fmt: skip
 
 
 def filled(page: str) -> str:
