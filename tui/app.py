@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import work
-from textual.app import App
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.message import Message
+from textual.screen import Screen
 
 from sa_mlops.registry import names
 from sa_mlops.registry.version import Version
 from tui import messages
-from tui.palette import ProjectCommands
 from tui.plain import clean
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.launch import LaunchScreen, Order
@@ -28,12 +28,12 @@ from tui.screens.text import TextScreen
 from tui.screens.tuning import TuningScreen
 from tui.services import commands, demo
 from tui.services.devices import Device, devices, slurm
-from tui.services.fates import marked
 from tui.services.launcher import SLURM, Launcher, Tracked, reap, spell
 from tui.services.layout import Layout
-from tui.services.records import Snapshot
+from tui.services.records import Snapshot, with_lost
 from tui.services.store import Store, StoreError
 from tui.services.workspace import Graphics, Workspace
+from tui.widgets.toast import say
 
 POLL_SECONDS = 2.0
 DEVICE_SECONDS = 5.0
@@ -69,8 +69,6 @@ class AmnesiaApp(App[None]):
     CSS_PATH = "app.tcss"
     DEFAULT_MODE = "registry"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  # annotated in the base class
-    COMMANDS: ClassVar[set[Any]] = App.COMMANDS | {ProjectCommands}
-    ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "show('registry')", "Registry", show=False),
         Binding("2", "show('runs')", "Runs", show=False),
@@ -146,22 +144,6 @@ class AmnesiaApp(App[None]):
         for screen in {*self._main.values(), *self.screen_stack}:
             screen.post_message(message())
 
-    def say(self, text: str, bad: bool = False) -> None:
-        """Show a toast; from any thread."""
-        self.notify(clean(text, 300), severity="warning" if bad else "information", markup=False)
-
-    def on_say(self, message: messages.Say) -> None:
-        """Show a toast."""
-        self.say(message.text, message.bad)
-
-    def on_copy(self, message: messages.Copy) -> None:
-        """Copy a text, and show it for terminals without a clipboard."""
-        try:
-            self.copy_to_clipboard(message.text)
-        except Exception as error:  # a terminal driver raises anything: no reason to crash
-            self.failure = str(error)
-        self.say(f"copied: {message.text}")
-
     def on_measure_devices(self) -> None:
         """Measure the devices."""
         self.read_devices()
@@ -184,11 +166,11 @@ class AmnesiaApp(App[None]):
             news = store.changed()
             if whole or news or w.stale or not known.complete:
                 for snapshot in store.read(known if known.complete else None, whole=whole):
-                    self.call_later(self._read, store, marked(snapshot), launches)
+                    self.call_later(self._read, store, with_lost(snapshot), launches)
                     if self._leaving or store is not w.store:
                         return
             else:
-                snapshot = marked(known)
+                snapshot = with_lost(known)
                 if launches != w.launches or snapshot is not known:
                     self.call_later(self._read, store, snapshot, launches)
         except Exception as error:  # a store raises anything: the last reading stays and is marked
@@ -211,7 +193,7 @@ class AmnesiaApp(App[None]):
             if before in ("queued", "running") and not one.live:
                 if one.state == "cancelled" and one.run_id:
                     self.workspace.store.end_killed(one.run_id)
-                self.say(f"{one.launch.entry}: {one.state}", one.state in ("failed", "lost"))
+                say(self, f"{one.launch.entry}: {one.state}", one.state in ("failed", "lost"))
         return launches
 
     def _read(self, store: Store, snapshot: Snapshot, launches: tuple[Tracked, ...]) -> None:
@@ -262,8 +244,12 @@ class AmnesiaApp(App[None]):
 
     def on_open_version(self, message: messages.OpenVersion) -> None:
         """Show a generator in the registry."""
+        self.open_version(message.number)
+
+    def open_version(self, number: int) -> None:
+        """Show a generator in the registry."""
         self.switch_mode("registry")
-        self.call_later(self._open_version, message.number)
+        self.call_later(self._open_version, number)
 
     def _open_version(self, number: int) -> None:
         if isinstance(self.screen, RegistryScreen):
@@ -284,12 +270,26 @@ class AmnesiaApp(App[None]):
 
     def action_reload(self) -> None:
         """Read everything again."""
-        self.say("reading the store again")
+        say(self, "reading the store again")
         self.poll(True)
 
     def action_error(self) -> None:
         """Show the last error in full."""
         self.push_screen(TextScreen("last error", Text(self.failure or "no error so far")))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Textual's commands, every action of the screen, and versions by name."""
+        yield from super().get_system_commands(screen)
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if binding.description and binding.action != "app.command_palette":
+                name = f"{binding.description}  ({self.get_key_display(binding)})"
+                run = partial(self.run_action, binding.action, active.node)
+                yield SystemCommand(name, active.tooltip or binding.tooltip, run)
+        for version in self.workspace.snapshot.versions.values():
+            if version.name == names.GENERATORS:
+                show = partial(self.open_version, version.number)
+                yield SystemCommand(clean(version.title, 80), "show the version", show, discover=False)
 
     def action_help(self) -> None:
         """Show the purpose of the screen and its keys."""
@@ -308,7 +308,7 @@ class AmnesiaApp(App[None]):
 
     def _may_change(self) -> bool:
         if self.workspace.read_only:
-            self.say("read-only: start without --read-only to change things", True)
+            say(self, "read-only: start without --read-only to change things", True)
         return not self.workspace.read_only
 
     def ask(self, question: str, detail: str, action: Callable[[], object]) -> None:
@@ -371,7 +371,7 @@ class AmnesiaApp(App[None]):
         users = [v for v in snapshot.versions.values() if version.uri in (v.tags.get(key) for key in LINKS)]
         if users or snapshot.aliases_of(version):
             why = f"{len(users)} versions were made with it" if users else "an alias points at it"
-            self.say(f"{version.uri} is not deleted: {why}", True)
+            say(self, f"{version.uri} is not deleted: {why}", True)
             return
         question = f"Delete {version.uri} ({clean(version.title, 60)})?"
         self.ask(question, "Its run and its files stay.", lambda: self._delete(version))
@@ -382,7 +382,7 @@ class AmnesiaApp(App[None]):
             self.workspace.store.delete(version)
         except Exception as error:  # deleted already, or no store
             self.failure = str(error)
-            self.say(f"not deleted: {clean(error)}", True)
+            say(self, f"not deleted: {clean(error)}", True)
         self.call_later(self.poll, True)
 
     @work(thread=True, group="commands")
@@ -395,7 +395,7 @@ class AmnesiaApp(App[None]):
         if answer.status != 0:
             self.failure = answer.text
             self.push_screen(TextScreen(f"{what}: not done", Text(answer.text or "no output")))
-        self.say(answer.headline, answer.status != 0)
+        say(self, answer.headline, answer.status != 0)
         self.poll(True)
 
     # ------------------------------------------------------------------ demo
@@ -423,7 +423,7 @@ class AmnesiaApp(App[None]):
         if any(snapshot.versions for snapshot in store.read(None)):
             self.call_later(self.poll, True)
             return
-        self.say("making the demo: judges, a base and two steps of forgetting, about a minute")
+        say(self, "making the demo: judges, a base and two steps of forgetting, about a minute")
         for words in demo.COMMANDS:
             answer = commands.run(words, store.uri, demo.demo_folder())
             if self._leaving:
@@ -431,9 +431,9 @@ class AmnesiaApp(App[None]):
             self.call_later(self.poll)
             if answer.status != 0:
                 self.failure = answer.text
-                self.say(f"demo: {answer.headline} (e: the full error)", True)
+                say(self, f"demo: {answer.headline} (e: the full error)", True)
                 return
-        self.say("the demo is ready")
+        say(self, "the demo is ready")
 
 
 LINKS = (names.PARENT, names.FIM, names.JUDGE, names.BASE)

@@ -22,21 +22,6 @@ class StatusChanged(Message, bubble=False):
 
 
 @dataclass
-class Say(Message):
-    """Show a toast; `bad` marks it as a warning."""
-
-    text: str
-    bad: bool = False
-
-
-@dataclass
-class Copy(Message):
-    """Copy a text to the clipboard."""
-
-    text: str
-
-
-@dataclass
 class OpenVersion(Message):
     """Show a generator in the registry."""
 

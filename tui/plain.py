@@ -28,6 +28,11 @@ def lines(text: str, longest: int = LONGEST, most: int = 500) -> str:
     return "\n".join(clean(line.expandtabs(4), longest) for line in text.split("\n")[-most:])
 
 
+def whole(text: str) -> int:
+    """A whole number of up to nine digits; 0 for any other text."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+
+
 def duration(seconds: float) -> str:
     """`8 s`, `3 min`, `2 h`, `5 d`."""
     for size, word in ((86_400, "d"), (3_600, "h"), (60, "min")):

@@ -15,7 +15,6 @@ from textual.widgets import Footer, Static, TabbedContent, TabPane
 
 from tui.services.workspace import Workspace
 from tui.widgets import facts
-from tui.widgets.ink import Ink
 from tui.widgets.preview import Preview, View
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ class CompareScreen(ModalScreen[None]):
     def __init__(self, workspace: Workspace, versions: Sequence[Version], view: View) -> None:
         super().__init__()
         self.workspace = workspace
-        self.snapshot = workspace.snapshot
         self.versions = list(versions)
         self.first_view = view
 
@@ -59,19 +57,18 @@ class CompareScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Fill the panes."""
-        ink = Ink.of(self.app)
         self.query_one("#compare", TabbedContent).border_title = Text(
             "compare " + ", ".join(f"v{v.number}" for v in self.versions)
         )
-        self.query_one("#class-text", Static).update(facts.class_matrix(self.snapshot, self.versions, ink))
         preview = self.query_one(Preview)
         preview.view = self.first_view
         preview.show(self.versions)
 
     def on_resize(self, event: events.Resize) -> None:
         """Columns for the new width."""
-        text = facts.compared(self.snapshot, self.versions, event.size.width - 4)
-        self.query_one("#compare-text", Static).update(text)
+        for name, table in (("compare", facts.compared), ("class", facts.class_matrix)):
+            text = table(self.workspace.snapshot, self.versions, event.size.width - 4)
+            self.query_one(f"#{name}-text", Static).update(text)
 
     def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
         """Draw the samples when they are visible; keys scroll the pane that was opened."""

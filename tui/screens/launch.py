@@ -13,17 +13,18 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Button, Footer, Input, Label, Static
+from textual.widgets import Button, Footer, Input, Label, Select, Static
 
 from sa_mlops import datasets
 from sa_mlops.cluster.plan import plan
 from sa_mlops.config import ENTRY_POINTS, SubmitConfig
 from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names
-from tui.messages import Copy, MeasureDevices
+from tui.messages import MeasureDevices
+from tui.plain import whole
 from tui.services.launcher import AUTO, SLURM, command_for, spell, submit_command_for
 from tui.services.workspace import Workspace
-from tui.widgets.choice import Choice
+from tui.widgets.toast import copy
 
 TITLES = {"what": "What", "how": "How", "where": "Where"}
 GENERATOR_FIELDS = ("from_version", "version")
@@ -80,8 +81,8 @@ class LaunchScreen(ModalScreen[Order | None]):
         """Fields beside the command and the devices."""
         with Vertical(id="launch") as box:
             box.border_title = "Launch"
-            yield Choice(
-                [(name, f"{name}: {e.help}") for name, e in ENTRY_POINTS.items()], self.entry, id="entry"
+            yield _select(
+                [(name, f"{name}: {e.help}") for name, e in ENTRY_POINTS.items()], self.entry, "entry"
             )
             with Horizontal(id="launch-panes"):
                 yield VerticalScroll(id="fields")
@@ -102,19 +103,17 @@ class LaunchScreen(ModalScreen[Order | None]):
         self.on_status_changed()
         self.post_message(MeasureDevices())
 
-    async def on_choice_changed(self, event: Choice.Changed) -> None:
-        """Show the fields of another entry point, or check a choice."""
-        if event.sender.name == RUN_ON:
-            self.given |= self._entered()
-            self.place = event.value
-            await self.fill()
-            next(field for field in self.query(".field") if field.name == RUN_ON).focus()
-        elif event.sender.id != "entry":
+    async def on_select_changed(self, event: Select.Changed) -> None:
+        """Show the fields of another entry point or place, or check a choice."""
+        name, value = event.select.name, str(event.value)
+        if name not in ("entry", RUN_ON):
             self.check()
-        elif event.value != self.entry:
+        elif value not in (self.entry, self.place):
             self.given |= self._entered()
-            self.entry = event.value
+            self.entry, self.place = (value, self.place) if name == "entry" else (self.entry, value)
             await self.fill()
+            if name == RUN_ON:
+                next(field for field in self.query(".field") if field.name == RUN_ON).focus()
 
     async def fill(self) -> None:
         """The fields of the entry point, a line each."""
@@ -129,7 +128,7 @@ class LaunchScreen(ModalScreen[Order | None]):
             widgets.append(self._field(name, parameter))
         if self.workspace.slurm:
             widgets += [Label("Place", classes="group"), Label("run on")]
-            widgets.append(Choice(PLACES, self.place, name=RUN_ON, classes="field"))
+            widgets.append(_select(PLACES, self.place, RUN_ON, "field"))
         if self.place == SLURM:
             for name, parameter in ORDER.items():
                 widgets += [Label(name, markup=False), self._field(name, parameter)]
@@ -142,7 +141,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         value = self.given.get(name, parameter.spell(parameter.default))
         words = self._choices(name, parameter)
         if words:
-            return Choice(words, value, name=name, classes="field")
+            return _select(words, value, name, "field")
         return Input(value, placeholder=parameter.allowed, name=name, classes="field", compact=True)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
@@ -189,8 +188,8 @@ class LaunchScreen(ModalScreen[Order | None]):
         for field in self.query(".field"):
             if isinstance(field, Input):
                 found[str(field.name)] = field.value.strip()
-            elif isinstance(field, Choice):
-                found[str(field.name)] = field.value
+            elif isinstance(field, Select):
+                found[str(field.name)] = str(field.value)
         return found
 
     def problem(self) -> tuple[str, str]:
@@ -213,9 +212,9 @@ class LaunchScreen(ModalScreen[Order | None]):
         snapshot, values = self.workspace.snapshot, self.values()
         for name in GENERATOR_FIELDS:
             word = values.get(name, "").removeprefix("v")
-            if not (word.isascii() and word.isdecimal() and snapshot.complete):
+            if not (word.isdecimal() and snapshot.complete):
                 continue
-            version = snapshot.generator(int(word[:9]))
+            version = snapshot.generator(whole(word))
             if version is None:
                 raise ParameterError(name, word, "the number of a registered generator")
             if name == "from_version" and values.get("classes"):
@@ -279,4 +278,12 @@ class LaunchScreen(ModalScreen[Order | None]):
 
     def action_copy(self) -> None:
         """Copy the command."""
-        self.post_message(Copy(spell(self.command())))
+        copy(self, spell(self.command()))
+
+
+def _select(words: Sequence[tuple[str, str]], value: str, name: str, classes: str = "") -> Select[str]:
+    """A choice among words with labels, in one line; a value that is not among them is added."""
+    options = [(label, word) for word, label in words]
+    if value not in dict(words):
+        options.append((value, value))
+    return Select(options, value=value, allow_blank=False, compact=True, name=name, classes=classes)

@@ -8,12 +8,12 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from tui.messages import Copy, Say
 from tui.plain import clean
 from tui.services.records import Snapshot
 from tui.services.workspace import Workspace
 from tui.widgets.ink import Ink
 from tui.widgets.status import StatusBar
+from tui.widgets.toast import say
 
 
 class MainScreen(Screen[None]):
@@ -63,12 +63,8 @@ class MainScreen(Screen[None]):
             self.show()
 
     def say(self, text: str, bad: bool = False) -> None:
-        """Ask for a toast."""
-        self.post_message(Say(text, bad))
-
-    def copy(self, text: str) -> None:
-        """Ask for a copy to the clipboard."""
-        self.post_message(Copy(text))
+        """Show a toast."""
+        say(self, text, bad)
 
     def explained(self, empty: str) -> Text:
         """The text of a screen without content: why the store cannot be read, or `empty`."""

@@ -18,7 +18,7 @@ from sa_mlops.config import ENTRY_POINTS
 from sa_mlops.registry import names
 from sa_mlops.registry.version import SHOWN
 from tui.messages import Delete, OpenLaunch, OpenRun, Promote
-from tui.plain import clean
+from tui.plain import clean, whole
 from tui.screens.compare import CompareScreen
 from tui.screens.image import ImageScreen
 from tui.screens.main import MainScreen
@@ -33,6 +33,7 @@ from tui.widgets.preview import Preview
 from tui.widgets.rows import RowList
 from tui.widgets.runline import activity
 from tui.widgets.status import StatusBar
+from tui.widgets.toast import copy
 
 if TYPE_CHECKING:
     from sa_mlops.registry.version import Version
@@ -413,9 +414,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
         """Select a generator by number or alias."""
         word = word.strip().removeprefix("v").removeprefix("@")
         numbers = self.snapshot.aliases.get(names.GENERATORS, {})
-        target = numbers.get(word) or (
-            int(word) if word.isascii() and word.isdecimal() and len(word) < 10 else 0
-        )
+        target = numbers.get(word) or whole(word)
         uri = names.version_uri(names.GENERATORS, target)
         if self.snapshot.generator(target) is None:
             self.say(f"there is no version {clean(word, 30)}", True)
@@ -498,7 +497,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
     def action_copy(self, what: str) -> None:
         """Copy the version's URI or the address of its page."""
         if (version := self.version) is not None:
-            self.copy(version.uri if what == "uri" else page_url(self.workspace.store.uri, version=version))
+            copy(self, version.uri if what == "uri" else page_url(self.workspace.store.uri, version=version))
 
     def action_launch(self) -> None:
         """Open the launch form for the selected version."""

@@ -18,7 +18,7 @@ from tui.messages import Cancel, MoveInQueue, OpenLaunch, OpenVersion
 from tui.plain import age, clean, duration, fit, lines, number
 from tui.screens.main import MainScreen
 from tui.services.launcher import SLURM, Tracked, spell
-from tui.services.records import CURVES, GONE, SYSTEM, Run, Snapshot, progress, seconds_left
+from tui.services.records import CURVES, LOST, SYSTEM, Run, Snapshot, progress, seconds_left
 from tui.services.store import page_url
 from tui.services.workspace import Workspace
 from tui.widgets import facts
@@ -28,6 +28,7 @@ from tui.widgets.ink import LETTERS
 from tui.widgets.rows import RowList
 from tui.widgets.runline import bar, state_text
 from tui.widgets.status import StatusBar
+from tui.widgets.toast import copy
 
 AGE_SECONDS = 10.0
 EMPTY = "No runs yet. `l` launches one; runs started elsewhere on this store also appear here."
@@ -265,7 +266,7 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
         """Cause of a failure, else empty."""
         if item is None:
             return ""
-        if item.run is not None and item.run.status == GONE:
+        if item.run is not None and item.run.status == LOST:
             return "✗ its process exited without closing the run; `sa-mlops doctor --fix` ends such runs as KILLED"
         if item.run is not None and item.run.status == "FAILED":
             nested = [r.error for r in self.snapshot.children_of(item.run.run_id) if r.error]
@@ -450,9 +451,9 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
             return
         if item.run is None:
             assert item.launch is not None
-            self.copy(spell(item.launch.launch.command))
+            copy(self, spell(item.launch.launch.command))
         else:
-            self.copy(item.key if what == "id" else page_url(self.workspace.store.uri, run=item.run))
+            copy(self, item.key if what == "id" else page_url(self.workspace.store.uri, run=item.run))
 
     def action_launch(self) -> None:
         """Open the launch form."""

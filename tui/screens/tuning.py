@@ -20,6 +20,7 @@ from tui.widgets import facts
 from tui.widgets.runline import activity
 from tui.widgets.scatter import Scatter, Trial
 from tui.widgets.status import StatusBar
+from tui.widgets.toast import copy
 
 if TYPE_CHECKING:
     from sa_mlops.registry.version import Version
@@ -179,7 +180,7 @@ along the Pareto front, arrows go to any trial."""
         """Copy the trial's run id."""
         selected = self.query_one(Scatter).selected
         if selected is not None:
-            self.copy(selected.key)
+            copy(self, selected.key)
 
     def action_launch(self) -> None:
         """Open the launch form for a study."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from sa_mlops.registry import names
+from sa_mlops.registry import names, processes
 from sa_mlops.registry.version import Version, ancestry
+from tui.plain import whole
 
 RUN_NAME = "mlflow.runName"
 PARENT_RUN = "mlflow.parentRunId"
@@ -20,7 +21,7 @@ SYSTEM = "system/"
 STUDY = "sa.study"
 TRIAL = "sa.trial"
 
-GONE = "GONE"
+LOST = "LOST"
 """Status of a run that the store holds for active although its process does not exist."""
 
 CLASS_SETS = ("forget.", "retain.", "objective.")
@@ -101,11 +102,8 @@ class Run:
     @property
     def share(self) -> float | None:
         """Share of its own steps that are done, [0, 1]; None if it has reported none."""
-        steps = self.tags.get(names.STEPS, "")
-        done = self.metrics.get(DONE_STEP)
-        if done is None or not (steps.isascii() and steps.isdecimal() and 0 < len(steps) < 10):
-            return None
-        return min(1.0, max(0.0, done / int(steps))) if int(steps) else None
+        steps, done = whole(self.tags.get(names.STEPS, "")), self.metrics.get(DONE_STEP)
+        return min(1.0, max(0.0, done / steps)) if steps and done is not None else None
 
     @property
     def start_version(self) -> int | None:
@@ -114,8 +112,7 @@ class Run:
             target = names.parse_uri(self.params.get(key, ""))
             if target is not None and target[0] == names.GENERATORS:
                 return target[1]
-        word = self.params.get("from_version", "")
-        return int(word) if word.isascii() and word.isdecimal() and len(word) < 10 else None
+        return whole(self.params.get("from_version", "")) or None
 
     def seconds(self) -> float:
         """Its duration so far."""
@@ -213,6 +210,13 @@ class Snapshot:
         return sorted(found, key=lambda v: v.number)
 
 
+def with_lost(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with active runs without a process marked as lost; the same object if there are none."""
+    active = (run for run in snapshot.runs.values() if run.active)
+    lost = {r.run_id: replace(r, status=LOST) for r in active if processes.fate(r.tags) == "gone"}
+    return replace(snapshot, runs={**snapshot.runs, **lost}) if lost else snapshot
+
+
 def working(run: Run, children: Iterable[Run]) -> Run:
     """The run that works at the moment: the newest active nested one, else the run itself."""
     active = [r for r in children if r.active]
@@ -222,10 +226,9 @@ def working(run: Run, children: Iterable[Run]) -> Run:
 def progress(snapshot: Snapshot, run: Run) -> tuple[Run, float | None]:
     """The run that works at the moment and the share of its steps done; a study's steps are its finished trials."""
     children = snapshot.children_of(run.run_id)
-    steps = run.tags.get(names.STEPS, "")
-    if run.stage == "tune" and steps.isascii() and steps.isdecimal() and 0 < len(steps) < 10 and int(steps):
+    if run.stage == "tune" and (steps := whole(run.tags.get(names.STEPS, ""))):
         done = sum(child.stage == "trial" and child.status == "FINISHED" for child in children)
-        return run, min(1.0, done / int(steps))
+        return run, min(1.0, done / steps)
     now = working(run, children)
     return now, now.share
 

@@ -19,7 +19,7 @@ from sa_mlops.registry import names
 from sa_mlops.registry.stores import local
 from sa_mlops.registry.version import Version
 from tui.services import tables
-from tui.services.records import GONE, Key, Run, Snapshot
+from tui.services.records import LOST, Key, Run, Snapshot
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -165,7 +165,7 @@ class Store:
         runs.update({r.run_id: r for r in fresh})
         read = {r.run_id for r in fresh}
         for run in base.runs.values():
-            if (run.active or run.status == GONE) and run.run_id not in read and not deep:
+            if (run.active or run.status == LOST) and run.run_id not in read and not deep:
                 again = self.run(run.run_id)
                 if again is None:
                     runs.pop(run.run_id, None)

@@ -10,7 +10,7 @@ from rich.text import Text
 from sa_mlops.datasets.spec import metric_word
 from sa_mlops.registry import names
 from tui.plain import clean, fit, moment, number
-from tui.services.records import Snapshot
+from tui.services.records import CLASS_SETS, Snapshot
 from tui.widgets.ink import Ink
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ FALLING = (
 )
 RISING = ("forget.entropy", "retain.", "objective.retention", "judge.accuracy", "accuracy")
 SAME = 5e-5
+DERIVED = (names.SETTINGS, names.CONFIG)
+"""Tags that repeat the parameters."""
 FIRST = (
     "forget.prob",
     "forget.entropy",
@@ -137,39 +139,54 @@ def history(events: Sequence[AliasEvent], aliases: Mapping[str, int], version: V
     return text
 
 
+class _Columns:
+    """A table with a line a key and a column a version."""
+
+    def __init__(self, versions: Sequence[Version], width: int) -> None:
+        self.column = max(12, min(26, (width - 28) // max(1, len(versions))))
+        self.text = Text(no_wrap=True)
+        self.line("", [v.title for v in versions], range(len(versions)))
+
+    def heading(self, words: str) -> None:
+        """A heading under an empty line."""
+        self.text.append(f"\n{words}\n", style="bold")
+
+    def line(self, key: str, words: Sequence[str], bold: Collection[int] = ()) -> None:
+        """A line with the columns at some positions in bold."""
+        self.text.append(fit(key, 27) + " ")
+        for i, word in enumerate(words):
+            self.text.append(fit(word, self.column - 1) + " ", style="bold" if i in bold else "")
+        self.text.append("\n")
+
+
 def compared(snapshot: Snapshot, versions: Sequence[Version], width: int) -> Text:
     """Versions side by side: metrics with a mark at the best, then differences in how they were made."""
-    column = max(12, min(26, (width - 28) // max(1, len(versions))))
-    text = Text(no_wrap=True)
-
-    def line(key: str, words: Sequence[str], best: Collection[int] = ()) -> None:
-        text.append(fit(key, 27) + " ")
-        for i, word in enumerate(words):
-            text.append(fit(word, column - 1) + " ", style="bold" if i in best else "")
-        text.append("\n")
-
-    line("", [v.title for v in versions], range(len(versions)))
-    text.append("\nmetrics (◆ the best)\n", style="bold")
-    tables = [snapshot.metrics_of(v) for v in versions]
-    for key in ordered({k for table in tables for k in table}):
-        values = [table.get(key) for table in tables]
+    table = _Columns(versions, width)
+    table.heading("metrics (◆ the best)")
+    metrics = [snapshot.metrics_of(v) for v in versions]
+    for key in ordered({k for found in metrics for k in found}):
+        values = [found.get(key) for found in metrics]
         best = _best(key, values, versions)
-        words = ["-" if v is None else number(v) + " ◆" * (i in best) for i, v in enumerate(values)]
-        line(key, words, best)
+        table.line(
+            key, ["-" if v is None else number(v) + " ◆" * (i in best) for i, v in enumerate(values)], best
+        )
     for heading, settings in (
         ("parameters that differ", [snapshot.resolved_params(v) for v in versions]),
-        ("tags that differ", [dict(v.tags) for v in versions]),
+        ("tags that differ", [{k: v.tags[k] for k in v.tags if k not in DERIVED} for v in versions]),
     ):
-        text.append(f"\n{heading}\n", style="bold")
-        for key in sorted({k for table in settings for k in table}):
-            found = [table.get(key, "-") for table in settings]
-            if len(set(found)) > 1:
-                line(key, found)
-    return text
+        table.heading(heading)
+        # A setting of only some versions belongs to another stage: it is no difference between them.
+        for key in sorted(set.intersection(*(set(found) for found in settings))):
+            words = [found[key] for found in settings]
+            if len(set(words)) > 1:
+                table.line(key, words)
+    return table.text
 
 
 def _best(key: str, values: Sequence[float | None], versions: Sequence[Version]) -> Collection[int]:
-    """Positions of the best values; none where the versions disagree on which direction is better."""
+    """Positions of the best values; none of values over different classes, or where opposite directions are better."""
+    if key.startswith(CLASS_SETS) and len({v.forgotten for v in versions}) > 1:
+        return ()
     wishes = {wish(key, v.forgotten) for v in versions}
     known = {v for v in values if v is not None}
     if wishes not in ({1}, {-1}) or len(known) < 2:
@@ -178,20 +195,15 @@ def _best(key: str, values: Sequence[float | None], versions: Sequence[Version])
     return [i for i, v in enumerate(values) if v == best]
 
 
-def class_matrix(snapshot: Snapshot, versions: Sequence[Version], ink: Ink) -> Text:
-    """The judge's probability of each class's samples, a version a line; forgotten classes in parentheses."""
-    text = Text("judge's mean probability of the requested class; (forgotten)\n", style="bold")
-    for classes in dict.fromkeys(v.classes for v in versions):
-        text.append("\n" + " " * 22 + "".join(f"{clean(c, 9):>10}" for c in classes) + "\n", style="bold")
-        for version in versions:
-            if version.classes != classes:
-                continue
-            metrics = snapshot.metrics_of(version)
-            text.append(fit(version.title, 21) + " ")
-            for name in classes:
-                value = metrics.get(names.class_metric(name, "prob"))
-                lost = name in version.forgotten
-                word = "-" if value is None else f"({value:.3f})" if lost else f"{value:.3f} "
-                text.append(f"{word:>10}", style=ink.accent if lost else "")
-            text.append("\n")
-    return text
+def class_matrix(snapshot: Snapshot, versions: Sequence[Version], width: int) -> Text:
+    """The judge's probability of each class's samples, a class a line; of forgotten classes in parentheses."""
+    table = _Columns(versions, width)
+    table.heading("judge's mean probability of the requested class; (forgotten)")
+    for name in dict.fromkeys(c for v in versions for c in v.classes):
+        values = [snapshot.metrics_of(v).get(names.class_metric(name, "prob")) for v in versions]
+        lost = [i for i, v in enumerate(versions) if name in v.forgotten]
+        words = [
+            "-" if v is None else f"({v:.3f})" if i in lost else f" {v:.3f}" for i, v in enumerate(values)
+        ]
+        table.line(name, words, lost)
+    return table.text

@@ -17,12 +17,12 @@ from textual.reactive import reactive
 from textual.timer import Timer
 from textual.widget import Widget
 
-from tui.messages import Say
 from tui.plain import clean
 from tui.services.sampler import Latents
 from tui.services.workspace import Workspace
 from tui.widgets.canvas import Canvas, Shown
 from tui.widgets.picture import ACROSS, Samples, draw_samples, mosaic, one_class
+from tui.widgets.toast import say
 
 if TYPE_CHECKING:
     from sa_mlops.registry.version import Version
@@ -236,9 +236,9 @@ class Preview(Vertical):
         try:
             mosaic(self.panels(self.versions, self.view)).save(out, "PNG")
         except Exception as error:  # no samples, or no place to write
-            self.post_message(Say(f"not written: {clean(error)}", bad=True))
+            say(self, f"not written: {clean(error)}", bad=True)
         else:
-            self.post_message(Say(f"written to {out}"))
+            say(self, f"written to {out}")
 
 
 def _turned(at: int | None, by: int, count: int) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from tui.plain import clean, duration, number
-from tui.services.records import CURVES, GONE, Run, Snapshot, progress, seconds_left
+from tui.services.records import CURVES, LOST, Run, Snapshot, progress, seconds_left
 from tui.widgets.ink import Ink
 
 STATES = {
@@ -14,7 +14,7 @@ STATES = {
     "FINISHED": ("●", "done"),
     "FAILED": ("✗", "failed"),
     "KILLED": ("■", "killed"),
-    GONE: ("✗", "lost"),
+    LOST: ("✗", "lost"),
 }
 
 
@@ -32,7 +32,7 @@ def state_text(status: str, ink: Ink) -> Text:
         "FINISHED": ink.good,
         "FAILED": ink.bad,
         "KILLED": ink.warn,
-        GONE: ink.bad,
+        LOST: ink.bad,
     }.get(status, "")
     return Text(f"{glyph} {word}", style=style)
 
