@@ -8,14 +8,13 @@ import pytest
 from scenes import Scene
 from screen import SIZES, WIDE, application, opened, press, select, text
 from textual.pilot import Pilot
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Input, Select, Static
 from waiting import until
 
 from sa_mlops.config import ENTRY_POINTS
 from tui.app import AmnesiaApp
 from tui.messages import OpenLaunch
 from tui.screens.launch import LaunchScreen
-from tui.widgets.choice import Choice
 
 
 async def form(pilot: Pilot[None]) -> LaunchScreen:
@@ -134,15 +133,14 @@ async def test_a_past_run_is_cloned_into_the_form(scene: Scene, tmp_path: Path) 
         assert (screen.values()["classes"], screen.values()["from_version"]) == ("3", "2")
 
 
-def choice(screen: LaunchScreen, name: str) -> Choice:
-    return next(one for one in screen.query(Choice) if one.name == name)
+def choice(screen: LaunchScreen, name: str) -> Select[str]:
+    return next(one for one in screen.query(Select) if one.name == name)
 
 
 async def on_slurm(pilot: Pilot[None]) -> LaunchScreen:
     """The form, with SLURM chosen."""
     screen = await form(pilot)
-    choice(screen, "run_on").focus()
-    await press(pilot, "right")
+    choice(screen, "run_on").value = "slurm"
     await until(lambda: "partition" in screen.order(), "no fields of the scheduler")
     return screen
 
@@ -151,7 +149,7 @@ async def test_without_slurm_there_is_nothing_to_choose(scene: Scene, tmp_path: 
     app = application(scene.uri, tmp_path)
     async with opened(app, WIDE) as pilot:
         screen = await form(pilot)
-        assert "run_on" not in {one.name for one in screen.query(Choice)}
+        assert "run_on" not in {one.name for one in screen.query(Select)}
         assert screen.order() == {}
 
 
@@ -170,8 +168,7 @@ async def test_a_run_on_slurm_is_the_command_that_submits_and_follows_it(
             "sa-mlops submit forget --classes=3 --from-version=2 --dataset=digits --sweep=classes=3,4 "
             "--partition=long --target=slurm --follow=true"
         )
-        choice(screen, "run_on").focus()
-        await press(pilot, "left")
+        choice(screen, "run_on").value = "here"
         await until(lambda: not screen.order(), "the scheduler's fields stay")
         assert screen.command()[:2] == ("mlflow", "run")
         assert screen.values()["classes"] == "3"
