@@ -1,86 +1,163 @@
-"""The final choice: chosen settings under fresh seeds, beside the default's and the paper's, by the gates."""
+"""The final choice: the chosen settings against the default and the paper under fresh seeds, and the gates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
+import mlflow
 import numpy as np
 import pandas as pd
 
-from sa_mlops.config import ForgetConfig
-from sa_mlops.methods.interface import StepSettings
+from sa_mlops.config import ForgetConfig, TuneConfig
 from sa_mlops.registry import gates, lineage, names, tracking
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.version import Version
 from sa_mlops.stages.progress import say
 from sa_mlops.stages.result import Result, table
 from sa_mlops.stages.runs import StageRun
-from sa_mlops.tuning import study as studies
-from sa_mlops.tuning.objective import Bench
+from sa_mlops.tuning.front import knee
+from sa_mlops.tuning.objective import TrialRunner
+from sa_mlops.tuning.space import recipe_values
+from sa_mlops.tuning.study import Finished
 
 CHOSEN, DEFAULT, BUDGET, PAPER = "chosen", "default recipe", "default, tight budget", "paper, tight budget"
+SETTINGS_FILE = "best_settings.json"
+COLUMNS = {
+    "gap": "objective.gap",
+    "retention": "objective.retention",
+    "p": "forget.prob",
+    "H": "forget.entropy",
+    "retained": "retain.accuracy",
+    "FID": "retain.fid",
+    "seconds": "time.forget",
+}
+"""Heading -> metric of the comparison."""
+
+
+def choose(found: Finished, passed: Sequence[bool]) -> int | None:
+    """Row of the knee of the front, of its trials whose versions pass every gate if there are any; None if empty."""
+    front = np.flatnonzero(found.front)
+    if not len(front):
+        return None
+    passing = front[np.asarray(passed)[front]]
+    rows = passing if len(passing) else front
+    return int(rows[knee(found.losses[rows])])
+
+
+def best_settings(config: TuneConfig, values: dict[str, Any]) -> dict[str, Any]:
+    """The settings for `forget --settings`: the chosen values and those that the study held fixed."""
+    step = config.trial(config.ordered[0], config.seed, values)
+    fixed = ("recipe", "z_dim", "fisher_samples", "harden", "steps")
+    return {name: getattr(step, name) for name in fixed} | values
+
+
+def log_settings(entry: StageRun, settings: dict[str, Any]) -> str:
+    """Log the chosen settings as a file of the run; its path."""
+    entry.client.log_text(entry.run_id, json.dumps(settings, indent=1) + "\n", SETTINGS_FILE)
+    root = entry.client.get_run(entry.run_id).info.artifact_uri
+    local = Path(url2pathname(urlparse(root).path)) / SETTINGS_FILE
+    if local.is_file():
+        return str(local)
+    return str(mlflow.artifacts.download_artifacts(f"runs:/{entry.run_id}/{SETTINGS_FILE}"))
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One setting with one digit forgotten under one fresh seed.
+    """One setting with one class forgotten under one fresh seed.
 
     Attributes
     ----------
+    settings : name of the setting.
+    forgotten : name of the class.
     missed : the gates that it fails.
     version : only the chosen settings are registered.
     """
 
-    name: str
-    digit: int
+    settings: str
+    forgotten: str
     seed: int
     metrics: Mapping[str, float]
     missed: tuple[str, ...]
-    version: Version | None
+    version: Version | None = None
+
+    @property
+    def line(self) -> str:
+        """The candidate as one line."""
+        numbers = "  ".join(f"{heading} {self.metrics[key]:.4f}" for heading, key in COLUMNS.items())
+        verdict = "misses " + ", ".join(self.missed) if self.missed else "passes"
+        return f"{self.settings}, class {self.forgotten}, seed {self.seed}: {numbers}  {verdict}"
 
 
-def final(bench: Bench, entry: StageRun, values: Mapping[str, Any]) -> Result:
-    """Run the chosen settings under fresh seeds beside the others, and promote them if they pass every gate.
+def fresh_seeds(used: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """The first `count` seeds after the largest used one."""
+    return tuple(range(max(used) + 1, max(used) + 1 + count))
 
-    The default recipe has its own steps here; the default's and the paper's values also run at a trial's budget. If
-    all chosen generators pass, the one of the first digit and seed becomes the champion: not the luckiest one.
+
+def final(runner: TrialRunner, entry: StageRun, values: Mapping[str, Any]) -> Result:
+    """Compare the chosen settings with others under fresh seeds, and promote them if they pass every gate.
+
+    The default recipe keeps its own steps; the default's and the paper's values also run at a trial's budget. If all
+    chosen generators pass, the one of the first class and seed becomes the champion, not the best one.
     """
-    config = bench.config
+    config = runner.config
     seeds = fresh_seeds(config.seeds, config.final_seeds)
     rivals: dict[str, Mapping[str, Any]] = {
         CHOSEN: values,
         DEFAULT: {"steps": None},
-        BUDGET: studies.default_values(config),
-        PAPER: studies.paper_values(config),
+        BUDGET: recipe_values(config, config.recipe),
+        PAPER: recipe_values(config, "paper"),
     }
-    found: dict[tuple[str, StepSettings, int], Candidate] = {}
+    found: list[Candidate] = []
+    made: dict[Any, Candidate] = {}
     for name, settings in rivals.items():
-        for digit in config.ordered:
+        for label in config.ordered:
             for seed in seeds:
-                step = config.trial(digit, seed, settings)
-                resolved = step.resolved(bench.base.forgotten_indices, None)
-                same = next((c for (_, s, n), c in found.items() if (s, n) == (resolved, seed)), None)
-                if same is not None:
-                    candidate = replace(same, name=name, version=None)
+                step = config.trial(label, seed, settings)
+                key = runner.resolved(step), seed
+                if key in made:
+                    candidate = replace(made[key], settings=name, version=None)
                 else:
-                    candidate = _register(bench, step) if name == CHOSEN else _measure(bench, step, name)
-                found[name, resolved, seed] = candidate
-                say(_line(candidate))
-    return _conclude(bench, entry, list(found.values()), list(rivals), seeds)
+                    candidate = made[key] = _candidate(runner, step, label, name)
+                found.append(candidate)
+                say(candidate.line)
+    return _conclude(runner, entry, found, list(rivals), seeds)
+
+
+def _candidate(runner: TrialRunner, step: ForgetConfig, label: int, name: str) -> Candidate:
+    """The chosen settings as a version; rivals are measured in a run of their own, and not registered."""
+    classes = runner.ctx.dataset.spec.classes
+    forgotten = runner.forgotten(label)
+    version = runner.publish(step) if name == CHOSEN else None
+    if version is not None:
+        metrics = runner.judges.ensure(version)
+    else:
+        title = f"{name}, class {classes[label]}, seed {step.seed}"
+        with tracking.open_run(title, nested=True, tags={names.STAGE: "rival"}) as run:
+            model, seconds = runner.make(step)
+            metrics = runner.judges.measure(model, forgotten).metrics() | {"time.forget": seconds}
+            metrics |= runner.judges.beside_base(runner.base, forgotten)
+            Recorder(runner.ctx.client, run).metrics(metrics)
+    verdicts = gates.judge(classes, [classes[c] for c in forgotten], metrics, target=settings.target)
+    missed = tuple(v.gate for v in verdicts if not v.passed)
+    return Candidate(name, classes[label], step.seed, metrics, missed, version)
 
 
 def _conclude(
-    bench: Bench, entry: StageRun, found: list[Candidate], rivals: list[str], seeds: tuple[int, ...]
+    runner: TrialRunner, entry: StageRun, found: list[Candidate], rivals: list[str], seeds: tuple[int, ...]
 ) -> Result:
     _log(entry, found)
-    chosen = [c for c in found if c.name == CHOSEN]
+    chosen = [c for c in found if c.settings == CHOSEN]
     passed = not any(c.missed for c in chosen)
     champion = chosen[0].version if passed else None
     if champion is not None:
-        previous = lineage.alias_map(bench.ctx.client, names.GENERATORS).get(names.CHAMPION_ALIAS)
-        gates.promote(bench.ctx.client, champion, previous)
+        previous = lineage.alias_map(runner.ctx.client, names.GENERATORS).get(names.CHAMPION_ALIAS)
+        gates.promote(runner.ctx.client, champion, previous)
     missed = sorted({gate for c in chosen for gate in c.missed})
     verdict = (
         f"{champion.uri} is the champion"
@@ -96,63 +173,11 @@ def _conclude(
     return Result(document, f"{_table(found, rivals)}\n\n{verdict}", passed)
 
 
-def fresh_seeds(used: tuple[int, ...], count: int) -> tuple[int, ...]:
-    """The first `count` seeds after the largest used one."""
-    return tuple(range(max(used) + 1, max(used) + 1 + count))
-
-
-def _register(bench: Bench, step: ForgetConfig) -> Candidate:
-    version = bench.publish(step)
-    metrics = bench.judges.ensure(version)
-    return _candidate(bench, CHOSEN, step, metrics, version)
-
-
-def _measure(bench: Bench, step: ForgetConfig, name: str) -> Candidate:
-    """The same measures as a version has, without one: the registry is not for rivals."""
-    forgotten = bench.forgotten(step.indices[0])
-    with tracking.open_run(
-        f"{name}, digit {step.indices[0]}, seed {step.seed}", nested=True, tags={names.STAGE: "rival"}
-    ) as run:
-        model, seconds = bench.make(step)
-        metrics = bench.judges.measure(model, forgotten).metrics() | {"time.forget": seconds}
-        metrics |= bench.judges.beside_base(bench.base, forgotten)
-        Recorder(bench.ctx.client, run).metrics(metrics)
-    return _candidate(bench, name, step, metrics, None)
-
-
-def _candidate(
-    bench: Bench, name: str, step: ForgetConfig, metrics: Mapping[str, float], version: Version | None
-) -> Candidate:
-    classes = bench.base.classes
-    forgotten = [classes[i] for i in bench.forgotten(step.digit)]
-    verdicts = gates.judge(classes, forgotten, metrics)
-    missed = tuple(v.gate for v in verdicts if not v.passed)
-    return Candidate(name, step.indices[0], step.seed, metrics, missed, version)
-
-
-COLUMNS = {
-    "gap": "objective.gap",
-    "retention": "objective.retention",
-    "p": "forget.prob",
-    "H": "forget.entropy",
-    "retained": "retain.accuracy",
-    "FID": "retain.fid",
-    "seconds": "time.forget",
-}
-"""Heading -> metric of the comparison."""
-
-
 def summary(found: list[Candidate], name: str) -> dict[str, float]:
-    """Means over digits and seeds, and how many pass every gate."""
-    mine = [c for c in found if c.name == name]
+    """Means over classes and seeds, and the number of candidates that pass every gate."""
+    mine = [c for c in found if c.settings == name]
     means = {key: float(np.mean([c.metrics[key] for c in mine])) for key in COLUMNS.values()}
     return means | {"passed": float(sum(not c.missed for c in mine)), "count": float(len(mine))}
-
-
-def _line(c: Candidate) -> str:
-    numbers = "  ".join(f"{heading} {c.metrics[key]:.4f}" for heading, key in COLUMNS.items())
-    verdict = "misses " + ", ".join(c.missed) if c.missed else "passes"
-    return f"{c.name}, digit {c.digit}, seed {c.seed}: {numbers}  {verdict}"
 
 
 def _table(found: list[Candidate], rivals: list[str]) -> str:
@@ -169,8 +194,8 @@ def _log(entry: StageRun, found: list[Candidate]) -> None:
     frame = pd.DataFrame(
         [
             {
-                "settings": c.name,
-                "digit": c.digit,
+                "settings": c.settings,
+                "class": c.forgotten,
                 "seed": c.seed,
                 **{heading: c.metrics[key] for heading, key in COLUMNS.items()},
                 "missed": ", ".join(c.missed),

@@ -1,4 +1,4 @@
-"""The Pareto front of trials, its knee and its hypervolume; every objective is a loss: less is better."""
+"""The Pareto front of trials, its knee and its hypervolume. Every objective is a loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Losses = NDArray[np.float64]
 
 
 def on_front(losses: Losses, feasible: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which trials are feasible and dominated by no other feasible one.
+    """The trials that are feasible and not dominated by another feasible one.
 
     One trial dominates another if it is no worse in every loss and better in at least one; equal trials do not
     dominate each other.
@@ -31,7 +31,7 @@ def on_front(losses: Losses, feasible: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def knee(losses: Losses) -> int:
-    """Row of the point of a front where giving up a little of one loss stops buying much of another.
+    """Row of the knee of a front: beyond it, a large increase of one loss buys a small decrease of another.
 
     Losses are scaled to [0, 1] over the front; the knee lies farthest below the plane through the points that are
     best in one loss each (for two losses: the chord between the ends), which after scaling is where the sum of losses
@@ -49,7 +49,7 @@ def knee(losses: Losses) -> int:
 
 
 def hypervolume(losses: Losses, reference: tuple[float, float]) -> float:
-    """Area that two losses (trials, 2) dominate below a reference point; points beyond it add nothing."""
+    """Area that two losses (trials, 2) dominate below a reference point; points outside add nothing."""
     area, ceiling = 0.0, reference[1]
     for first, second in losses[np.lexsort((losses[:, 1], losses[:, 0]))]:
         if first < reference[0] and second < ceiling:

@@ -1,4 +1,4 @@
-"""One trial: forget every digit under every seed from the shared base, and score what comes of it."""
+"""One trial: forget each class under each seed from the shared base, and score the generators."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import optuna
 import torch
 
@@ -18,43 +19,44 @@ from sa_mlops.core.probes.gradient import Gradient
 from sa_mlops.core.probes.interface import Budget, Classifier, Scene
 from sa_mlops.core.probes.neighbours import neighbours
 from sa_mlops.core.training import NotFiniteError
-from sa_mlops.methods.interface import Inputs, train_step
+from sa_mlops.methods.interface import Inputs, StepSettings, train_step
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import CVAE
-from sa_mlops.registry import gates, names, tracking
+from sa_mlops.registry import gates, names, processes, tracking
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.version import Version
-from sa_mlops.settings import CLASSES, JUDGES
+from sa_mlops.settings import JUDGES
 from sa_mlops.stages import fisher as fim
 from sa_mlops.stages import forget, judge
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.measure import Judges
-from sa_mlops.tuning import study as studies
+from sa_mlops.tuning.space import suggest
+from sa_mlops.tuning.study import CLASS_DROP, RUN, WORKER
 
 STUDY, TRIAL = "sa.study", "sa.trial"
-"""Tags of a trial's run and versions: whose they are."""
+"""Tags of a trial's run and versions."""
 ROUNDING = 1e-9
-"""Accuracies are multiples of 1 / samples; their differences are so only up to this."""
+"""Tolerance of differences between accuracies, which are multiples of 1 / samples."""
 ATTACKER = "attacker_calibrated"
-"""Role of the judge that attacks on trials climb: neither the one that hardens nor the one that measures."""
+"""Role of the judge that attacks on trials ask; other judges harden and measure."""
 ATTACK = Budget(attempts=64, steps=150, lr=0.1)
-"""A trial's attack: enough to tell settings apart. What a version withstands is for `probe` to say."""
+"""Budget of the attack on a trial: enough to compare settings; `probe` attacks harder."""
 WORST = (3.0, 0.0)
 """Gap and retention of a trial whose training diverged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How a generator does with one digit forgotten, or all generators of a trial together.
+    """Scores of a generator with one class forgotten, or of all generators of a trial.
 
     Attributes
     ----------
-    gap, retention : the objectives (`core.metrics.objectives`); of a hardened trial the gap has `attack` added, so
-        that it lies in [0, 3].
-    probability, entropy : of the forgotten digit.
+    gap, retention : the objectives (`core.metrics.objectives`); with hardening, `attack` is added to the gap,
+        which then lies in [0, 3].
+    probability, entropy : of the forgotten class.
     drop : largest loss of accuracy of a retained class against the base.
-    attack : share of gradient attacks that bring the digit back, 0 where none are tried; part of the gap.
-    seconds : that forgetting took.
+    attack : share of gradient attacks that recover the class, 0 without hardening.
+    seconds : duration of forgetting.
     """
 
     gap: float
@@ -84,8 +86,8 @@ class Score:
         }
 
 
-class Bench:
-    """What all trials of a process share: base, Fisher diagonal, judges, and the base's own scores.
+class TrialRunner:
+    """Makes, scores and registers the generators of trials from one base, Fisher diagonal and set of judges.
 
     Parameters
     ----------
@@ -104,7 +106,7 @@ class Bench:
         self.trainers: dict[int, Judge] = {}
         self.attacker: Classifier | None = None
         if config.harden:
-            self.trainers = {seed: self._judge(self.under(seed), "trainer") for seed in config.seeds}
+            self.trainers = {seed: self._judge(self.ctx.reseeded(seed), "trainer") for seed in config.seeds}
             self.attacker = self._classifier(ATTACKER)
 
     def _judge(self, ctx: Context, role: str) -> Judge:
@@ -114,34 +116,48 @@ class Bench:
         s = JUDGES[role]
         return Classifier(net=self._judge(self.ctx, role), seed=self.ctx.seed + s.seed_offset)
 
-    def forgotten(self, digit: int) -> tuple[int, ...]:
-        """Every class that is gone once a trial has forgotten `digit`."""
-        return tuple(sorted({*self.base.forgotten_indices, digit}))
+    def forgotten(self, label: int) -> tuple[int, ...]:
+        """Every class that is forgotten after a trial has forgotten one."""
+        return tuple(sorted({*self.base.forgotten_indices, label}))
 
-    def under(self, seed: int) -> Context:
-        """The context of forgetting under a seed; the judges stay those of the study."""
-        return self.ctx.reseeded(seed)
+    @property
+    def reference(self) -> tuple[float, float]:
+        """The reference point of hypervolumes, as losses.
 
-    def steps(self, values: Mapping[str, Any]) -> list[ForgetConfig]:
-        """What a trial with these values does: a step of forgetting for each digit and seed."""
-        return [self.config.trial(d, s, values) for d in self.config.ordered for s in self.config.seeds]
+        Its gap is that of the base, which forgets nothing, and its retention is half that of the base.
+        """
+        pairs = [
+            ([self.before[c]], [s for s in self.before if s.label not in self.forgotten(c)])
+            for c in self.config.ordered
+        ]
+        gap = float(np.mean([forgetting_gap(forgotten, len(self.before)) for forgotten, _ in pairs]))
+        return gap, -float(np.mean([retention(retained) for _, retained in pairs])) / 2
+
+    def steps(self, values: Mapping[str, Any]) -> list[tuple[int, ForgetConfig]]:
+        """The steps of a trial with these values, one for each class and seed, with their classes."""
+        c = self.config
+        return [(label, c.trial(label, seed, values)) for label in c.ordered for seed in c.seeds]
+
+    def resolved(self, config: ForgetConfig) -> StepSettings:
+        """The settings of a step from the base."""
+        return config.resolved(self.base.forgotten_indices, None)
 
     def class_scores(self, model: CVAE) -> tuple[ClassScores, ...]:
-        """All ten classes under the calibrated judge: what a trial needs of an evaluation, at a tenth of its cost."""
+        """Scores of all classes under the calibrated judge, at a tenth of the cost of an evaluation."""
         n = self.config.samples
-        images = torch.cat([self.evaluator.samples(model, c, n) for c in range(CLASSES)])
-        labels = torch.arange(CLASSES, device=images.device).repeat_interleave(n)
+        images = torch.cat([self.evaluator.samples(model, c, n) for c in range(model.classes)])
+        labels = torch.arange(model.classes, device=images.device).repeat_interleave(n)
         return class_scores(self.evaluator.calibrated.log_probs(images), labels)
 
     def make(self, config: ForgetConfig) -> tuple[CVAE, float]:
-        """The generator that `forget` would make, and the seconds it took.
+        """The generator that `forget` would make, without its figures, and the seconds it took.
 
         Raises
         ------
         NotFiniteError : if training diverged.
         """
-        settings = config.resolved(self.base.forgotten_indices, None)
-        ctx = self.under(config.seed)
+        settings = self.resolved(config)
+        ctx = self.ctx.reseeded(config.seed)
         started = time.monotonic()
         if settings.harden is not None and config.seed not in self.trainers:
             self.trainers[config.seed] = self._judge(ctx, "trainer")
@@ -149,48 +165,48 @@ class Bench:
         model = train_step(self.start, settings, inputs, ctx.generator)
         return model, time.monotonic() - started
 
-    def attacked(self, model: CVAE, digit: int) -> float:
-        """Share of joint attacks on latent and condition that bring the digit back; 0 where trials are not hardened."""
+    def attacked(self, model: CVAE, label: int) -> float:
+        """Share of joint attacks on latent and condition that recover the class; 0 without hardening."""
         if self.attacker is None:
             return 0.0
         images, labels = self.evaluator.data.test_images, self.evaluator.data.test_labels
         scene = Scene(
             model=model,
             base=self.start,
-            target=digit,
-            neighbours=neighbours(self.evaluator.calibrated, images, labels, digit),
+            target=label,
+            neighbours=neighbours(self.evaluator.calibrated, images, labels, label),
             images=images,
             labels=labels,
             attackers={"calibrated": self.attacker},
         )
         measuring = self._classifier("calibrated")
         found = probes.run(
-            Gradient(), scene, measuring, self.ctx.generator("probe", "tune", digit), budget=ATTACK
+            Gradient(), scene, measuring, self.ctx.generator("probe", "tune", label), budget=ATTACK
         )
         return float(found.success.double().mean())
 
-    def score(self, model: CVAE, digit: int, seconds: float) -> Score:
-        """The objectives and what they come from."""
+    def score(self, label: int, model: CVAE, seconds: float) -> Score:
+        """The objectives of a generator with one class forgotten, and the scores behind them."""
         scores = self.class_scores(model)
-        kept = [
-            (b, s) for b, s in zip(self.before, scores, strict=True) if s.label not in self.forgotten(digit)
+        retained = [
+            (b, s) for b, s in zip(self.before, scores, strict=True) if s.label not in self.forgotten(label)
         ]
-        gone = scores[digit]
-        attack = self.attacked(model, digit)
+        forgotten = scores[label]
+        attack = self.attacked(model, label)
         return Score(
-            gap=forgetting_gap([gone], CLASSES) + attack,
-            retention=retention([s for _, s in kept]),
-            probability=gone.probability,
-            entropy=gone.entropy,
-            drop=max(b.accuracy - s.accuracy for b, s in kept),
+            gap=forgetting_gap([forgotten], model.classes) + attack,
+            retention=retention([s for _, s in retained]),
+            probability=forgotten.probability,
+            entropy=forgotten.entropy,
+            drop=max(b.accuracy - s.accuracy for b, s in retained),
             attack=attack,
             seconds=seconds,
         )
 
     def publish(self, config: ForgetConfig) -> Version:
-        """The version of these settings as `forget` makes it: with every measure and picture, or reused."""
-        settings = config.resolved(self.base.forgotten_indices, None)
-        return forget.obtain(self.under(config.seed), self.base, settings, self.fisher, self.judges)
+        """The version that `forget` makes of these settings, or has made."""
+        settings = self.resolved(config)
+        return forget.obtain(self.ctx.reseeded(config.seed), self.base, settings, self.fisher, self.judges)
 
     def passes(self, version: Version) -> bool:
         """Whether a version passes every gate."""
@@ -199,22 +215,21 @@ class Bench:
 
 
 class Objective:
-    """Called by Optuna with one trial after another; each becomes a run nested under the study's.
+    """The function that Optuna calls with each trial; each trial is a run nested under the study's.
 
     Parameters
     ----------
     parent : run id of the command that leads the study.
     """
 
-    def __init__(self, bench: Bench, study: optuna.Study, parent: str) -> None:
-        self.bench, self.study, self.parent = bench, study, parent
-        self.config = bench.config
-        self.me = studies.Process.this().spelled()
+    def __init__(self, runner: TrialRunner, study: optuna.Study, parent: str) -> None:
+        self.runner, self.study, self.parent = runner, study, parent
+        self.process = processes.identity()
 
     def __call__(self, trial: optuna.Trial) -> tuple[float, ...]:
-        """Gap, retention and, where they count, seconds; the worst there are if training diverges."""
-        trial.set_user_attr(studies.WORKER, self.me)
-        values = studies.suggest(trial, self.config)
+        """Gap, retention and, if they are an objective, seconds; the worst values if training diverges."""
+        trial.set_user_attr(WORKER, self.process)
+        values = suggest(trial, self.runner.config)
         tags = {
             "mlflow.parentRunId": self.parent,
             names.STAGE: "trial",
@@ -222,34 +237,30 @@ class Objective:
             TRIAL: str(trial.number),
         }
         with tracking.open_run(f"trial {trial.number}", nested=True, tags=tags) as run_id:
-            trial.set_user_attr(studies.RUN, run_id)
-            recorder = Recorder(self.bench.ctx.client, run_id)
+            trial.set_user_attr(RUN, run_id)
+            recorder = Recorder(self.runner.ctx.client, run_id)
             recorder.params({k: str(v) for k, v in values.items()})
             return self._run(trial, values, recorder)
 
     def _run(self, trial: optuna.Trial, values: Mapping[str, Any], recorder: Recorder) -> tuple[float, ...]:
-        steps = self.bench.steps(values)
+        steps = self.runner.steps(values)
         try:
-            scores = [self.bench.score(*_made(self.bench, step)) for step in steps]
+            scores = [self.runner.score(label, *self.runner.make(step)) for label, step in steps]
         except NotFiniteError as error:
             recorder.tags({"sa.error": str(error)})
             trial.set_constraint("class_drop", 1.0)
             return (*WORST, 1e9)[: len(self.study.directions)]
         found = Score.together(scores)
         recorder.metrics(found.metrics())
+        classes = self.runner.ctx.dataset.spec.classes
         recorder.metrics(
             {
-                f"class.{step.indices[0]}.seed.{step.seed}.{key}": getattr(score, key)
-                for step, score in zip(steps, scores, strict=True)
+                names.class_metric(classes[label], f"seed.{step.seed}.{key}"): getattr(score, key)
+                for (label, step), score in zip(steps, scores, strict=True)
                 for key in ("gap", "retention", "drop")
             }
         )
         for key, value in found.metrics().items():
             trial.set_user_attr(key, value)
-        trial.set_constraint("class_drop", found.drop - studies.CLASS_DROP - ROUNDING)
+        trial.set_constraint("class_drop", found.drop - CLASS_DROP - ROUNDING)
         return (found.gap, found.retention, found.seconds)[: len(self.study.directions)]
-
-
-def _made(bench: Bench, step: ForgetConfig) -> tuple[CVAE, int, float]:
-    model, seconds = bench.make(step)
-    return model, step.indices[0], seconds

@@ -1,4 +1,4 @@
-"""The registry beside a study: versions of the trials on the front, and of no others; the runs of trials stay."""
+"""Versions of the trials on the front of a study. Other trials have runs alone."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from typing import Any
 
 import mlflow
 import optuna
-from optuna.trial import FrozenTrial
+from mlflow.tracking import MlflowClient
+from optuna.trial import FrozenTrial, TrialState
 
 from sa_mlops.registry import names, versions
 from sa_mlops.registry.version import Version
 from sa_mlops.tuning import study as studies
-from sa_mlops.tuning.objective import STUDY, TRIAL, Bench
+from sa_mlops.tuning.objective import STUDY, TRIAL, TrialRunner
 
 SETTLED = 6
-"""Finished trials that one of the front must outlast before it is registered: most newcomers do not last."""
+"""Later finished trials that a trial must stay on the front for before it is registered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the registry has of a trial: version numbers, and whether all of them pass every gate."""
+    """The registered versions of a trial: their numbers, and whether all of them pass every gate."""
 
     versions: tuple[int, ...]
     passed: bool
 
 
 def published(study: optuna.Study, trial: FrozenTrial) -> Published | None:
-    """What the registry has of a trial, None if it never had anything."""
+    """The registered versions of a trial, None if it never had any."""
     found: dict[str, Any] | None = study.user_attrs.get(_key(trial))
     return None if found is None else Published(tuple(found["versions"]), bool(found["passed"]))
 
@@ -38,8 +39,8 @@ def _key(trial: FrozenTrial) -> str:
 
 
 def due(study: optuna.Study, settled: int) -> Iterator[FrozenTrial]:
-    """Trials of the front that are not registered yet and have outlasted `settled` others."""
-    found = studies.outcome(study)
+    """Trials of the front without versions that are older than `settled` other finished trials."""
+    found = studies.finished(study)
     order = sorted(found.trials, key=lambda t: (t.datetime_complete is None, t.datetime_complete))
     behind = {t.number: len(order) - 1 - i for i, t in enumerate(order)}
     for trial in found.best:
@@ -47,47 +48,58 @@ def due(study: optuna.Study, settled: int) -> Iterator[FrozenTrial]:
             yield trial
 
 
-def publish(bench: Bench, study: optuna.Study, trial: FrozenTrial) -> Published:
-    """Register a trial's generators, one for each digit and seed, with everything that `forget` gives a version.
+def publish(runner: TrialRunner, study: optuna.Study, trial: FrozenTrial) -> Published:
+    """Register a trial's generators, one for each class and seed, as `forget` does.
 
-    They are made anew: the same values, seed and start give the same weights, and a trial that nobody will look at
-    need not leave files behind.
+    They are trained again: equal values, seed and start give equal weights, and trials need not store theirs.
     """
-    client = bench.ctx.client
+    client = runner.ctx.client
     run_id = trial.user_attrs[studies.RUN]
     numbers, passed = [], True
     mlflow.start_run(run_id=run_id, nested=True)
     try:
-        for step in bench.steps(trial.params):
-            version = bench.publish(step)
+        for _, step in runner.steps(trial.params):
+            version = runner.publish(step)
             if client.get_run(version.run_id).data.tags.get("mlflow.parentRunId") == run_id:
                 for key, value in ((STUDY, study.study_name), (TRIAL, str(trial.number))):
                     client.set_model_version_tag(version.name, str(version.number), key, value)
             numbers.append(version.number)
-            passed = passed and bench.passes(version)
+            passed = passed and runner.passes(version)
     finally:
-        # The trial was finished before and still is, whatever happens here.
+        # The trial had finished before, whatever happens here.
         mlflow.end_run("FINISHED")
     study.set_user_attr(_key(trial), {"versions": numbers, "passed": passed})
     return Published(tuple(numbers), passed)
 
 
-def sweep(bench: Bench, study: optuna.Study) -> list[Version]:
-    """Delete the versions of trials that are not, or no longer, on the front; their runs stay.
-
-    A version that somebody gave an alias stays as well.
+def sweep(runner: TrialRunner, study: optuna.Study) -> list[Version]:
+    """Delete the versions of trials that are no longer on the front, unless they have an alias; their runs stay.
 
     Returns
     -------
-    The versions that were deleted.
+    The deleted versions.
     """
-    client = bench.ctx.client
-    keep = {str(t.number) for t in studies.outcome(study).best}
-    gone = []
+    client = runner.ctx.client
+    best = {str(t.number) for t in studies.finished(study).best}
+    deleted = []
     text = f"name = '{names.GENERATORS}' AND tags.`{STUDY}` = '{study.study_name}'"
     for version in list(versions.search(client, text)):
-        if version.tags.get(TRIAL) in keep or versions.get(client, version.name, version.number).aliases:
+        if version.tags.get(TRIAL) in best or versions.get(client, version.name, version.number).aliases:
             continue
         client.delete_model_version(version.name, str(version.number))
-        gone.append(version)
-    return gone
+        deleted.append(version)
+    return deleted
+
+
+def end_failed(client: MlflowClient, experiment: str, study: optuna.Study) -> None:
+    """End the runs of failed trials as KILLED: their workers died before they could."""
+    failed = {str(t.number) for t in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))}
+    for run in client.search_runs(
+        [experiment], f"tags.`{STUDY}` = '{study.study_name}' AND attributes.status = 'RUNNING'"
+    ):
+        if run.data.tags.get(TRIAL) not in failed:
+            continue
+        text = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' AND attributes.status = 'RUNNING'"
+        for child in client.search_runs([experiment], text):
+            client.set_terminated(child.info.run_id, "KILLED")
+        client.set_terminated(run.info.run_id, "KILLED")
