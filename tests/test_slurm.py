@@ -26,7 +26,7 @@ from stores import Run, Store
 from waiting import wait_for
 
 from sa_mlops.registry import names
-from sa_mlops.tuning.study import open_storage
+from sa_mlops.tuning.storage import open_storage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 DAEMONS = ("munged", "slurmctld", "slurmd")

@@ -18,6 +18,8 @@ from mlflow.tracking import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 from stores import PATIENCE, child_environment, wait_for
 
+from sa_mlops.registry import processes
+from sa_mlops.tuning import storage
 from sa_mlops.tuning import study as studies
 from scripts.serving import Server
 
@@ -69,16 +71,16 @@ def killed(stocked: Server) -> Killed:
         ]  # fmt: skip
         try:
             # Opening makes the tables if they are not there yet.
-            with studies.alone(place):
-                storage = studies.open_storage(place)
-            wait_for(lambda: "shared" in optuna.get_all_study_names(storage), commands[0])
-            study = optuna.load_study(study_name="shared", storage=storage)
+            with storage.alone(place):
+                opened = storage.open_storage(place)
+            wait_for(lambda: "shared" in optuna.get_all_study_names(opened), commands[0])
+            study = optuna.load_study(study_name="shared", storage=opened)
             victims: list[FrozenTrial] = []
-            gone: list[list[Any]] = []
+            gone: list[dict[str, Any]] = []
             while len(victims) < 2:
                 victim = wait_for(lambda: at_work(study, gone), commands[0])
                 gone.append(victim.user_attrs[studies.WORKER])
-                os.kill(gone[-1][1], signal.SIGKILL)
+                os.kill(int(gone[-1][processes.PID]), signal.SIGKILL)
                 # It may have finished that trial in the last moment.
                 if study.trials[victim.number].state != TrialState.COMPLETE:
                     victims.append(victim)
@@ -96,7 +98,7 @@ def killed(stocked: Server) -> Killed:
     return Killed(study.get_trials(), victims, [json.loads(out) for out, _ in said], runs)
 
 
-def at_work(study: optuna.Study, gone: list[list[Any]]) -> FrozenTrial | None:
+def at_work(study: optuna.Study, gone: list[dict[str, Any]]) -> FrozenTrial | None:
     """A trial in the middle whose worker is not gone."""
     running = study.get_trials(states=(TrialState.RUNNING,))
     fit = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import optuna
@@ -14,9 +15,14 @@ from optuna.trial import TrialState
 from sa_mlops.config import ForgetConfig, TuneConfig
 from sa_mlops.methods.selective_amnesia import EWC_LAMBDA, OPTIMISATION
 from sa_mlops.parameters import ParameterError
+from sa_mlops.methods.selective_amnesia import EWC_LAMBDA, OPTIMISATION
+from sa_mlops.parameters import ParameterError
+from sa_mlops.registry import processes
+from sa_mlops.tuning import leader, space, storage
 from sa_mlops.tuning import study as studies
-from sa_mlops.tuning.choice import fresh_seeds
-from sa_mlops.tuning.tune import best_settings, choose
+from sa_mlops.tuning.choice import best_settings, choose, fresh_seeds
+from sa_mlops.tuning import study as studies
+from sa_mlops.tuning.choice import best_settings, choose, fresh_seeds
 from sa_mlops.tuning.workers import deal
 
 CONFIG = TuneConfig(dataset="digits")
@@ -33,21 +39,24 @@ def opened(folder: Path, config: TuneConfig = CONFIG, search: str = "all") -> op
 
 def add(study: optuna.Study, gap: float, retention: float, drop: float = 0.0) -> optuna.trial.FrozenTrial:
     trial = study.ask()
-    studies.suggest(trial, CONFIG)
+    space.suggest(trial, CONFIG)
     trial.set_constraint("class_drop", drop - studies.CLASS_DROP)
     return study.tell(trial, (gap, retention))
 
 
-def finished_process() -> list[object]:
+def finished_process() -> dict[str, str]:
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
-    this = studies.Process.this()
-    return [this.host, done.pid, this.started]
+    return processes.identity() | {processes.PID: str(done.pid)}
+
+
+def process_elsewhere() -> dict[str, str]:
+    return processes.identity() | {processes.HOST: "elsewhere"}
 
 
 def test_default_values_are_tried_first_within_the_space(tmp_path: Path) -> None:
     study = opened(tmp_path)
-    values = studies.suggest(study.ask(), CONFIG)
+    values = space.suggest(study.ask(), CONFIG)
     assert values == {
         "ewc_lambda": EWC_LAMBDA["fast"],
         "replay_ratio": 1.0,
@@ -58,9 +67,9 @@ def test_default_values_are_tried_first_within_the_space(tmp_path: Path) -> None
 
 def test_paper_values_are_tried_second_within_the_space(tmp_path: Path) -> None:
     study = opened(tmp_path)
-    studies.suggest(study.ask(), CONFIG)
-    values = studies.suggest(study.ask(), CONFIG)
-    assert values == {"ewc_lambda": 100.0, "replay_ratio": 1.0, "steps": 150, "lr": studies.RANGES["lr"][0]}
+    space.suggest(study.ask(), CONFIG)
+    values = space.suggest(study.ask(), CONFIG)
+    assert values == {"ewc_lambda": 100.0, "replay_ratio": 1.0, "steps": 150, "lr": space.RANGES["lr"][0]}
 
 
 def test_opening_a_study_again_queues_nothing_twice(tmp_path: Path) -> None:
@@ -73,15 +82,15 @@ def test_workers_queue_nothing(tmp_path: Path) -> None:
     assert study.trials == []
 
 
-def test_study_refuses_to_search_something_else(tmp_path: Path) -> None:
+def test_study_refuses_another_search_space(tmp_path: Path) -> None:
     opened(tmp_path)
-    with pytest.raises(studies.StudyError, match="searches something else"):
+    with pytest.raises(storage.StudyError, match="another search space"):
         opened(tmp_path, search="another")
 
 
 def test_storage_that_does_not_open_is_one_line() -> None:
-    with pytest.raises(studies.StudyError) as error:
-        studies.open_storage("postgresql+nosuchdriver://host/database")
+    with pytest.raises(storage.StudyError) as error:
+        storage.open_storage("postgresql+nosuchdriver://host/database")
     assert "\n" not in str(error.value)
 
 
@@ -91,10 +100,10 @@ def test_every_sampler_suggests_within_the_space(tmp_path: Path, sampler: str) -
     study = opened(tmp_path, config)
     for _ in range(studies.STARTUP + 4):
         trial = study.ask()
-        values = studies.suggest(trial, config)
+        values = space.suggest(trial, config)
         assert 30 <= values["steps"] <= 150
         assert all(
-            low <= values[name] <= high for name, (low, high) in studies.RANGES.items() if name in values
+            low <= values[name] <= high for name, (low, high) in space.RANGES.items() if name in values
         )
         trial.set_constraint("class_drop", -1.0)
         study.tell(trial, (values["lr"], values["replay_ratio"]))
@@ -104,13 +113,13 @@ def test_workers_draw_different_values(tmp_path: Path) -> None:
     drawn = []
     for worker in (1, 2):
         study = studies.open_study(str(tmp_path / f"{worker}.journal"), "a", CONFIG, "all", worker=worker)
-        drawn.append(studies.suggest(study.ask(), CONFIG)["lr"])
+        drawn.append(space.suggest(study.ask(), CONFIG)["lr"])
     assert drawn[0] != drawn[1]
 
 
 def test_words_can_be_searched(tmp_path: Path) -> None:
     config = TuneConfig(dataset="digits", space="surrogate,update")
-    assert studies.suggest(opened(tmp_path, config).ask(), config) == {
+    assert space.suggest(opened(tmp_path, config).ask(), config) == {
         "surrogate": "noise",
         "update": "standard",
     }
@@ -120,21 +129,21 @@ def test_trial_that_breaks_the_constraint_is_not_on_the_front(tmp_path: Path) ->
     study = opened(tmp_path)
     add(study, 0.0, 1.0, drop=0.03)
     good = add(study, 0.5, 0.9)
-    assert [t.number for t in studies.outcome(study).best] == [good.number]
+    assert [t.number for t in studies.finished(study).best] == [good.number]
 
 
 def test_front_is_ordered_by_the_gap(tmp_path: Path) -> None:
     study = opened(tmp_path)
     for gap, retention in ((0.5, 0.95), (0.1, 0.90), (0.3, 0.93), (0.4, 0.92)):
         add(study, gap, retention)
-    assert [t.values for t in studies.outcome(study).best] == [[0.1, 0.90], [0.3, 0.93], [0.5, 0.95]]
+    assert [t.values for t in studies.finished(study).best] == [[0.1, 0.90], [0.3, 0.93], [0.5, 0.95]]
 
 
 def test_knee_is_looked_for_among_trials_that_pass_the_gates(tmp_path: Path) -> None:
     study = opened(tmp_path)
     for gap, retention in ((0.0, 0.90), (0.1, 0.94), (1.0, 0.95)):
         add(study, gap, retention)
-    found = studies.outcome(study)
+    found = studies.finished(study)
     assert choose(found, [False] * 3) == 1
     assert choose(found, [True, False, False]) == 0
 
@@ -142,14 +151,14 @@ def test_knee_is_looked_for_among_trials_that_pass_the_gates(tmp_path: Path) -> 
 def test_nothing_is_chosen_without_a_feasible_trial(tmp_path: Path) -> None:
     study = opened(tmp_path)
     add(study, 0.0, 1.0, drop=0.5)
-    assert choose(studies.outcome(study), [False]) is None
+    assert choose(studies.finished(study), [False]) is None
 
 
 def test_trial_of_a_dead_worker_fails(tmp_path: Path) -> None:
     study = opened(tmp_path)
     trial = study.ask()
     trial.set_user_attr(studies.WORKER, finished_process())
-    studies.bury(study)
+    studies.fail_lost(study)
     assert study.trials[trial.number].state == TrialState.FAIL
 
 
@@ -157,25 +166,25 @@ def test_values_of_a_dead_worker_are_tried_again(tmp_path: Path) -> None:
     study = opened(tmp_path)
     trial = study.ask()
     trial.set_user_attr(studies.WORKER, finished_process())
-    values = studies.suggest(trial, CONFIG)
-    studies.bury(study)
+    values = space.suggest(trial, CONFIG)
+    studies.fail_lost(study)
     study.ask()
-    assert studies.suggest(study.ask(), CONFIG) == values
+    assert space.suggest(study.ask(), CONFIG) == values
 
 
 def test_queued_values_that_a_dead_worker_never_asked_for_are_tried_again(tmp_path: Path) -> None:
     study = opened(tmp_path)
     lost = study.ask()
     lost.set_user_attr(studies.WORKER, finished_process())
-    studies.bury(study)
+    studies.fail_lost(study)
     study.ask()
-    assert studies.suggest(study.ask(), CONFIG) == studies.default_values(CONFIG)
+    assert space.suggest(study.ask(), CONFIG) == space.recipe_values(CONFIG, "fast")
 
 
 def test_values_that_two_commands_queue_again_are_needed_once(tmp_path: Path) -> None:
     study = opened(tmp_path)
     trial = study.ask()
-    studies.suggest(trial, CONFIG)
+    space.suggest(trial, CONFIG)
     frozen = study.trials[trial.number]
     assert [studies.give_up(study, frozen), studies.give_up(study, frozen)] == [True, False]
     study.ask()
@@ -187,7 +196,7 @@ def test_trial_that_finished_is_not_needed_again(tmp_path: Path) -> None:
     study = opened(tmp_path)
     trial = study.ask()
     frozen = study.trials[trial.number]
-    studies.suggest(trial, CONFIG)
+    space.suggest(trial, CONFIG)
     study.tell(trial, (0.5, 0.5))
     assert not studies.give_up(study, frozen)
     study.ask()
@@ -197,7 +206,7 @@ def test_trial_that_finished_is_not_needed_again(tmp_path: Path) -> None:
 def test_trial_that_repeats_a_lost_one_takes_its_place(tmp_path: Path) -> None:
     study = opened(tmp_path)
     lost, other = study.ask(), study.ask()
-    studies.again(study, study.trials[lost.number])
+    storage.again(study, study.trials[lost.number])
     assert studies.needed(study, study.ask().number, wanted=2)
     assert not studies.needed(study, study.ask().number, wanted=2)
     assert studies.needed(study, other.number, wanted=2)
@@ -205,43 +214,60 @@ def test_trial_that_repeats_a_lost_one_takes_its_place(tmp_path: Path) -> None:
 
 def test_workers_of_another_command_have_other_numbers(tmp_path: Path) -> None:
     study, place = opened(tmp_path), str(tmp_path / "a.journal")
-    assert [studies.enlist(study, place) for _ in range(2)] == [0, studies.CREW]
+    assert [leader.enlist(study, place) for _ in range(2)] == [0, leader.CREW]
 
 
 def test_one_of_two_commands_leads(tmp_path: Path) -> None:
     study, place = opened(tmp_path), str(tmp_path / "a.journal")
-    assert studies.take_lead(study, place, "first") is None
-    found = studies.take_lead(study, place, "second")
+    assert leader.Leadership(study, place, "first").other is None
+    found = leader.Leadership(study, place, "second").other
     assert found is not None
     assert found.run == "first"
+
+
+def test_another_command_takes_over_when_the_leading_process_is_gone(tmp_path: Path) -> None:
+    study, place = opened(tmp_path), str(tmp_path / "a.journal")
+    leader.Leadership(study, place, "first")
+    second = leader.Leadership(study, place, "second")
+    assert not second.refresh()
+    found = study.user_attrs[leader.LEAD]
+    study.set_user_attr(leader.LEAD, found | {"process": finished_process()})
+    assert second.refresh()
+    assert leader.lead_of(study).run == "second"  # type: ignore[union-attr]
+
+
+def test_leader_of_an_earlier_version_leads_until_its_signs_of_life_stop(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    study.set_user_attr(leader.LEAD, {"run": "r", "process": ["host", 1, 0.0], "seen": time.time()})
+    found = leader.lead_of(study)
+    assert found is not None
+    assert found.alive
 
 
 def test_trial_of_a_live_worker_goes_on(tmp_path: Path) -> None:
     study = opened(tmp_path)
     trial = study.ask()
-    trial.set_user_attr(studies.WORKER, studies.Process.this().spelled())
-    assert studies.bury(study) == []
+    trial.set_user_attr(studies.WORKER, processes.identity())
+    assert studies.fail_lost(study) == []
 
 
 def test_trial_of_another_machine_is_left_to_it(tmp_path: Path) -> None:
     study = opened(tmp_path)
-    study.ask().set_user_attr(studies.WORKER, ["elsewhere", 1, 0.0])
-    assert studies.bury(study) == []
+    study.ask().set_user_attr(studies.WORKER, process_elsewhere())
+    assert studies.fail_lost(study) == []
 
 
 def test_command_leads_while_its_process_runs(tmp_path: Path) -> None:
     study = opened(tmp_path)
-    studies.sign_lead(study, "run")
-    lead = studies.lead_of(study)
+    leader.sign(study, "run")
+    lead = leader.lead_of(study)
     assert lead is not None
     assert lead.alive
 
 
 @pytest.mark.parametrize(("age", "alive"), [(10.0, True), (1000.0, False)])
 def test_command_elsewhere_leads_while_it_gives_signs_of_life(age: float, alive: bool) -> None:
-    import time
-
-    lead = studies.Lead("run", studies.Process("elsewhere", 1, 0.0), time.time() - age)
+    lead = leader.Lead("run", process_elsewhere(), time.time() - age)
     assert lead.alive is alive
 
 

@@ -18,6 +18,8 @@ from mlflow.tracking import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 from stores import PATIENCE, Store, child_environment, wait_for
 
+from sa_mlops.registry import processes
+from sa_mlops.tuning import storage
 from sa_mlops.tuning import study as studies
 
 pytestmark = pytest.mark.integration
@@ -42,9 +44,9 @@ class Study:
         place = self.store.folder / "studies" / "s.journal"
         if not place.exists():
             return []
-        storage = studies.open_storage(str(place))
+        opened = storage.open_storage(str(place))
         try:
-            study = optuna.load_study(study_name="s", storage=storage)
+            study = optuna.load_study(study_name="s", storage=opened)
         except KeyError:
             return []
         return study.get_trials(states=states or None)
@@ -98,7 +100,7 @@ def killed(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Kil
         wait_for(lambda: study.trials(TrialState.COMPLETE), process)
         victim = wait_for(lambda: running(study), process)[0]
         done = len(study.trials(TrialState.COMPLETE))
-        os.kill(victim.user_attrs[studies.WORKER][1], signal.SIGKILL)
+        os.kill(int(victim.user_attrs[studies.WORKER][processes.PID]), signal.SIGKILL)
         out, log = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()

@@ -33,9 +33,9 @@ def test_slices_of_numbers_are_logarithmic_and_of_words_are_not() -> None:
     assert [a.get_xscale() for a in figure.axes] == ["log", "linear"]
 
 
-def test_importance_is_titled_by_what_matters_most() -> None:
+def test_importance_is_titled_by_the_most_important() -> None:
     figure = importance({"gap": {"lr": 0.7, "steps": 0.3}, "retention": {"lr": 0.1, "steps": 0.9}})
-    assert figure.get_suptitle() == "What matters most: lr for the gap, steps for the retention"
+    assert figure.get_suptitle() == "Most important: lr for the gap, steps for the retention"
 
 
 @pytest.mark.parametrize(("count", "pairs"), [(2, 1), (3, 3)])
