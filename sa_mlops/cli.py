@@ -171,8 +171,9 @@ for _entry in ENTRY_POINTS.values():
 
 
 def _ended(outcome: Outcome, as_json: bool) -> int:
-    _show(outcome.result, as_json)
-    return outcome.status
+    result, status = outcome
+    _show(result, as_json)
+    return status
 
 
 def _json(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,1 +1,1 @@
-"""Entry points as jobs of a scheduler, through submitit. submitit is imported only to submit."""
+"""Entry points as jobs of a scheduler, through submitit, which is imported only on submission."""

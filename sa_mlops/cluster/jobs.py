@@ -1,4 +1,4 @@
-"""`submit` and `jobs`: hand an entry point over, list what was handed over, follow it, cancel it."""
+"""`submit` and `jobs`: submit an entry point, and list, follow and cancel jobs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from sa_mlops.cluster import records, schedulers
 from sa_mlops.cluster.plan import plan
-from sa_mlops.cluster.records import Job, Seen, Task
-from sa_mlops.cluster.task import Command
+from sa_mlops.cluster.records import Job, Task, TaskState
+from sa_mlops.cluster.task import TaskRun
 from sa_mlops.config import EntryPoint, SubmitConfig
 from sa_mlops.errors import Stopped
 from sa_mlops.parameters import Value
@@ -26,19 +26,15 @@ from sa_mlops.stages.result import Result, table
 POLL = 1.0
 """Seconds between two looks while following."""
 CARRIED = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_EXPERIMENT_NAME", "PYTHONPATH")
-"""Variables that a task gets also where the scheduler passes on none. No passwords: submitit writes them to a file."""
+"""Variables that every task gets, but for values with a password: submitit writes them to a file."""
 PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
 SEPARATE_STORE = (
-    "a sqlite store is safe only while all tasks run on one machine; docs/server.md: one for several"
+    "a sqlite store is safe only if all tasks run on one machine; docs/server.md shows a store for several"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a command shows, and its exit status."""
-
-    result: Result
-    status: int = 0
+Outcome = tuple[Result, int]
+"""The result of a command, and its exit status."""
 
 
 def submit(entry: EntryPoint, values: Mapping[str, Value], order: SubmitConfig) -> Outcome:
@@ -46,8 +42,8 @@ def submit(entry: EntryPoint, values: Mapping[str, Value], order: SubmitConfig) 
 
     Raises
     ------
-    ParameterError : for what the entry point or the scheduler does not take; nothing was submitted then.
-    SchedulerError : if it cannot be handed over.
+    ParameterError : for a value that the entry point or the scheduler does not take; nothing is submitted.
+    SchedulerError : if the scheduler is missing or refuses.
     """
     found = plan(entry, values, order)
     if order.target == "slurm" and os.environ.get("MLFLOW_TRACKING_URI", "sqlite:").startswith("sqlite:"):
@@ -58,7 +54,7 @@ def submit(entry: EntryPoint, values: Mapping[str, Value], order: SubmitConfig) 
     environment = {name: value for name, value in environment.items() if not PASSWORD.search(value)}
     environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(order.cpus))
     commands = [
-        Command(
+        TaskRun(
             records.home(job.key), index, task.words, Path.cwd(), environment,
             slots=schedulers.order_slots(order) if here else 0,
             after=0 if here and found.upstream and index else None,
@@ -75,7 +71,7 @@ def submit(entry: EntryPoint, values: Mapping[str, Value], order: SubmitConfig) 
             job = replace(job, tasks=tuple(replace(t, job=i) for t, i in zip(job.tasks, ids, strict=True)))
             records.write(job)
         if not order.follow:
-            return Outcome(_shown([(job, _look(job))]))
+            return _shown([(job, _look(job))]), 0
         with _stoppable():
             return _followed(job)
     except (KeyboardInterrupt, Stopped):
@@ -88,42 +84,42 @@ def listed() -> Outcome:
     """All jobs that were submitted from this folder."""
     jobs = records.every()
     queue = schedulers.queue(jobs)
-    return Outcome(_shown([(job, records.look(job, queue)) for job in jobs]))
+    return _shown([(job, records.look(job, queue)) for job in jobs]), 0
 
 
 def shown(word: str) -> Outcome:
     """One job."""
     job = records.named(word)
-    return Outcome(_shown([(job, _look(job))]))
+    return _shown([(job, _look(job))]), 0
 
 
 def follow(word: str) -> Outcome:
-    """Show what the tasks of a job say until the last one is over; interrupted, the job goes on."""
+    """Show the output of a job's tasks until the last one has ended; an interrupt does not stop the job."""
     job = records.named(word)
     try:
         with _stoppable():
             return _followed(job)
     except Stopped:
-        say(f"no longer followed; {job.key} goes on")
-        return Outcome(_shown([(job, _look(job))]), records.INTERRUPTED)
+        say(f"no longer followed; {job.key} continues")
+        return _shown([(job, _look(job))]), records.INTERRUPTED
 
 
 def cancel(word: str) -> Outcome:
-    """Cancel what is not over of a job."""
+    """Cancel the tasks of a job that have not ended."""
     job = records.named(word)
     schedulers.cancel(job)
-    return Outcome(_shown([(job, _look(job))]))
+    return _shown([(job, _look(job))]), 0
 
 
 def say(text: str) -> None:
-    """One line for people, on standard error."""
+    """Print a line on standard error."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until the block is done: what was handed over has to be on record."""
+    """Delay Ctrl-C to the end of the block, so that submitted tasks are on record."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -133,7 +129,7 @@ def _uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Stopped inside; the first also where it would be ignored, as behind a shell's `&`."""
+    """SIGINT and SIGTERM raise Stopped inside, SIGINT even if it was ignored, as behind a shell's `&`."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         raise Stopped(signal.Signals(number).name)
@@ -146,7 +142,7 @@ def _stoppable() -> Iterator[None]:
             signal.signal(s, handler)
 
 
-def _look(job: Job) -> list[Seen]:
+def _look(job: Job) -> list[TaskState]:
     return records.look(job, schedulers.queue([job]))
 
 
@@ -158,7 +154,7 @@ def _followed(job: Job) -> Outcome:
         try:
             seen = _look(job)
         except schedulers.SchedulerError as error:
-            # It may only be away for a while, and the job does not need whoever follows it.
+            # SLURM may be back soon, and the job runs without this command.
             if str(error) != trouble:
                 trouble = str(error)
                 say(trouble)
@@ -174,11 +170,11 @@ def _followed(job: Job) -> Outcome:
         if not any(one.live for one in seen):
             break
         time.sleep(POLL)
-    return Outcome(_shown([(job, seen)]), max(one.worst for one in seen))
+    return _shown([(job, seen)]), max(one.worst for one in seen)
 
 
 class Tail:
-    """The output of a task as it grows."""
+    """Follows the output of a task."""
 
     def __init__(self, job: Job, index: int) -> None:
         self.label = f"[{job.tasks[index].name}] " if len(job.tasks) > 1 else ""
@@ -186,7 +182,7 @@ class Tail:
         self.read = [0] * len(self.paths)
 
     def show(self, last: bool) -> None:
-        """Print whole lines that are new, and at the end also one that is not whole."""
+        """Print new complete lines; at the end of the task also an incomplete one."""
         for number, path in enumerate(self.paths):
             with suppress(FileNotFoundError), path.open("rb") as file:
                 file.seek(self.read[number])
@@ -197,7 +193,7 @@ class Tail:
                     say(self.label + line)
 
 
-def _shown(jobs: Sequence[tuple[Job, Sequence[Seen]]]) -> Result:
+def _shown(jobs: Sequence[tuple[Job, Sequence[TaskState]]]) -> Result:
     document: dict[str, Any] = {"jobs": [_document(job, seen) for job, seen in jobs]}
     rows = [
         [job.key if not i else "", job.entry, job.target, one.task.name, one.task.job, _state(one)]
@@ -205,16 +201,18 @@ def _shown(jobs: Sequence[tuple[Job, Sequence[Seen]]]) -> Result:
         for i, one in enumerate(seen)
     ]
     if not rows:
-        return Result(document, "no jobs were submitted from this folder; sa-mlops submit ENTRY does")
+        return Result(
+            document, "no jobs were submitted from this folder; submit one with sa-mlops submit ENTRY"
+        )
     return Result(document, table(["job", "entry", "target", "task", "scheduler's name", "state"], rows))
 
 
-def _state(one: Seen) -> str:
+def _state(one: TaskState) -> str:
     again = f", attempt {one.attempts}" if one.attempts > 1 else ""
     return one.state + (f" ({one.status})" if one.state == "failed" and one.status else "") + again
 
 
-def _document(job: Job, seen: Sequence[Seen]) -> dict[str, Any]:
+def _document(job: Job, seen: Sequence[TaskState]) -> dict[str, Any]:
     return {
         "job": job.key,
         "entry": job.entry,

@@ -1,4 +1,4 @@
-"""From an entry point and its options to the commands of a job: one, or one a value, or one a worker."""
+"""The commands of a job: one, or one per value of a sweep, or one per worker of a study."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ UPSTREAM: Mapping[str, str] = {
     "sequential": "base",
     "tune": "fim",
 }
-"""What the tasks of an array have in common. It is made once, before them: tasks that start together on an empty
-store would each make it for themselves."""
+"""Entry point whose result all tasks of a job need. It runs once before them: tasks that start together on an empty
+store would otherwise each run it."""
 SHARED: Sequence[type[Parameters]] = (RecipeConfig, FisherConfig, FromVersionConfig)
-"""Whose parameters mean the same for an entry point and for what it needs upstream."""
+"""Configs whose parameters an entry point passes on to the one upstream."""
 TASKS = 1000
 """Most tasks of a job."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One command of a job: its name in lists, and the words after `sa-mlops`."""
+class Command:
+    """One command of a job: its name in lists, and its words after `sa-mlops`."""
 
     name: str
     words: tuple[str, ...]
@@ -44,30 +44,30 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a job runs.
+    """The commands of a job.
 
     Attributes
     ----------
-    upstream : runs before all others; None if there is nothing to share.
-    steps : run in any order, also at once.
+    upstream : runs before all others, if there is one.
+    steps : run in any order or at the same time.
     """
 
     entry: str
-    upstream: Step | None
-    steps: tuple[Step, ...]
+    upstream: Command | None
+    steps: tuple[Command, ...]
 
     @property
-    def ordered(self) -> tuple[Step, ...]:
+    def ordered(self) -> tuple[Command, ...]:
         """All commands, the upstream one first."""
         return (self.upstream, *self.steps) if self.upstream else self.steps
 
 
 def plan(entry: EntryPoint, values: Mapping[str, Value], order: SubmitConfig) -> Plan:
-    """The commands for an entry point with these values, all of them checked as the commands themselves would.
+    """The commands for an entry point with these values, which are all checked.
 
     Raises
     ------
-    ParameterError : for a value that the entry point does not take, or a sweep that is none.
+    ParameterError : for a value that the entry point does not take, or a malformed sweep.
     """
     config = entry.config(**values)  # type: ignore[arg-type]
     if order.sweep:
@@ -76,15 +76,15 @@ def plan(entry: EntryPoint, values: Mapping[str, Value], order: SubmitConfig) ->
         for variant in variants:
             entry.config(**variant)  # type: ignore[arg-type]
         spell = entry.config.parameters()[name].spell
-        steps = [Step(f"{name}={spell(v[name])}", command(entry, v)) for v in variants]
+        steps = [Command(f"{name}={spell(v[name])}", command(entry, v)) for v in variants]
     elif isinstance(config, TuneConfig) and config.workers > 1:
         name = "workers"
         if config.fresh:
-            raise ParameterError("fresh", "true", "false: workers of one study share what is upstream")
+            raise ParameterError("fresh", "true", "false: the workers of a study share their base and judges")
         words = command(entry, dict(values) | {"workers": 1})
-        steps = [Step(f"worker={i}", words) for i in range(1, config.workers + 1)]
+        steps = [Command(f"worker={i}", words) for i in range(1, config.workers + 1)]
     else:
-        return Plan(entry.name, None, (Step(entry.name, command(entry, values)),))
+        return Plan(entry.name, None, (Command(entry.name, command(entry, values)),))
     return Plan(entry.name, _upstream(entry, config, name), tuple(steps))
 
 
@@ -93,7 +93,7 @@ def sweep(entry: EntryPoint, text: str) -> tuple[str, list[Value]]:
 
     Raises
     ------
-    ParameterError : if it is none.
+    ParameterError : if it is malformed.
     """
     single = {k: p for k, p in entry.config.parameters().items() if p.kind != "numbers"}
     word, _, values = text.partition("=")
@@ -108,9 +108,9 @@ def sweep(entry: EntryPoint, text: str) -> tuple[str, list[Value]]:
 
 
 def option_words(entry: EntryPoint) -> dict[str, str]:
-    """Parameter of an entry point -> how `submit` calls it.
+    """Parameter of an entry point -> its option of `submit`.
 
-    `probe` has a `target` of its own; a name that is also the scheduler's gets the entry point's before it.
+    A name that the scheduler's options have too, such as `target` of `probe`, gets the entry point's as prefix.
     """
     others = SubmitConfig.parameters()
     return {name: f"{entry.name}_{name}" if name in others else name for name in entry.config.parameters()}
@@ -129,8 +129,8 @@ def command(entry: EntryPoint, values: Mapping[str, Value]) -> tuple[str, ...]:
     )
 
 
-def _upstream(entry: EntryPoint, config: RunConfig, varied: str) -> Step | None:
-    """The command that makes what the tasks share; None if they share nothing that is not there."""
+def _upstream(entry: EntryPoint, config: RunConfig, varied: str) -> Command | None:
+    """The command for the entry point upstream; None if the tasks need none or do not share it."""
     name = UPSTREAM.get(entry.name)
     if name is None or config.fresh:
         return None
@@ -141,4 +141,4 @@ def _upstream(entry: EntryPoint, config: RunConfig, varied: str) -> Step | None:
     if varied in shared:
         return None
     given = {key: getattr(config, key) for key in sorted(shared) if hasattr(config, key)}
-    return Step("upstream", command(first, given))
+    return Command("upstream", command(first, given))

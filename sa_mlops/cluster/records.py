@@ -1,4 +1,4 @@
-"""What is known of the jobs that were submitted from a folder: a folder each, with one record and a note a task."""
+"""Records of the jobs submitted from a folder: a subfolder per job, with a record and a note per task."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import processes
 
 FOLDER = Path(".sa-mlops") / "jobs"
-"""Where records lie, beside the store that the current folder has by default."""
+"""Folder of the records, beside the default store."""
 RECORD, CANCELLED = "job.json", "cancelled"
 STARTING = 120.0
-"""Seconds after which a task of this machine that has noted nothing counts as lost."""
+"""Seconds after which a task of this machine without a note counts as lost."""
 INTERRUPTED = 130
 
 Stage = Literal["waiting", "running", "ended"]
@@ -30,7 +30,7 @@ PENDING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPEC
 RUNNING = frozenset(
     {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
 )
-"""SLURM's words for jobs that are not over; of those that are, COMPLETED and CANCELLED are not failures."""
+"""SLURM's words for jobs that have not ended; of the others, COMPLETED and CANCELLED are not failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class Task:
 
     Attributes
     ----------
-    name : what tells it from the others, such as `digit=3`.
-    words : after `sa-mlops`.
-    job : the scheduler's name for it; empty until it has one.
+    name : its difference from the other tasks, such as `classes=3`.
+    words : its words after `sa-mlops`.
+    job : its name in the scheduler; empty before submission.
     """
 
     name: str
@@ -51,11 +51,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A record.
+    """The record of a job.
 
     Attributes
     ----------
-    key : names it and its folder; sorts by time.
+    key : its name and that of its folder; sorts by time.
     created : seconds since 1970.
     """
 
@@ -68,12 +68,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a task says of itself, from where it runs.
+    """The state that a task notes where it runs.
 
     Attributes
     ----------
-    attempt : 1, and one more each time it was queued again.
-    status : exit status, once ended.
+    attempt : 1, plus the number of times it was queued again.
+    status : exit status if it has ended.
     process : tags of `processes.identity`.
     """
 
@@ -84,8 +84,8 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A task with what has become of it."""
+class TaskState:
+    """A task and its state."""
 
     task: Task
     state: State
@@ -94,12 +94,12 @@ class Seen:
 
     @property
     def live(self) -> bool:
-        """Whether it waits or runs."""
+        """Whether it is pending or running."""
         return self.state in ("pending", "running")
 
     @property
     def worst(self) -> int:
-        """What it adds to the exit status of who follows it."""
+        """Its share in the exit status of a command that follows the job."""
         match self.state:
             case "failed":
                 return self.status or 1
@@ -117,7 +117,7 @@ def home(key: str) -> Path:
 
 
 def new(entry: str, target: str, tasks: tuple[Task, ...]) -> Job:
-    """A record with its folder, which nobody else may read: submitit pickles into it what it later runs."""
+    """A new record with its folder, readable by its owner alone: submitit runs what lies pickled there."""
     now = time.time()
     key = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{uuid.uuid4().hex[:6]}"
     FOLDER.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -128,23 +128,23 @@ def new(entry: str, target: str, tasks: tuple[Task, ...]) -> Job:
 
 
 def write(job: Job) -> None:
-    """Write a record, whole or not at all."""
+    """Write a record atomically."""
     _write(home(job.key) / RECORD, dataclasses.asdict(job))
 
 
 def remove(job: Job) -> None:
-    """Delete what a submission that failed has left."""
+    """Delete the folder of a failed submission."""
     shutil.rmtree(home(job.key), ignore_errors=True)
 
 
 def every() -> list[Job]:
-    """All records, oldest first; what is no record is left out."""
+    """All records, oldest first; unreadable ones are left out."""
     found = (_read(path) for path in sorted(FOLDER.glob(f"*/{RECORD}")))
     return [job for job in found if job is not None]
 
 
 def named(word: str) -> Job:
-    """The job that a user means: its key, the scheduler's number of it, or `latest`.
+    """The job of a key or a number of the scheduler, or the `latest`.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def named(word: str) -> Job:
     raise ParameterError(
         "job",
         word,
-        f"latest or one of {known}" if known else "one after `sa-mlops submit`: there is none here",
+        f"latest or one of {known}" if known else "the key of a job; none was submitted from this folder",
     )
 
 
@@ -188,12 +188,12 @@ def _write(path: Path, values: Any) -> None:
 
 
 def note_path(folder: Path, index: int) -> Path:
-    """Where a task leaves its note."""
+    """File of a task's note."""
     return folder / f"task-{index}.json"
 
 
 def leave(folder: Path, index: int, stage: Stage, attempt: int, status: int | None = None) -> None:
-    """Leave a note; called by the task."""
+    """Write the note of a task, from the task."""
     values = {"stage": stage, "attempt": attempt, "status": status, "process": processes.identity()}
     _write(note_path(folder, index), values)
 
@@ -214,19 +214,19 @@ def noted(folder: Path, index: int) -> Note | None:
 
 
 def cancelled(folder: Path) -> bool:
-    """Whether the job was cancelled; a task asks before it starts anything."""
+    """Whether the job was cancelled; a task asks before it starts."""
     return (folder / CANCELLED).exists()
 
 
-# ---------------------------------------------------------------------- what has become of them
+# ---------------------------------------------------------------------- states of tasks
 
 
-def look(job: Job, queue: Mapping[str, str]) -> list[Seen]:
-    """What has become of the tasks of a job, in their order.
+def look(job: Job, queue: Mapping[str, str]) -> list[TaskState]:
+    """The states of the tasks of a job, in their order.
 
     Parameters
     ----------
-    queue : SLURM's name of a task -> its word for the state, of those that SLURM knows.
+    queue : name of a task in SLURM -> SLURM's word for its state.
     """
     folder = home(job.key)
     stopped = cancelled(folder)
@@ -238,12 +238,12 @@ def look(job: Job, queue: Mapping[str, str]) -> list[Seen]:
         else:
             state = _here(note, stopped, time.time() - job.created)
         status = note.status if note is not None and state in ("done", "failed", "cancelled") else None
-        found.append(Seen(task, state, status, note.attempt if note else 0))
+        found.append(TaskState(task, state, status, note.attempt if note else 0))
     return found
 
 
 def _on_slurm(note: Note | None, word: str, stopped: bool) -> State:
-    # What SLURM says of a live task goes first: the note may be of an attempt that was preempted.
+    # For a live task SLURM is right: the note may belong to an attempt that was preempted.
     if word in PENDING:
         return "pending"
     if word in RUNNING:

@@ -1,4 +1,4 @@
-"""The schedulers: SLURM's own commands for what is going on there, submitit for handing jobs over."""
+"""The schedulers: submitit submits jobs, SLURM's own commands list and cancel them."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from typing import Any
 
 from sa_mlops.cluster import records
 from sa_mlops.cluster.records import Job
-from sa_mlops.cluster.task import Command
+from sa_mlops.cluster.task import TaskRun
 from sa_mlops.config import SubmitConfig
 from sa_mlops.errors import CommandError
 from sa_mlops.registry import processes
 
 REQUEUES = 3
-"""Times that a task may meet its time limit and be queued again."""
+"""Times that a task is queued again after its time limit."""
 NOTICE = 90
-"""Seconds before its time limit at which a task is told."""
+"""Seconds before its time limit at which a task gets a signal."""
 ANSWER = 60.0
-"""Seconds that SLURM has to answer."""
+"""Seconds to wait for an answer of SLURM."""
 
 
 class SchedulerError(CommandError):
-    """A scheduler is not there or refuses. The message is one line."""
+    """A scheduler is missing or refuses. The message is one line."""
 
 
-def submit(commands: Sequence[Command], order: SubmitConfig, name: str, first: bool) -> list[str]:
-    """Hand commands over; the scheduler's name of each.
+def submit(commands: Sequence[TaskRun], order: SubmitConfig, name: str, first: bool) -> list[str]:
+    """Submit commands; their names in the scheduler.
 
     Parameters
     ----------
     name : of the job in the scheduler's lists.
-    first : whether the first command has to end before the others begin.
+    first : whether the first command has to end before the others start.
 
     Raises
     ------
@@ -78,13 +78,13 @@ def submit(commands: Sequence[Command], order: SubmitConfig, name: str, first: b
         if order.gpus:
             chosen["gpus_per_node"] = order.gpus
         if ids:
-            # Also if the first one fails: the others then say themselves what they lack.
+            # Even if the first one fails: the others then report what they lack.
             chosen["dependency"] = f"afterany:{ids[0]}"
         executor.update_parameters(**chosen)
         try:
             with contextlib.redirect_stderr(io.StringIO()):
                 ids += [str(job.job_id) for job in executor.submit_array(group)]
-        except RuntimeError as error:  # submitit's own and what it makes of sbatch's refusal
+        except RuntimeError as error:  # submitit's own, also for a refusal by sbatch
             if ids:
                 _slurm("scancel", *ids)
             raise SchedulerError(f"sbatch: {_line(str(error))}") from error
@@ -92,7 +92,7 @@ def submit(commands: Sequence[Command], order: SubmitConfig, name: str, first: b
 
 
 def order_slots(order: SubmitConfig) -> int:
-    """Tasks at once on this machine."""
+    """Number of tasks that run at the same time on this machine."""
     return order.parallel or 1
 
 
@@ -102,7 +102,7 @@ def _notice(order: SubmitConfig) -> int:
 
 @contextlib.contextmanager
 def _apart() -> Iterator[None]:
-    """What is started inside outlives this command: it holds none of its pipes, and a terminal's signals pass it by."""
+    """Processes started inside outlive this command: without its pipes, and deaf to the terminal's signals."""
     kept = [os.dup(number) for number in (0, 1, 2)]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -119,7 +119,7 @@ def _apart() -> Iterator[None]:
 
 
 def queue(jobs: Sequence[Job]) -> dict[str, str]:
-    """SLURM's name of each task of these jobs that it still knows -> its word for the state.
+    """Name in SLURM -> its word for the state, for the tasks of these jobs that SLURM still knows.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def queue(jobs: Sequence[Job]) -> dict[str, str]:
     )
     if done.returncode != 0:
         if "Invalid job id" in done.stderr:
-            # The only one asked for is long over.
+            # The job ended long ago.
             return {}
         raise SchedulerError(f"squeue: {_line(done.stderr)}")
     rows = (line.strip().split("|") for line in done.stdout.splitlines())
@@ -141,7 +141,7 @@ def queue(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def cancel(job: Job) -> None:
-    """Cancel all tasks of a job: those that wait do not start, those that run end their stage.
+    """Cancel all tasks of a job: pending ones do not start, running ones end their stage.
 
     Raises
     ------
@@ -186,5 +186,5 @@ def _line(text: str) -> str:
 
 
 def logs(job: Job, index: int) -> list[Path]:
-    """The files that a task's output goes to: its result and what it says meanwhile."""
+    """The files of a task's standard output and standard error."""
     return [records.home(job.key) / f"{job.tasks[index].job}_0_log.{end}" for end in ("out", "err")]

@@ -1,4 +1,4 @@
-"""What a job runs: a `sa-mlops` command in a process of its own, ended cleanly when the scheduler says so."""
+"""A task of a job: a `sa-mlops` command in a process of its own, stopped cleanly on the scheduler's signal."""
 
 from __future__ import annotations
 
@@ -19,25 +19,24 @@ from sa_mlops.cluster import records
 from sa_mlops.registry import processes
 
 POLL = 0.2
-"""Seconds between two looks at what a task waits for."""
+"""Seconds between two checks whether a task may start."""
 PATIENCE = 60.0
-"""Seconds that a stage has to end when asked."""
+"""Seconds that a stage has to stop."""
 
 
-class Command:
-    """Callable that submitit pickles, and runs where the scheduler puts it.
+class TaskRun:
+    """Callable that submitit pickles and the scheduler runs; it notes its state.
 
-    It says in a note how far it is. A stage that is stopped ends its run as KILLED and registers nothing; run again it
-    reuses every version that was finished.
+    A stage that is stopped ends its run as KILLED and registers nothing; a later attempt reuses finished versions.
 
     Parameters
     ----------
     folder : of the job.
     index : number of the task in the job.
     words : after `sa-mlops`.
-    directory, environment : the submitter's folder, and what has to be in the stage's environment.
-    slots : tasks of the job that may run at once; 0 where the scheduler sees to that.
-    after : number of a task that has to end first, where the scheduler does not see to that.
+    directory, environment : of the stage.
+    slots : tasks of the job that may run at the same time; 0 if the scheduler decides.
+    after : number of a task that has to end first; None if the scheduler decides.
     """
 
     def __init__(
@@ -58,10 +57,10 @@ class Command:
         self.stopped = False
 
     def __call__(self) -> int:
-        """Run the command; exits with its status if that is not 0, so that the scheduler knows as well."""
-        # After submitit's own handlers, which leave SIGTERM to be ignored.
+        """Run the command; exits with its status unless it is 0, so that the scheduler knows it too."""
+        # submitit's own handlers, installed before, ignore SIGTERM.
         signal.signal(signal.SIGTERM, self._stop)
-        # A terminal's Ctrl-C is for who follows the job. Not SIG_IGN: the stage would inherit that.
+        # A terminal's Ctrl-C is for the command that follows the job. The stage would inherit SIG_IGN.
         signal.signal(signal.SIGINT, lambda _number, _frame: None)
         before = records.noted(self.folder, self.index)
         self.attempt = 1 + (before.attempt if before else 0)
@@ -73,7 +72,7 @@ class Command:
                 else:
                     self._note("running")
                     status = self._run()
-        except Exception:  # also submitit's, from its signal handler, where it does not queue the task again
+        except Exception:  # also from submitit's signal handler, if it does not queue the task again
             self._note("ended", 1)
             raise
         self._note("ended", status)
@@ -82,14 +81,14 @@ class Command:
         return status
 
     def checkpoint(self) -> Any:
-        """What runs when the task is queued again: the same. Called by submitit from its signal handler."""
+        """The callable for the next attempt. submitit calls this in its signal handler."""
         from submitit.helpers import DelayedSubmission
 
         self._stop(signal.SIGTERM, None)
         self._wait(PATIENCE)
         self._note("waiting")
         return DelayedSubmission(
-            Command(
+            TaskRun(
                 self.folder, self.index, self.words, self.directory, self.environment, self.slots, self.after
             )
         )
@@ -99,8 +98,8 @@ class Command:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        """Wait for what comes first, then for one of the slots, and keep it."""
-        while self.after is not None and not self.stopped and not self._first_is_over(self.after):
+        """Wait for the task that comes first, then hold one of the slots."""
+        while self.after is not None and not self.stopped and not self._first_has_ended(self.after):
             time.sleep(POLL)
         held = None
         while self.slots and held is None and not self.stopped:
@@ -113,7 +112,7 @@ class Command:
             if held is not None:
                 held.release()
 
-    def _first_is_over(self, index: int) -> bool:
+    def _first_has_ended(self, index: int) -> bool:
         note = records.noted(self.folder, index)
         return note is not None and (note.stage == "ended" or processes.fate(note.process) == "gone")
 
@@ -127,8 +126,8 @@ class Command:
 
     def _run(self) -> int:
         inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_RUN_ID"}
-        # SLURM signals every process of a task, and SIGUSR2 would end the stage on the spot; a mask is inherited. Until
-        # the child is known here, submitit's handler has to wait as well.
+        # SLURM signals every process of a task, and SIGUSR2 would kill the stage, which inherits this mask. submitit's
+        # handler has to wait too until the child is known here.
         mask = signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR2})
         process = subprocess.Popen(
             [sys.executable, "-m", "sa_mlops", *self.words],
@@ -145,12 +144,12 @@ class Command:
         self.child = 0
         status = process.wait()
         if status and self.stopped:
-            # Also where the signal came before the stage could listen.
+            # The signal may have come before the stage could handle it.
             return records.INTERRUPTED
         return status if status >= 0 else 128 - status
 
     def _wait(self, seconds: float | None = None) -> None:
-        """Until the child is over, without taking its status: `Popen` waits for that under a lock."""
+        """Wait for the end of the child without taking its status, for which `Popen` waits under a lock."""
         child = self.child
         deadline = None if seconds is None else time.monotonic() + seconds
         with contextlib.suppress(ChildProcessError):
@@ -164,7 +163,7 @@ class Command:
                 time.sleep(POLL)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        """Ask the stage to end. It may have got the same signal itself, and takes both for one."""
+        """Ask the stage to stop. It may have received the same signal itself; two count as one."""
         self.stopped = True
         self._interrupt()
 

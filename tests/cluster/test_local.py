@@ -105,7 +105,7 @@ def test_who_follows_may_leave_and_the_job_goes_on(sa_mlops: Run, start: Start, 
     wait_for(lambda: runs(own_store) == ["RUNNING"], "no run was opened", 120)
     follower.send_signal(signal.SIGINT)
     _, err = follower.communicate(timeout=60)
-    assert (follower.returncode, "goes on" in err) == (130, True)
+    assert (follower.returncode, "continues" in err) == (130, True)
     assert runs(own_store) == ["RUNNING"]
     assert sa_mlops("jobs", "latest", "--cancel").returncode == 0
     assert sa_mlops("jobs", "latest", "--follow").returncode == 130

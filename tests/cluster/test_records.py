@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sa_mlops.cluster import records
-from sa_mlops.cluster.records import Job, Seen, Task
+from sa_mlops.cluster.records import Job, Task, TaskState
 from sa_mlops.parameters import ParameterError
 
 
@@ -21,7 +21,7 @@ def made(target: str = "slurm", tasks: int = 1) -> Job:
     )
 
 
-def seen(job: Job, **queue: str) -> Seen:
+def seen(job: Job, **queue: str) -> TaskState:
     return records.look(job, {name.replace("job", "7"): word for name, word in queue.items()})[0]
 
 
