@@ -143,7 +143,9 @@ def _candidate(runner: TrialRunner, step: ForgetConfig, label: int, name: str) -
             metrics = runner.judges.measure(model, forgotten).metrics() | {"time.forget": seconds}
             metrics |= runner.judges.beside_base(runner.base, forgotten)
             Recorder(runner.ctx.client, run).metrics(metrics)
-    verdicts = gates.judge(classes, [classes[c] for c in forgotten], metrics, target=runner.resolved(step).target)
+    verdicts = gates.judge(
+        classes, [classes[c] for c in forgotten], metrics, target=runner.resolved(step).target
+    )
     missed = tuple(v.gate for v in verdicts if not v.passed)
     return Candidate(name, classes[label], step.seed, metrics, missed, version)
 

@@ -79,7 +79,7 @@ def test_a_sweep_of_studies_keeps_their_workers() -> None:
         ("forget", "digit=1,1", {}, "--sweep"),
         ("forget", "classes=1,10", {}, "--classes"),
         ("forget", "device=cpu,gpu", {}, "--device"),
-        ("forget", "", {"digit": 10}, "--digit"),
+        ("forget", "", {"classes": ("10",)}, "--classes"),
         ("tune", "", {"workers": 2, "fresh": True}, "--fresh"),
     ],
 )

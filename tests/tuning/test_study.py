@@ -15,12 +15,8 @@ from optuna.trial import TrialState
 from sa_mlops.config import ForgetConfig, TuneConfig
 from sa_mlops.methods.selective_amnesia import EWC_LAMBDA, OPTIMISATION
 from sa_mlops.parameters import ParameterError
-from sa_mlops.methods.selective_amnesia import EWC_LAMBDA, OPTIMISATION
-from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import processes
 from sa_mlops.tuning import leader, space, storage
-from sa_mlops.tuning import study as studies
-from sa_mlops.tuning.choice import best_settings, choose, fresh_seeds
 from sa_mlops.tuning import study as studies
 from sa_mlops.tuning.choice import best_settings, choose, fresh_seeds
 from sa_mlops.tuning.workers import deal

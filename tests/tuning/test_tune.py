@@ -25,7 +25,7 @@ from sa_mlops.tuning import study as studies
 pytestmark = pytest.mark.integration
 
 TUNE = (
-    *("tune", "--dataset", "digits", "--from-version", "1", "--fisher-samples", "2000", "--digits", "1"),
+    *("tune", "--dataset", "digits", "--from-version", "1", "--fisher-samples", "2000", "--classes", "1"),
     *("--steps", "40,60", "--samples", "100", "--final-seeds", "1", "--study", "s", "--json"),
 )
 
@@ -178,7 +178,7 @@ def test_settings_file_makes_the_version_of_the_chosen_trial(killed: Killed) -> 
     chosen = killed.document["knee"]
     command = [
         *(sys.executable, "-m", "sa_mlops", "forget", "--dataset", "digits", "--from-version", "1", "--json"),
-        *("--digit", "1", "--settings", killed.document["settings_file"]),
+        *("--classes", "1", "--settings", killed.document["settings_file"]),
     ]
     done = subprocess.run(
         command,
