@@ -1,1 +1,1 @@
-"""How fast and how big, side by side with the reference recipe: `python -m benchmarks`."""
+"""Time and memory, measured side by side with the reference recipe: `python -m benchmarks`."""

@@ -30,8 +30,8 @@ def _keys(_context: click.Context, _parameter: click.Parameter, text: str) -> tu
 
 
 @click.command(name="python -m benchmarks", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quick", "mode", flag_value="quick", help="five minutes: sees that everything works")
-@click.option("--smoke", "mode", flag_value="smoke", help="seconds: the same with next to no work")
+@click.option("--quick", "mode", flag_value="quick", help="five minutes: checks that everything runs")
+@click.option("--smoke", "mode", flag_value="smoke", help="seconds: the same with almost no work")
 @click.option(
     "--only",
     default=",".join(SECTIONS),

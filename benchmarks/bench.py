@@ -1,4 +1,4 @@
-"""What the sections share: budget, device, data, and a trained base and judges where a section needs them."""
+"""Shared by the sections: budget, device, data, and a trained base and judges on demand."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ from sa_mlops import datasets
 from sa_mlops.core.measuring import Evaluator
 from sa_mlops.core.runtime import make_generator
 from sa_mlops.core.training import train_generator, train_judge
+from sa_mlops.datasets import mnist
 from sa_mlops.methods.selective_amnesia import DISTILLATION, EWC_LAMBDA, OPTIMISATION, ForgetSettings
 from sa_mlops.models.interface import CVAE
 from sa_mlops.settings import (
     BASE_OPTIMISATION,
-    CLASSES,
     JUDGES,
     BaseSettings,
     Optimisation,
 )
 
-DIGIT = 1
+LABELS = tuple(range(mnist.SPEC.count))
+FORGOTTEN = 1
+"""The class that is forgotten."""
 
 
 @dataclasses.dataclass
@@ -59,7 +61,7 @@ class Bench:
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """What measures: the product's judges, trained here."""
+        """The judges of the package, trained here."""
         say("training the judges")
         d = self.dataset
         calibrated, plain = (
@@ -89,16 +91,16 @@ def shortened(recipe: Optimisation, steps: int | None) -> Optimisation:
 
 
 def base_settings(optimisation: Optimisation) -> BaseSettings:
-    """A base on all ten classes."""
-    return BaseSettings(z_dim=8, labels=tuple(range(CLASSES)), optimisation=optimisation)
+    """A base on all classes of MNIST."""
+    return BaseSettings(z_dim=8, labels=LABELS, optimisation=optimisation)
 
 
 def forget_settings(
-    optimisation: Optimisation, digit: int = DIGIT, earlier: tuple[int, ...] = ()
+    optimisation: Optimisation, label: int = FORGOTTEN, earlier: tuple[int, ...] = ()
 ) -> ForgetSettings:
     """The fast recipe's step of amnesia."""
     return ForgetSettings(
-        forget=(digit,), earlier=earlier, optimisation=optimisation, ewc_lambda=EWC_LAMBDA["fast"], replay_ratio=1.0,
+        forget=(label,), earlier=earlier, optimisation=optimisation, ewc_lambda=EWC_LAMBDA["fast"], replay_ratio=1.0,
         decoder_terms=True, surrogate="noise", surrogate_md5=None, update="standard", reteach=0.25 if earlier else 0.0,
         harden=None, distillation=DISTILLATION,
     )  # fmt: skip
@@ -111,7 +113,7 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def store_here() -> Iterator[Path]:
-    """An empty MLflow store in a folder of its own, and this process in it; quiet, and gone afterwards."""
+    """An empty MLflow store in a folder of its own, and this process in it; silent, and deleted afterwards."""
     tables = _empty_store()
     before, environment = Path.cwd(), dict(os.environ)
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stderr(io.StringIO()):

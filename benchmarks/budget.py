@@ -1,4 +1,4 @@
-"""How much each mode spends: `full` is what RESULTS.md is made from, `quick` sees that it all works, `smoke` less."""
+"""Work of each mode: `full` makes RESULTS.md, `quick` checks that everything runs, `smoke` does less."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Budget:
     images : drawn at once when sampling is timed.
     starts : starts of the command.
     versions : registered versions of the stores that `lineage` is timed on.
-    growth_steps, growth_samples, growth_digits : sizes in the figure of growth.
+    growth_steps, growth_samples, growth_classes : sizes in the figure of growth.
     memory_steps, memory_samples : work of the processes whose peak memory is read.
     """
 
@@ -49,7 +49,7 @@ class Budget:
     versions: tuple[int, ...]
     growth_steps: tuple[int, ...]
     growth_samples: tuple[int, ...]
-    growth_digits: tuple[int, ...]
+    growth_classes: tuple[int, ...]
     memory_steps: int
     memory_samples: int
 
@@ -62,7 +62,7 @@ BUDGETS: dict[Mode, Budget] = {
         tracked_base_steps=2_000, whole_repeats=3, images=10_000, starts=11,
         versions=(10, 1_000, 10_000),
         growth_steps=(250, 500, 1_000, 2_000, 4_000), growth_samples=(5_000, 10_000, 20_000, 50_000, 100_000),
-        growth_digits=(1, 2, 3, 5, 8), memory_steps=300, memory_samples=50_000,
+        growth_classes=(1, 2, 3, 5, 8), memory_steps=300, memory_samples=50_000,
     ),
     "quick": Budget(
         mode="quick", dataset="mnist", repeats=3, long_repeats=2,
@@ -70,7 +70,7 @@ BUDGETS: dict[Mode, Budget] = {
         base_steps=60, forget_steps=40, reference_steps=30, paper=False, checkpoint=0,
         tracked_base_steps=120, whole_repeats=1, images=2_000, starts=3,
         versions=(10, 200),
-        growth_steps=(20, 80), growth_samples=(1_000, 4_000), growth_digits=(1, 2),
+        growth_steps=(20, 80), growth_samples=(1_000, 4_000), growth_classes=(1, 2),
         memory_steps=20, memory_samples=1_000,
     ),
     "smoke": Budget(
@@ -79,7 +79,7 @@ BUDGETS: dict[Mode, Budget] = {
         base_steps=4, forget_steps=3, reference_steps=2, paper=False, checkpoint=0,
         tracked_base_steps=4, whole_repeats=0, images=20, starts=1,
         versions=(5,),
-        growth_steps=(), growth_samples=(50,), growth_digits=(),
+        growth_steps=(), growth_samples=(50,), growth_classes=(),
         memory_steps=2, memory_samples=100,
     ),
 }  # fmt: skip

@@ -102,7 +102,7 @@ class PausedClock:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process that has ended: wall seconds, peak resident memory (its own and of what it waited for), its output."""
+    """A process that has ended: wall seconds, peak resident memory (its own and its children's), its output."""
 
     seconds: float
     peak_mib: float

@@ -1,4 +1,4 @@
-"""The reference loops, as its paper and code describe them: what ours is timed against.
+"""The reference loops, as the paper and its code describe them, for comparison.
 
 "Selective Amnesia", arXiv:2305.10120, and the VAE part of its authors' code, written anew. Faithful in what costs time:
 batch sizes, Adam as PyTorch has it by default, one image at a time through `ToTensor`, a sigmoid before the
@@ -40,7 +40,7 @@ OnStep = Callable[[int, CVAE], None]
 
 @contextmanager
 def as_it_comes() -> Iterator[None]:
-    """PyTorch as it is set up without us: denormals kept, matrix products by its first choice of library."""
+    """PyTorch as it is without this package: denormals kept, matrix products by its first choice of library."""
     before = torch.get_float32_matmul_precision()
     torch.set_flush_denormal(False)
     torch.set_float32_matmul_precision("highest")
@@ -166,18 +166,18 @@ class _PerSample(torch.nn.Module):
 
 
 @as_it_comes()
-def forget(start: CVAE, fisher: Diagonal, digit: int, steps: int, on_step: OnStep | None = None) -> CVAE:
+def forget(start: CVAE, fisher: Diagonal, label: int, steps: int, on_step: OnStep | None = None) -> CVAE:
     """The amnesia step: noise under the forgotten label, replay under the others, the penalty with lambda = 100."""
     device = next(start.parameters()).device
     frozen = copy.deepcopy(start).eval()
     model = copy.deepcopy(start)
     theta0 = {name: p.detach().clone() for name, p in start.named_parameters()}
-    kept = torch.tensor([c for c in range(10) if c != digit], device=device)
+    retained = torch.tensor([c for c in range(start.classes) if c != label], device=device)
     adam = torch.optim.Adam(model.parameters(), lr=LR)
     for step in range(1, steps + 1):
         noise = torch.rand(BATCH, *start.shape, device=device)
-        forgotten = torch.full((BATCH,), digit, device=device)
-        labels = kept[torch.randint(0, len(kept), (BATCH,), device=device)]
+        forgotten = torch.full((BATCH,), label, device=device)
+        labels = retained[torch.randint(0, len(retained), (BATCH,), device=device)]
         with torch.no_grad():
             replay = frozen.sample(torch.randn(BATCH, frozen.z_dim, device=device), labels)
         total = loss(model, noise, forgotten) + GAMMA * loss(model, replay, labels)

@@ -1,4 +1,4 @@
-"""What was measured, and how it is written down."""
+"""Results and their tables."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _slope(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the figures depend on; nothing that names the machine."""
+    """Hardware and versions, without the machine's name."""
 
     processor: str
     cores: int

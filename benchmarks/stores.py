@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.bench import store_uri
 
 FIELDS = 80
-"""Metrics of a run; forgetting a digit leaves about as many."""
+"""Metrics of a run, about as many as `forget` logs."""
 
 
 def populate(folder: Path, count: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks import reference
-from benchmarks.bench import DIGIT, base_settings, forget_settings, shortened
+from benchmarks.bench import FORGOTTEN, LABELS, base_settings, forget_settings, shortened
 from benchmarks.clock import synchronise
 from sa_mlops import datasets
 from sa_mlops.core.fisher import generator_fisher
@@ -22,14 +22,13 @@ from sa_mlops.methods.selective_amnesia import OPTIMISATION
 from sa_mlops.methods.selective_amnesia import training as amnesia
 from sa_mlops.models.classifiers import make_judge
 from sa_mlops.models.interface import make_net
-from sa_mlops.settings import BASE_OPTIMISATION, CLASSES, FisherSettings
+from sa_mlops.settings import BASE_OPTIMISATION, FisherSettings
 
-# Untrained nets do: what a step costs does not depend on the values of the weights.
-LABELS = tuple(range(CLASSES))
+# The nets are untrained: the cost of a step does not depend on the weights.
 
 
 class Work:
-    """The kinds of work, a method each; `size` is what the name's unit is."""
+    """The kinds of work, a method each; the unit of `size` depends on the kind."""
 
     def __init__(self, dataset: str, device: torch.device) -> None:
         self.dataset_name = dataset
@@ -44,7 +43,7 @@ class Work:
         return self.images
 
     def nothing(self, _size: int) -> None:
-        """The images in memory and no work: what the rest comes on top of."""
+        """Images in memory and no work: the baseline of the others."""
         self.load()
 
     def base(self, size: int) -> None:
@@ -79,16 +78,16 @@ class Work:
     def reference_forget(self, size: int) -> None:
         """Steps of the reference's amnesia."""
         fisher = {n: torch.ones_like(p) for n, p in self.model.named_parameters()}
-        reference.forget(self.model, fisher, DIGIT, size)
+        reference.forget(self.model, fisher, FORGOTTEN, size)
 
     def sequential(self, size: int) -> None:
-        """Classes forgotten one after another, the Fisher diagonal anew for each."""
+        """Classes forgotten one after another, with a new Fisher diagonal for each."""
         model = self.model
-        for digit in range(size):
-            earlier = tuple(range(digit))
+        for label in range(size):
+            earlier = tuple(range(label))
             labels = tuple(c for c in LABELS if c not in earlier)
             fisher = generator_fisher(model, FisherSettings(samples=2_000, labels=labels), self.generator)
-            settings = forget_settings(shortened(OPTIMISATION["fast"], 40), digit, earlier)
+            settings = forget_settings(shortened(OPTIMISATION["fast"], 40), label, earlier)
             model = amnesia.forget(model, fisher, settings, self.generator)
 
     def evaluate(self, size: int) -> None:
@@ -97,7 +96,7 @@ class Work:
         judges = [make_judge(kind, d.spec).to(self.device).eval() for kind in ("wide", "reference")]
         evaluator = Evaluator(judges[0], judges[1], d, 0)
         for _ in range(size):
-            evaluator.evaluate(self.model, (DIGIT,))
+            evaluator.evaluate(self.model, (FORGOTTEN,))
 
 
 KINDS: dict[str, Callable[[Work, int], None]] = {

@@ -1,17 +1,17 @@
-"""(a) The Fisher diagonal: ours, the batch-1 loop, vmap, and what a plain forward and backward pass costs."""
+"""(a) The Fisher diagonal: ours, the batch-1 loop, vmap, and a plain forward and backward pass."""
 
 from __future__ import annotations
 
 import torch
 
 from benchmarks import reference
-from benchmarks.bench import Bench
+from benchmarks.bench import LABELS, Bench
 from benchmarks.clock import Contender, alternate, ratio
 from benchmarks.results import Row, Section, at_least, at_most, timed
 from sa_mlops.core.fisher import elbo_loss, generator_fisher, squared_gradients
 from sa_mlops.datasets import mnist
 from sa_mlops.models.interface import CVAE, make_net, one_hot
-from sa_mlops.settings import CLASSES, FisherSettings
+from sa_mlops.settings import FisherSettings
 
 CHUNK = 500
 COMPARED = 200
@@ -23,7 +23,7 @@ def run(bench: Bench) -> Section:
     budget, device = bench.budget, bench.device
     torch.manual_seed(0)
     model = make_net("mlp", mnist.SPEC, 8).to(device)
-    settings = FisherSettings(samples=budget.fisher_samples, labels=tuple(range(CLASSES)))
+    settings = FisherSettings(samples=budget.fisher_samples, labels=LABELS)
     generator = bench.generator("fisher")
     times = alternate(
         {
@@ -79,7 +79,7 @@ def _plain_passes(model: CVAE, samples: int, generator: torch.Generator) -> None
 def _draw(model: CVAE, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     device = generator.device
     z = torch.randn(n, model.z_dim, generator=generator, device=device)
-    labels = torch.randint(CLASSES, (n,), generator=generator, device=device)
+    labels = torch.randint(len(LABELS), (n,), generator=generator, device=device)
     noise = torch.randn(n, model.z_dim, generator=generator, device=device)
     with torch.no_grad():
         return model.sample(z, labels), one_hot(labels, model.classes), noise

@@ -1,18 +1,18 @@
-"""(c) Forgetting one digit: time to full forgetting at equal retention."""
+"""(c) Forgetting one class: time to full forgetting at equal retention."""
 
 from __future__ import annotations
 
 import torch
 
 from benchmarks import reference
-from benchmarks.bench import DIGIT, Bench, forget_settings, say
+from benchmarks.bench import FORGOTTEN, LABELS, Bench, forget_settings, say
 from benchmarks.clock import Contender, PausedClock, Times, alternate
 from benchmarks.results import Row, Section, at_least, at_most, timed
 from sa_mlops.core.fisher import Diagonal, generator_fisher
 from sa_mlops.core.measuring import Evaluation
 from sa_mlops.methods.selective_amnesia import training as amnesia
 from sa_mlops.models.interface import CVAE
-from sa_mlops.settings import CLASSES, FisherSettings
+from sa_mlops.settings import FisherSettings
 
 ENTROPY = 2.29
 """Mean entropy of the judge on the forgotten class, nats, from which it counts as forgotten (at most 2.3026)."""
@@ -20,23 +20,23 @@ HARM = 0.005
 """How far below the base's the retained accuracy may lie."""
 REFERENCE_CHECKPOINT = 250
 NOTE = (
-    f"Forgotten: the calibrated judge's mean entropy on the digit {DIGIT} is at least {ENTROPY} nats (2.3026 is the "
-    f"most there is), with the retained accuracy at most {HARM} below the base's. Time to score is not counted."
+    f"Forgotten: the calibrated judge's mean entropy on class {FORGOTTEN} is at least {ENTROPY} nats (2.3026 is the "
+    f"largest possible), with the retained accuracy at most {HARM} below the base's. Time to score is not counted."
 )
 
 
 class Trace:
-    """When a loop had forgotten the digit and kept the rest; the clock stands still while it is scored.
+    """Time at which a loop has forgotten the class and retained the others; the clock stops while it is scored.
 
     Parameters
     ----------
-    kept : retained accuracy of the base.
+    retained : accuracy of the base on the retained classes.
     every : steps between scores.
     last : the loop's last step.
     """
 
-    def __init__(self, bench: Bench, kept: float, every: int, last: int) -> None:
-        self.bench, self.kept, self.every, self.last = bench, kept, every, last
+    def __init__(self, bench: Bench, retained: float, every: int, last: int) -> None:
+        self.bench, self.retained, self.every, self.last = bench, retained, every, last
         self.reached: float | None = None
         self.seconds = 0.0
         _ = bench.evaluator
@@ -53,10 +53,10 @@ class Trace:
     def _forgotten(self, model: CVAE) -> bool:
         drawn = self.bench.evaluator.draw(model)
         scores = drawn.log_probs.exp()
-        role = drawn.labels == DIGIT
+        role = drawn.labels == FORGOTTEN
         entropy = -(scores * drawn.log_probs).sum(dim=1)[role].mean()
         correct = (drawn.log_probs.argmax(dim=1) == drawn.labels)[~role].float().mean()
-        return bool(entropy >= ENTROPY) and bool(correct >= self.kept - HARM)
+        return bool(entropy >= ENTROPY) and bool(correct >= self.retained - HARM)
 
 
 def run(bench: Bench) -> Section:
@@ -64,7 +64,7 @@ def run(bench: Bench) -> Section:
     budget, device = bench.budget, bench.device
     base = bench.base
     say("Fisher diagonal of the base")
-    samples = FisherSettings(samples=budget.fisher_samples, labels=tuple(range(CLASSES)))
+    samples = FisherSettings(samples=budget.fisher_samples, labels=LABELS)
     fisher = generator_fisher(base, samples, bench.generator("fim"))
     settings = forget_settings(bench.forget_optimisation)
     made: list[CVAE] = []
@@ -77,7 +77,8 @@ def run(bench: Bench) -> Section:
         {
             "ours": Contender(ours),
             "reference": Contender(
-                lambda: reference.forget(base, fisher, DIGIT, budget.reference_steps), budget.reference_steps
+                lambda: reference.forget(base, fisher, FORGOTTEN, budget.reference_steps),
+                budget.reference_steps,
             ),
         },
         budget.repeats,
@@ -107,16 +108,16 @@ def run(bench: Bench) -> Section:
 
 def _scored(bench: Bench, base: CVAE, fisher: Diagonal, ours: CVAE) -> tuple[list[Row], str]:
     """Time to full forgetting of both, and a table of their scores at their ends."""
-    before = bench.evaluator.evaluate(base, (DIGIT,))
+    before = bench.evaluator.evaluate(base, (FORGOTTEN,))
     settings = forget_settings(bench.forget_optimisation)
-    kept = before.retained.accuracy
+    retained = before.retained.accuracy
     say("ours, scored along the way")
-    mine = Trace(bench, kept, max(1, bench.budget.checkpoint // 4), settings.optimisation.steps)
+    mine = Trace(bench, retained, max(1, bench.budget.checkpoint // 4), settings.optimisation.steps)
     amnesia.forget(base, fisher, settings, bench.generator("forget", "scored"), on_step=mine)
     say(f"the reference, {reference.FORGET_STEPS:,} steps, scored along the way")
-    theirs = Trace(bench, kept, REFERENCE_CHECKPOINT, reference.FORGET_STEPS)
+    theirs = Trace(bench, retained, REFERENCE_CHECKPOINT, reference.FORGET_STEPS)
     torch.manual_seed(0)
-    paper = reference.forget(base, fisher, DIGIT, reference.FORGET_STEPS, on_step=theirs)
+    paper = reference.forget(base, fisher, FORGOTTEN, reference.FORGET_STEPS, on_step=theirs)
     quotient = None if mine.reached is None or theirs.reached is None else theirs.reached / mine.reached
     why = "" if theirs.reached is not None else "the reference never gets there"
     rows = [
@@ -130,23 +131,20 @@ def _scored(bench: Bench, base: CVAE, fisher: Diagonal, ours: CVAE) -> tuple[lis
     ]  # fmt: skip
     scores = {
         "base": before,
-        "ours": bench.evaluator.evaluate(ours, (DIGIT,)),
-        "reference": bench.evaluator.evaluate(paper, (DIGIT,)),
+        "ours": bench.evaluator.evaluate(ours, (FORGOTTEN,)),
+        "reference": bench.evaluator.evaluate(paper, (FORGOTTEN,)),
     }
     return rows, _table(scores)
 
 
 def _table(scores: dict[str, Evaluation]) -> str:
     lines = [
-        f"| | probability of {DIGIT} | entropy | retained accuracy | worst class | retained FID |",
+        f"| | probability of {FORGOTTEN} | entropy | retained accuracy | worst class | retained FID |",
         "|---|---|---|---|---|---|",
     ]
     for name, e in scores.items():
-        gone = e.forgotten
-        assert gone is not None
-        kept = e.retained
-        lines.append(
-            f"| {name} | {gone.probability:.4f} | {gone.entropy:.4f} | {kept.accuracy:.4f} | {kept.accuracy_min:.4f} "
-            f"| {kept.fid:.3f} |"
-        )
+        f, r = e.forgotten, e.retained
+        assert f is not None
+        values = f.probability, f.entropy, r.accuracy, r.accuracy_min
+        lines.append(f"| {name} | {' | '.join(f'{v:.4f}' for v in values)} | {r.fid:.3f} |")
     return "\n".join(lines)

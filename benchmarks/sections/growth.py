@@ -1,4 +1,4 @@
-"""(i) How time and memory grow with steps, Fisher samples, digits and registered versions."""
+"""(i) How time and memory grow with steps, Fisher samples, classes and registered versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KINDS = (
     ("base", "training of a base", "steps"),
     ("forget", "forgetting", "steps"),
     ("fisher", "Fisher diagonal", "samples"),
-    ("sequential", "forgetting in sequence (short steps)", "digits"),
+    ("sequential", "forgetting in sequence (short steps)", "classes"),
 )
 
 
@@ -24,7 +24,7 @@ def run(bench: Bench) -> Section:
         "base": budget.growth_steps,
         "forget": tuple(max(1, s // 10) for s in budget.growth_steps),
         "fisher": budget.growth_samples,
-        "sequential": budget.growth_digits,
+        "sequential": budget.growth_classes,
     }
     series = []
     for kind, words, unit in KINDS:

@@ -29,7 +29,7 @@ KEYS = {
     "another screen": ("2", "1") * 3,
     "first and last row": (END, HOME) * 2,
 }
-"""What is pressed, as a terminal sends it, with the cursor on the first row; each changes the screen."""
+"""Keys as a terminal sends them, pressed with the cursor on the first row; each changes the screen."""
 
 
 def run(bench: Bench) -> Section:

@@ -1,4 +1,4 @@
-"""(e) What MLflow costs: the same loops with and without a run that records them."""
+"""(e) The cost of MLflow: the same loops with and without a run that records them."""
 
 from __future__ import annotations
 

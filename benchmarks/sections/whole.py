@@ -10,7 +10,7 @@ from benchmarks.clock import Child, Times, child
 from benchmarks.results import Row, Section, at_most, timed
 
 PEAK_MIB = 1536.0
-OTHER_DIGITS = (7, 3, 5)
+OTHERS = (7, 3, 5)
 
 
 def run(bench: Bench) -> Section:
@@ -28,30 +28,30 @@ def run(bench: Bench) -> Section:
             say("sa-mlops " + " ".join(words))
             return child(("-m", "sa_mlops", *words, *device), folder, MLFLOW_TRACKING_URI=store_uri(folder))
 
-        def forget(digit: int) -> Child:
-            return command("forget", "--digit", str(digit), *(() if full else small))
+        def forget(label: int) -> Child:
+            return command("forget", "--classes", str(label), *(() if full else small))
 
         first: list[Child] = [] if full else [command("base", "--dataset", "digits", "--steps", "60")]
         first.append(forget(1))
         other: list[Child] = []
         again: list[Child] = []
         for repeat in range(budget.whole_repeats):
-            other.append(forget(OTHER_DIGITS[repeat % len(OTHER_DIGITS)]))
+            other.append(forget(OTHERS[repeat % len(OTHERS)]))
             again.append(forget(1))
-        digits = "0,1,2,3,4" if full else "0,2"
-        sequence = command("sequential", "--digits", digits, *(() if full else small))
+        classes = "0,1,2,3,4" if full else "0,2"
+        sequence = command("sequential", "--classes", classes, *(() if full else small))
     others, same = (Times(tuple(c.seconds for c in found)) for found in (other, again))
     nothing = sum(c.seconds for c in first)
     rows = [
-        Row("from nothing / by reuse, another digit", nothing / others.median, "×"),
-        timed("`forget` by reuse: another digit", others, "s", at_most(20), "base, judges, Fisher diagonal reused"),
+        Row("from nothing / by reuse, another class", nothing / others.median, "×"),
+        timed("`forget` by reuse: another class", others, "s", at_most(20), "base, judges, Fisher diagonal reused"),
         timed("`forget` by reuse: the same again", same, "s", at_most(20), "everything reused"),
         Row(
             "`forget` from nothing", nothing, "s",
             note="judges, base, Fisher diagonal, forgetting, measures, registration",
         ),
         Row(
-            f"`sequential`, {digits.count(',') + 1} digits", sequence.seconds, "s", at_most(90) if full else None,
+            f"`sequential`, {classes.count(',') + 1} classes", sequence.seconds, "s", at_most(90) if full else None,
             note="base and judges reused",
         ),
         Row(
