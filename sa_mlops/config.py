@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pkgutil
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,12 +32,6 @@ SEED = (0, 2**31 - 1)
 """Least and largest seed."""
 ALIASES: Mapping[str, str] = {"digit": "classes", "digits": "classes", "all_digits": "all_classes"}
 """Old name of a parameter -> its name."""
-_PARTS = ("classifiers", "interface")
-
-
-def nets() -> tuple[str, ...]:
-    """Names of the nets of generators."""
-    return tuple(m.name for m in pkgutil.iter_modules(models.__path__) if m.name not in _PARTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +88,13 @@ class RecipeConfig(RunConfig):
     )
     z_dim: int = whole("latent size", 8, 1, 256)
     net: str = choice(
-        "network of a generator trained from scratch; auto suits the images", ("auto", *nets()), "auto"
+        "network of a generator trained from scratch; auto suits the images", ("auto", *models.nets()), "auto"
     )
 
     @property
     def net_name(self) -> str:
         """The net, `auto` resolved."""
-        return "mlp" if self.net == "auto" else self.net
+        return models.default_net(self.spec) if self.net == "auto" else self.net
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +220,7 @@ class StepConfig(RecipeConfig, FisherConfig, FromVersionConfig, HardenConfig, Cl
             method=self.method,
             forget=self.indices,
             earlier=tuple(sorted(earlier)),
-            harden=self.hardening(),
+            harden=self.hardening(self.spec.count),
         )
         upstream = Upstream(
             recipe=self.recipe,

@@ -136,9 +136,5 @@ def jsonable(settings: Any) -> dict[str, Any]:
 
 def fingerprint(stage: str, settings: Any) -> str:
     """Twelve hex digits that change whenever the settings or the stage's code revision do."""
-    fields = jsonable(settings)
-    if fields.get("net") == "mlp":
-        # Versions from before nets had names are reused.
-        del fields["net"]
-    text = json.dumps([stage, REVISION[stage], fields], sort_keys=True)
+    text = json.dumps([stage, REVISION[stage], jsonable(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -153,7 +153,7 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Request:
     """One step for a method's `run`.
 
     Attributes
@@ -198,7 +198,7 @@ class Method:
     config: type[MethodConfig]
     settings: type[StepSettings]
     target: Target
-    run: Callable[[Job], CVAE]
+    run: Callable[[Request], CVAE]
     needs: Needs = Needs()
 
     def options(self) -> dict[str, Parameter]:
@@ -285,7 +285,7 @@ def train_step(
     watch = watch or watched(silent)
     with watch("forget", settings.length) as report:
         model = method.run(
-            Job(
+            Request(
                 start=start, settings=settings, inputs=inputs, generator=generator(*settings.key),
                 report=report, on_step=on_step,
             )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sa_mlops import keys
-from sa_mlops.methods.interface import Job, Method, MethodConfig, Needs, StepSettings, Upstream
+from sa_mlops.methods.interface import Method, MethodConfig, Needs, Request, StepSettings, Upstream
 from sa_mlops.settings import (
     BASE_OPTIMISATION,
     BaseSettings,
@@ -54,16 +54,16 @@ class RetrainOptions(OptimisationConfig, MethodConfig):
         )
 
 
-def run(job: Job) -> CVAE:
+def run(request: Request) -> CVAE:
     """A generator trained from scratch on the retained classes."""
     from sa_mlops.core.training import train_generator
 
-    s, data = job.settings, job.inputs.data
+    s, data = request.settings, request.inputs.data
     assert data is not None
-    settings = BaseSettings(z_dim=s.z_dim, labels=job.retained, optimisation=s.optimisation, net=s.net)
+    settings = BaseSettings(z_dim=s.z_dim, labels=request.retained, optimisation=s.optimisation, net=s.net)
     return train_generator(
-        data.train_images, data.train_labels, data.spec, settings, job.generator,
-        report=job.report, on_step=job.on_step,
+        data.train_images, data.train_labels, data.spec, settings, request.generator,
+        report=request.report, on_step=request.on_step,
     )  # fmt: skip
 
 

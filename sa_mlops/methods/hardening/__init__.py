@@ -50,18 +50,20 @@ class HardenSettings:
     outside: int
 
 
+ADMISSIBLE, THRESHOLD = 0.9, 1.2
+"""In units of chance, a calibrated classifier's answer to an image that shows no class: just below it, and above."""
 HARDEN = HardenSettings(
     optimisation=Optimisation(steps=1_800, lr=7e-3, batch_size=512, schedule="one_cycle"),
     retain_weight=42.0,
     replay_spread=1.3,
-    admissible=0.09,
+    admissible=ADMISSIBLE / 10,
     moved=128,
     pool=256,
     attack_lr=0.4,
     renewed=0.04,
     contrast=3.0,
     looked_at=0.25,
-    threshold=0.12,
+    threshold=THRESHOLD / 10,
     spread=4.0,
     near=0.5,
     unbounded=0.3,
@@ -82,6 +84,13 @@ class HardenConfig(Parameters):
         high=1e6,
     )
 
-    def hardening(self) -> HardenSettings | None:
-        """The settings of the second phase; None without one."""
-        return replace(HARDEN, retain_weight=self.harden_retain) if self.harden else None
+    def hardening(self, classes: int) -> HardenSettings | None:
+        """The settings of the second phase for a data set of `classes` classes; None without one."""
+        if not self.harden:
+            return None
+        return replace(
+            HARDEN,
+            retain_weight=self.harden_retain,
+            admissible=ADMISSIBLE / classes,
+            threshold=THRESHOLD / classes,
+        )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sa_mlops.methods.interface import Job, Method, MethodConfig, Needs, StepSettings, Target, Upstream
+from sa_mlops.methods.interface import Method, MethodConfig, Needs, Request, StepSettings, Target, Upstream
 from sa_mlops.parameters import ParameterError, choice, number, text
 from sa_mlops.settings import FisherSource, Optimisation, OptimisationConfig
 
@@ -121,13 +121,13 @@ class AmnesiaConfig(OptimisationConfig, MethodConfig):
         )
 
 
-def run(job: Job) -> CVAE:
+def run(request: Request) -> CVAE:
     """A new generator that has forgotten the classes."""
     from sa_mlops.methods.selective_amnesia.training import forget
 
     return forget(
-        job.start, dict(job.inputs.fisher), job.settings, job.generator,
-        surrogate_images=job.inputs.images, report=job.report, on_step=job.on_step,
+        request.start, dict(request.inputs.fisher), request.settings, request.generator,
+        surrogate_images=request.inputs.images, report=request.report, on_step=request.on_step,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sa_mlops.methods.interface import Job, Method, MethodSettings
+from sa_mlops.methods.interface import Method, MethodSettings, Request
 from sa_mlops.parameters import number
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ class MuteSettings(MethodSettings):
     share: float = number("share of the way to the mean", 1.0, low=0, high=1)
 
 
-def run(job: Job) -> CVAE:
+def run(request: Request) -> CVAE:
     """The start with other weights for the forgotten labels."""
-    model = copy.deepcopy(job.start)
+    model = copy.deepcopy(request.start)
     weights = model.decoder[0].weight[:, model.z_dim :]
-    weights[:, list(job.settings.forget)] += job.settings.share * (
-        weights.mean(dim=1, keepdim=True) - weights[:, list(job.settings.forget)]
+    weights[:, list(request.settings.forget)] += request.settings.share * (
+        weights.mean(dim=1, keepdim=True) - weights[:, list(request.settings.forget)]
     )
-    job.report(1, {"moved": weights.norm()})
+    request.report(1, {"moved": weights.norm()})
     return model
 
 
