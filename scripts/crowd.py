@@ -1,4 +1,4 @@
-"""The project's commands as a user starts them, many at once, on one small lineage of scikit-learn's digits."""
+"""Many concurrent commands of the project, as a user starts them, on a small lineage of the data set digits."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ("--dataset", "digits", "--device", "cpu")
 LIMIT = 600
-"""Seconds that a command may take."""
+"""Time limit of a command in seconds."""
 
 
 @dataclass(slots=True)
 class Command:
-    """A command in a process of its own, that leads a group of its own."""
+    """A command in its own process and process group."""
 
     words: tuple[str, ...]
     process: subprocess.Popen[bytes]
@@ -27,12 +27,12 @@ class Command:
 
     @property
     def said(self) -> str:
-        """The end of what it has said."""
+        """The end of its output."""
         return self.log.read_text(errors="replace")[-2000:]
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since it started."""
         return time.monotonic() - self.begun
 
 
@@ -41,8 +41,8 @@ class Crowd:
 
     Parameters
     ----------
-    folder : for their output, and their working folder.
-    environment : what a client of the store sets.
+    folder : for their output; also their working directory.
+    environment : variables that a client of the store needs.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
@@ -62,20 +62,20 @@ class Crowd:
         return Command(words, process, log, time.monotonic())
 
     def run(self, *words: str) -> None:
-        """The same to its end, which must be a good one."""
+        """The same until it ends; raises unless it succeeds."""
         command = self.start(*words)
         if command.process.wait(LIMIT) != 0:
             raise SystemExit(f"sa-mlops {' '.join(words)}:\n{command.said}")
 
     def stock(self, known: Mapping[str, object]) -> None:
-        """Judges, a base (version 1) and its Fisher diagonal, which all that follows shares; none that is `known`."""
+        """Make judges, a base (version 1) and its Fisher diagonal for all later runs, except those in `known`."""
         if not known:
             self.run("judge", *DIGITS)
             self.run("base", *DIGITS, "--steps", "60")
         self.run("fim", *DIGITS, "--from-version", "1", "--fisher-samples", "300")
 
     def forget(self, number: int) -> Command:
-        """A short but whole `forget` that no other number repeats."""
+        """A short but complete `forget` with settings that are unique to this number."""
         return self.start(
             *("forget", *DIGITS, "--from-version", "1", "--digit", str(number % 10), "--steps", "40"),
             *("--fisher-samples", "300", "--ewc-lambda", str(10 + number / 1000)),
@@ -83,7 +83,7 @@ class Crowd:
 
 
 def environment() -> dict[str, str]:
-    """What keeps a process of a campaign to itself."""
+    """Environment variables that isolate a campaign."""
     quiet = {
         "CI": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -96,6 +96,6 @@ def environment() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit that the figures belong to."""
+    """The commit of the checkout."""
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip()

@@ -1,8 +1,7 @@
-"""Faults at random points of real runs, and what is left after each: `python scripts/faults.py --count 200 --seed 0`.
+"""Inject faults at random points of real runs: `python scripts/faults.py --count 200 --seed 0`.
 
-A fault is survived if afterwards no version is half made, no alias has moved, every run's status is true (after
-`doctor --fix` where the process had no chance to say anything), older files are as they were, and the same command
-succeeds the next time.
+A fault is survived if afterwards no version is incomplete, no alias has moved, every run's status is true (after
+`doctor --fix` if the process was killed), older files are unchanged, and the same command succeeds.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ KINDS = {
     "SIGINT": 5, "SIGTERM": 5, "SIGKILL": 6, "nan": 1, "locked": 1, "held": 1, "readonly": 1, "full": 1, "restart": 1,
     "clock": 1,
 }  # fmt: skip
-"""Kind -> how often. `locked`: for two seconds, which a run must get over; `held`: until the run has given up.
-`restart`: of the tracking server in the middle of a run; `clock`: it jumps there, by up to a year."""
+"""Kind -> relative frequency. `locked`: the store for two seconds; `held`: the store until the run gives up; `restart`:
+the tracking server during a run; `clock`: the wall clock jumps by up to a year during a run."""
 SIGNALS = ("SIGINT", "SIGTERM", "SIGKILL")
 SPEECHLESS = ("SIGKILL", "held", "restart")
-"""Kinds that may leave a run RUNNING until `doctor --fix`: nobody could say how it ended, or the server's answer that
-it had been opened got lost."""
+"""Kinds that may leave a run RUNNING until `doctor --fix`: the process could not close it, or the server's answer to
+its creation was lost."""
 NOBODY = 65_534
 DEADLINE = 300
 DIGITS = ("--dataset", "digits", "--device", "cpu")
@@ -73,7 +72,7 @@ class Child:
 
 @dataclass(slots=True)
 class Outcome:
-    """One fault and what came of it; survived if nothing is wrong."""
+    """One fault and its consequences; survived if `wrong` is empty."""
 
     number: int
     kind: str
@@ -84,13 +83,13 @@ class Outcome:
 
 
 class Bench:
-    """A store with judges and a base, and the means to run commands on it in forked processes.
+    """A store with judges and a base, on which commands run in forked processes.
 
     Heavy imports happen once, before the first fork; no process but a forked one opens the store.
 
     Parameters
     ----------
-    folder : where the store is to be.
+    folder : of the store.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -109,7 +108,7 @@ class Bench:
 
     @property
     def last_log(self) -> str:
-        """What the last command said on standard error."""
+        """Standard error of the last command."""
         return (self.folder / "stderr").read_text(errors="replace")[-3000:]
 
     def fork(self, job: Job) -> Child:
@@ -139,7 +138,7 @@ class Bench:
             os._exit(status if isinstance(status, int) else 0)
 
     def run(self, *words: str, before: Job | None = None) -> Child:
-        """The command in a child, after `before` there."""
+        """Run the command in a child, after `before`."""
         from sa_mlops.cli import main
 
         def job() -> int:
@@ -150,17 +149,17 @@ class Bench:
         return self.fork(job)
 
     def fresh_lambda(self) -> str:
-        """A weight that no version was made with, so that nothing can be reused."""
+        """A new weight, so that no registered version can be reused."""
         self.lambdas += 1
         return str(10 + self.lambdas / 1000)
 
     def forget(self, weight: str, before: Job | None = None) -> Child:
-        """A short but whole `forget`."""
+        """A short but complete `forget`."""
         words = ("--from-version", "1", "--steps", "40", "--fisher-samples", "300", "--ewc-lambda", weight)
         return self.run("forget", *DIGITS, *words, before=before)
 
     def ask(self, question: Callable[[], Any]) -> Any:
-        """The answer of a function that opens the store, from a child; a string that begins with `!` is an error."""
+        """Result of a function that opens the store in a child; a string that begins with `!` is an error."""
         answer = self.folder / "answer.json"
         answer.unlink(missing_ok=True)
 
@@ -179,9 +178,9 @@ def files_of(folder: Path) -> dict[str, str]:
 
 
 def one(bench: Bench, number: int, kind: str, rng: random.Random, before: dict[str, Any]) -> Outcome:
-    """Inject one fault into a store whose state was `before`, look at everything, and run the same command again.
+    """Inject one fault into a store in the state `before`, check everything, and run the same command again.
 
-    `before` is then what the store has become.
+    Afterwards `before` holds the new state.
     """
     files = files_of(bench.folder)
     weight = bench.fresh_lambda()
@@ -210,7 +209,7 @@ def one(bench: Bench, number: int, kind: str, rng: random.Random, before: dict[s
     if fixed["aliases"] != before["aliases"] or fixed["events"] != before["events"]:
         wrong.append(f"aliases moved: {before['aliases']} -> {fixed['aliases']}")
     if not before["versions"].items() <= fixed["versions"].items():
-        wrong.append("an older version is gone, or its run's status has changed")
+        wrong.append("an older version is missing, or its run's status has changed")
     now = files_of(bench.folder)
     if any(now.get(path) != digest for path, digest in files.items()):
         wrong.append("weights of an older version have changed")
@@ -281,7 +280,7 @@ def _locked(bench: Bench, weight: str, after: float, seconds: float) -> Iterator
 
 @contextlib.contextmanager
 def _readonly(bench: Bench, weight: str, _after: float, _rng: random.Random) -> Iterator[int]:
-    """The store's folder as another user sees it, who may read it and no more."""
+    """The store's folder as seen by a user who may only read it."""
     paths = [bench.folder, *bench.folder.rglob("*")]
     modes = {p: p.stat().st_mode for p in paths}
     for p in paths:
@@ -302,9 +301,9 @@ def _readonly(bench: Bench, weight: str, _after: float, _rng: random.Random) -> 
 
 @contextlib.contextmanager
 def _full(bench: Bench, weight: str, _after: float, rng: random.Random) -> Iterator[int]:
-    """The artifacts' folder on a small tmpfs with room for some of what a run writes, if that can be mounted."""
+    """The artifacts' folder on a tmpfs with too little room for a run, if it can be mounted."""
     room = rng.randint(4_000, 900_000)
-    # Older versions stay where they are; what is new goes to the small disk.
+    # Older versions stay in place; new files go to the small disk.
     small = bench.folder / "small"
     small.mkdir(exist_ok=True)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -332,7 +331,7 @@ def _full(bench: Bench, weight: str, _after: float, rng: random.Random) -> Itera
 
 @contextlib.contextmanager
 def _restart(bench: Bench, weight: str, after: float, rng: random.Random) -> Iterator[int]:
-    """The store behind MLflow's server, which is killed and comes back up to two seconds later."""
+    """The store behind MLflow's server, which is killed and restarted up to two seconds later."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -379,7 +378,7 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def _clock(bench: Bench, weight: str, after: float, rng: random.Random) -> Iterator[int]:
-    """The wall clock of the run jumps; the monotonic one does not, as the kernel promises."""
+    """Let the wall clock of the run jump; the kernel keeps the monotonic clock steady."""
     jump = rng.choice((-1, 1)) * rng.choice((60, 3_600, 86_400, 31_536_000))
 
     def shift() -> None:
@@ -406,11 +405,11 @@ EXPECTED = {
     "SIGINT": (0, 130), "SIGTERM": (0, 130, -15), "SIGKILL": (0, -9), "nan": (1,), "locked": (0,), "held": (0, 1),
     "readonly": (1,), "full": (0, 1, SKIPPED), "restart": (0,), "clock": (0,),
 }  # fmt: skip
-"""Kind -> exit statuses that tell the truth; 0 where the fault came after the end."""
+"""Kind -> correct exit statuses; 0 if the fault came after the end."""
 
 
 def campaign(folder: Path, count: int, seed: int, kinds: list[str]) -> dict[str, Any]:
-    """`count` faults on a store in `folder`, each kind once if there are as many; the figures."""
+    """Inject `count` faults into a store in `folder`, each kind at least once if possible; returns the figures."""
     rng = random.Random(seed)
     begin = time.monotonic()
     bench = Bench(folder)
@@ -446,13 +445,15 @@ def say(line: str) -> None:
 
 
 def main() -> int:
-    """Run the campaign; 1 if anything was lost."""
+    """Run the campaign; returns 1 if a fault was not survived."""
     parser = argparse.ArgumentParser(
         description="Inject seeded faults into real runs and look at what is left."
     )
     parser.add_argument("--count", type=int, default=200, help="faults to inject")
-    parser.add_argument("--seed", type=int, default=0, help="decides kinds and moments")
-    parser.add_argument("--kinds", default=",".join(KINDS), help=f"of {', '.join(KINDS)}")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of kinds and times")
+    parser.add_argument(
+        "--kinds", default=",".join(KINDS), help=f"comma-separated kinds, of {', '.join(KINDS)}"
+    )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "docs" / "faults.json", help="file for the figures"
     )
@@ -461,7 +462,7 @@ def main() -> int:
     if not set(kinds) <= set(KINDS):
         parser.error(f"--kinds: any of {', '.join(KINDS)}")
     out = arguments.out.resolve()
-    # One thread, and nothing that a child would have to import: a child is a fork of this process.
+    # One thread, and all imports done: a child is a fork of this process.
     os.environ |= {
         "OMP_NUM_THREADS": "1",
         "CI": "1",
@@ -478,13 +479,13 @@ def main() -> int:
     import sa_mlops.stages.judge  # noqa: F401
     from sa_mlops.core import measuring as evaluation
 
-    # Measured on fewer samples: what is injected here has nothing to do with how well is measured.
+    # Fewer samples per measurement: the faults do not depend on its precision.
     evaluation.MANIFOLD_SAMPLES = evaluation.MEMBERSHIP_SAMPLES = 200
     evaluation.Evaluator.samples.__defaults__ = (60,)
     evaluation.RESAMPLES = evaluation.MEMBERSHIP_RESAMPLES = 20
 
     here = Path.cwd()
-    # No TemporaryDirectory: every child would take it along when it exits.
+    # No TemporaryDirectory: every child would delete it when it exits.
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
         figures = campaign(folder, arguments.count, arguments.seed, kinds)

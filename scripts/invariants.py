@@ -1,6 +1,6 @@
-"""What must hold of a store whatever happens to the processes that write it. For the campaigns beside this file.
+"""Invariants of a store under faults and load, for the campaigns beside this file.
 
-Each function opens the store that `MLFLOW_TRACKING_URI` names, and answers with JSON's types alone.
+Each function opens the store that `MLFLOW_TRACKING_URI` names, and returns JSON types only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ REQUIRED = ("sa.stage", "sa.config", "sa.settings", "sa.dataset", "sa.data_md5",
 
 
 def state() -> dict[str, Any]:
-    """Versions, aliases and statuses of the store, and which versions are not whole."""
+    """Versions, aliases and run statuses of the store, and its incomplete versions."""
     from mlflow.tracking import MlflowClient
 
     from sa_mlops.datasets import mnist
@@ -53,7 +53,7 @@ def state() -> dict[str, Any]:
 
 
 def heal() -> dict[str, Any]:
-    """What `doctor --fix` says, and then `doctor`."""
+    """Findings of `doctor` after `doctor --fix`."""
     from sa_mlops.operate import doctor
 
     doctor.examine(fix=True)
@@ -61,6 +61,6 @@ def heal() -> dict[str, Any]:
 
 
 def aftermath() -> dict[str, Any]:
-    """The store as a fault leaves it, and after `doctor --fix`."""
+    """State of the store after a fault, and after `doctor --fix`."""
     left = state()
     return {"left": left, **heal(), "fixed": state()}

@@ -1,8 +1,7 @@
-"""Many `forget` runs at once against one server: `python scripts/load.py --runs 32 --at-once 8`.
+"""Run many `forget` commands against one server: `python scripts/load.py --runs 32 --at-once 8`.
 
-The server is the one that `MLFLOW_TRACKING_URI` names, with nothing in it or a base as version 1, else one of its own
-as `make server` brings it up. Every run must end well and leave one version, whole and measured, and the store must be
-healthy.
+`MLFLOW_TRACKING_URI` names the server, with an empty store or a base as version 1; without it the script starts one as
+`make server` does. Every run must succeed and leave one complete, measured version, and the store must be healthy.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from serving import serve
 
 
 def launch(many: Crowd, runs: int, at_once: int) -> list[tuple[Command, float]]:
-    """Start `runs` commands, never more than `at_once` together; each with the seconds that it took."""
+    """Run `runs` commands, at most `at_once` at a time; returns each with its seconds."""
     going: list[Command] = []
     done: list[tuple[Command, float]] = []
     while len(done) < runs:
@@ -42,7 +41,7 @@ def launch(many: Crowd, runs: int, at_once: int) -> list[tuple[Command, float]]:
 
 
 def judge(before: dict[str, Any], found: dict[str, Any], done: list[tuple[Command, float]]) -> list[str]:
-    """What is not as it should be."""
+    """Violations, one line each."""
     left, fixed = found["left"], found["fixed"]
     wrong = [f"exit status {c.process.returncode}: {c.said}" for c, _ in done if c.process.returncode != 0]
     made = sorted(set(left["versions"]) - set(before["versions"]))
@@ -58,12 +57,12 @@ def judge(before: dict[str, Any], found: dict[str, Any], done: list[tuple[Comman
         wrong.append(f"aliases moved: {before['aliases']} -> {left['aliases']}")
     wrong += [f"doctor: {finding}" for finding in found["wrong"]]
     if fixed != left:
-        wrong.append("doctor --fix found something to do")
+        wrong.append("doctor --fix found something to fix")
     return wrong
 
 
 def campaign(runs: int, at_once: int) -> dict[str, Any]:
-    """The figures."""
+    """Run everything; returns the figures."""
     given = os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http")
     quiet = crowd.environment()
     with nullcontext() if given else serve() as server, tempfile.TemporaryDirectory() as folder:
@@ -92,10 +91,10 @@ def campaign(runs: int, at_once: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run it; 1 if anything is wrong."""
+    """Run it; returns 1 after a violation."""
     parser = argparse.ArgumentParser(description="Start many forget runs at once against one MLflow server.")
-    parser.add_argument("--runs", type=int, default=32, help="runs in all")
-    parser.add_argument("--at-once", type=int, default=8, help="at the same time")
+    parser.add_argument("--runs", type=int, default=32, help="total number of runs")
+    parser.add_argument("--at-once", type=int, default=8, help="concurrent runs")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "load.json", help="file for the figures")
     arguments = parser.parse_args()
     out = arguments.out.resolve()

@@ -1,10 +1,10 @@
-r"""Copy a local store into the PostgreSQL of `make server`: rows and files, all of them or none.
+r"""Copy a local store into the PostgreSQL of `make server`: all rows and files, or none.
 
     python scripts/migrate.py --from sqlite:///mlflow.db --to postgresql+psycopg://sa@127.0.0.1:5433/mlflow \
         --artifacts .sa-mlops/artifacts
 
-Made of MLflow's own parts: `mlflow db upgrade` makes the tables, MLflow's models say which there are. The source is
-only read, and every id, number, tag and time stays what it was.
+`mlflow db upgrade` makes the tables, and MLflow's models list them. The source is only read. Every id, number, tag and
+time is kept.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ LOCATIONS = {
     "experiments": ("artifact_location",), "runs": ("artifact_uri",), "logged_models": ("artifact_location",),
     "model_versions": ("source", "storage_location"), "trace_tags": ("value",),
 }  # fmt: skip
-"""Table -> columns that say where files lie."""
+"""Table -> columns with locations of files."""
 ALWAYS = ("experiments", "workspaces")
-"""Tables into which MLflow itself puts a row when it opens an empty store."""
+"""Tables to which MLflow adds a row when it opens an empty store."""
 SCHEME = "mlflow-artifacts:/"
 ROWS = 1000
 
@@ -48,7 +48,7 @@ def local(place: str | None) -> Path | None:
 
 
 def moves(source: Connection) -> dict[str, str]:
-    """Locations of this machine -> where the server will have them. Below a location that is moved all is moved."""
+    """Locations on this machine -> locations on the server; each includes everything below it."""
     tables = Base.metadata.tables
     experiments, runs, models = tables["experiments"], tables["runs"], tables["logged_models"]
     found: dict[str, str] = {}
@@ -67,7 +67,7 @@ def moves(source: Connection) -> dict[str, str]:
 
 
 def moved(place: str, known: Mapping[str, str]) -> str:
-    """A location after the move; itself if it is not moved."""
+    """A location after the move; unchanged if it is not moved."""
     head, tail = place, ""
     while head:
         if head in known:
@@ -78,7 +78,7 @@ def moved(place: str, known: Mapping[str, str]) -> str:
 
 
 def check_source(source: Connection) -> None:
-    """Whether the source has the tables of the installed MLflow, and nothing at work."""
+    """Raise unless the source has the tables of the installed MLflow and no run is active."""
     try:
         utils._verify_schema(source.engine)
     except Exception as error:
@@ -86,11 +86,13 @@ def check_source(source: Connection) -> None:
     runs = Base.metadata.tables["runs"]
     going = source.scalar(select(func.count()).select_from(runs).where(runs.c.status == "RUNNING"))
     if going:
-        raise MigrationError(f"--from: {going} runs say RUNNING; let them end, or `sa-mlops doctor --fix`")
+        raise MigrationError(
+            f"--from: {going} runs are RUNNING; wait for them, or run `sa-mlops doctor --fix`"
+        )
 
 
 def check_empty(target: Connection) -> None:
-    """Whether the target holds nothing but what MLflow puts into an empty store."""
+    """Raise unless the target is an empty store."""
     for table in TABLES:
         count = target.scalar(select(func.count()).select_from(table))
         if count and not (table.name in ALWAYS and count == 1):
@@ -98,7 +100,7 @@ def check_empty(target: Connection) -> None:
 
 
 def rows(source: Connection, table: Table, known: Mapping[str, str]) -> Iterator[list[dict[str, Any]]]:
-    """A table's rows in portions, with locations as the server has them."""
+    """A table's rows in portions, with locations on the server."""
     columns = LOCATIONS.get(table.name, ())
     for part in source.execution_options(yield_per=ROWS).execute(select(table)).mappings().partitions():
         portion = [dict(row) for row in part]
@@ -108,7 +110,7 @@ def rows(source: Connection, table: Table, known: Mapping[str, str]) -> Iterator
 
 
 def copy_rows(source: Connection, target: Connection, known: Mapping[str, str]) -> int:
-    """Every row of every table, in an order that keeps references true; how many."""
+    """Copy every row of every table, in an order that keeps references valid; returns their number."""
     for name in ALWAYS:
         target.execute(Base.metadata.tables[name].delete())
     copied = 0
@@ -125,13 +127,13 @@ def copy_rows(source: Connection, target: Connection, known: Mapping[str, str]) 
 
 @contextmanager
 def copied_files(known: Mapping[str, str], artifacts: Path) -> Iterator[int]:
-    """The files in place while inside, and for good if nothing goes wrong there; how many."""
+    """Copy the files on entry and remove them after an error; yields their number."""
     folders = {Path(new.removeprefix(SCHEME)): folder for old, new in known.items() if (folder := local(old))}
     with tempfile.TemporaryDirectory(prefix=".migration-", dir=artifacts) as name:
         fresh = Path(name)
         for place, folder in folders.items():
             if (artifacts / place).exists():
-                raise MigrationError(f"--artifacts: {artifacts / place} is there already")
+                raise MigrationError(f"--artifacts: {artifacts / place} exists already")
             if folder.is_dir():
                 shutil.copytree(folder, fresh / place)
         count = sum(p.is_file() for p in fresh.rglob("*"))
@@ -144,15 +146,14 @@ def copied_files(known: Mapping[str, str], artifacts: Path) -> Iterator[int]:
 
 
 def migrate(source: Engine, target: Engine, artifacts: Path) -> tuple[int, int]:
-    """Copy everything; how many rows and files.
+    """Copy everything; returns the numbers of rows and files.
 
     Raises
     ------
-    MigrationError : if the source is not whole or the target not empty; then, as after any other error, the target has
-        no row and no file more than before.
+    MigrationError : if the source is incomplete or the target not empty. After any error the target is unchanged.
     """
     with source.connect() as reader, target.connect() as writer:
-        # One moment of the source, whoever writes to it meanwhile.
+        # A consistent snapshot of the source, even if another process writes to it.
         reader.exec_driver_sql("BEGIN")
         check_source(reader)
         check_empty(writer)

@@ -1,4 +1,4 @@
-"""MLflow's server on a PostgreSQL of its own, for as long as a campaign or a test needs it."""
+"""A temporary MLflow server with its own PostgreSQL, for campaigns and tests."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 240
-"""Seconds until a server must answer, on a machine that is busy with other things."""
+"""Seconds until a server must answer on a busy machine."""
 
 
 @dataclass(slots=True)
 class Server:
-    """What `scripts/server.sh` brings up in `folder`, on ports that were free.
+    """The server that `scripts/server.sh` starts in `folder`, on free ports.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client sets."""
+        """Variables that a client needs."""
         return {"MLFLOW_TRACKING_URI": self.url, "PGPASSFILE": str(self.folder / "pgpass")}
 
     def database(self, name: str) -> str:
@@ -64,11 +64,11 @@ class Server:
 
     @property
     def log(self) -> str:
-        """The end of what it has said."""
+        """The end of its output."""
         return (self.folder / "output").read_text(errors="replace")[-2000:]
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it and wait until it answers."""
         environment = os.environ | {
             "SA_SERVER_DIR": str(self.folder), "SA_SERVER_PORT": str(self.port), "SA_PG_PORT": str(self.pg_port),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -86,7 +86,7 @@ class Server:
         raise RuntimeError(self.log)
 
     def stop(self) -> None:
-        """End it as Ctrl-C or a shutdown does; the data stays."""
+        """Stop it as Ctrl-C or a shutdown does; the data stays."""
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(LIMIT)
@@ -102,7 +102,7 @@ def _free_port() -> int:
 
 
 def missing() -> str:
-    """What keeps a server from starting here; empty if nothing does."""
+    """The reason why no server can start here; empty if one can."""
     if not any(Path("/usr/lib/postgresql").glob("*/bin/initdb")) and shutil.which("initdb") is None:
         return "PostgreSQL is not installed"
     try:
@@ -114,9 +114,9 @@ def missing() -> str:
 
 @contextmanager
 def serve() -> Iterator[Server]:
-    """A server with an empty store in a folder that is gone afterwards."""
+    """A server with an empty store in a temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="sa-server-", dir="/tmp"))
-    # PostgreSQL may be another user's.
+    # PostgreSQL may run as another user.
     folder.chmod(0o755)
     server = Server(folder)
     try:

@@ -1,9 +1,9 @@
-"""Everything at once for a long time: `python scripts/soak.py --minutes 30 --seed 0`.
+"""A long mixed load: `python scripts/soak.py --minutes 30 --seed 0`.
 
-Against a server as `make server` brings it up: `forget` runs without end of which many are interrupted or killed, the
-terminal UI's reader and the commands that look, and restarts of the server in the middle. What must hold afterwards is
-what must hold after a fault (`scripts/faults.py`): no half-made version, no alias moved, every run's status true after
-`doctor --fix`, and a healthy store; and neither the server nor the reader may grow without end.
+Against a server as `make server` starts it: `forget` runs, many of them interrupted or killed, the terminal UI's
+reader, `lineage` and `doctor`, and restarts of the server. Afterwards the conditions of `scripts/faults.py` must hold:
+no incomplete version, no alias moved, every run's status true after `doctor --fix`, and a healthy store. The memory of
+the server and of the reader is recorded.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from serving import Server, serve
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGKILL")
 KILLED = 0.5
-"""Share of runs that get a signal before they can be done."""
+"""Share of runs that get a signal before they end."""
 TRUE = {"SIGINT": (0, 130, -2), "SIGTERM": (0, 130, -15), "SIGKILL": (0, -9), "undisturbed": (0,)}
-"""What a run got -> exit statuses that tell the truth; 0 where a signal came after the end."""
+"""Signal of a run -> correct exit statuses; 0 if the signal came after the end."""
 SAMPLE = 5.0
 """Seconds between two measurements of memory."""
 PAUSE = 0.5
-"""Seconds between two readings of the store, as the terminal UI pauses as well."""
+"""Seconds between two readings of the store."""
 
 
 def browse(uri: str) -> None:
-    """Read the store as the terminal UI does, for ever; a line of seconds and versions for each reading."""
+    """Read the store repeatedly as the terminal UI does; prints seconds and versions of each reading."""
     sys.path.insert(0, str(ROOT))
     from sa_mlops.errors import CommandError
     from tui.services.records import Snapshot
@@ -67,7 +67,7 @@ def browse(uri: str) -> None:
 
 
 def memory(pid: int) -> float:
-    """Resident megabytes of a process and all that it has started."""
+    """Resident megabytes of a process and its descendants."""
     total = 0
     try:
         top = psutil.Process(pid)
@@ -83,7 +83,7 @@ def memory(pid: int) -> float:
 
 @dataclass(slots=True)
 class Run:
-    """A `forget`, and the signal that it gets after so many seconds; none without a name."""
+    """A `forget`, and the signal that it gets after `after` seconds; no signal if the name is empty."""
 
     command: Command
     name: str
@@ -91,7 +91,7 @@ class Run:
     sent: bool = False
 
     def send_if_due(self) -> None:
-        """Send the signal once: a second one would end the process on the spot."""
+        """Send the signal once: a second one would end the process immediately."""
         if self.name and not self.sent and self.command.seconds > self.after:
             self.command.process.send_signal(getattr(signal, self.name))
             self.sent = True
@@ -118,7 +118,7 @@ class Soak:
         self.sizes: dict[str, list[float]] = {"server": [], "browser": []}
 
     def tend_runs(self, usual: float) -> None:
-        """Start runs, send signals that are due, and take note of those that ended."""
+        """Start runs, send signals that are due, and record runs that ended."""
         for run in list(self.going):
             status = run.command.process.poll()
             if status is None:
@@ -132,7 +132,7 @@ class Soak:
             self.outcomes[f"{what}: {status}"] += 1
             if status not in TRUE[what] and not self.excused(run.command):
                 self.wrong.append(f"{what}: status {status}: {run.command.said[-600:]}")
-            # A Ctrl-C before the command has begun is Python's to tell.
+            # Python itself reports a Ctrl-C before the command has begun.
             if "Traceback" in run.command.said and status != -signal.SIGINT:
                 self.wrong.append(f"{what}: a traceback: {run.command.said}")
         while len(self.going) < self.at_once:
@@ -141,18 +141,18 @@ class Soak:
             self.going.append(Run(self.many.forget(self.many.started), name, due))
 
     def excused(self, command: Command) -> bool:
-        """Whether a server was away while the command ran: then it may give up, if it says so in one line."""
+        """Whether the server was down while the command ran: then it may fail with one line."""
         away = any(end > command.begun for _, end in self.restarts)
         return away and command.process.returncode == 1
 
     def tend_looks(self) -> None:
-        """The commands that only look, one after another."""
+        """Run the read-only commands one after another."""
         if self.looking is not None and self.looking.process.poll() is None:
             return
         if self.looking is not None:
             name = self.looking.words[0]
             self.looks[name].append(self.looking.seconds)
-            # While a killed run says RUNNING, and its model is pending, doctor finds something wrong: rightly so.
+            # doctor rightly reports a killed run that is still RUNNING, and its pending model.
             if self.looking.process.returncode not in (
                 (0, 1) if name == "doctor" else (0,)
             ) and not self.excused(self.looking):
@@ -161,14 +161,14 @@ class Soak:
         self.looking = self.many.start(ways[sum(map(len, self.looks.values())) % 2], "--json")
 
     def restart(self) -> None:
-        """End server and database, and start them again."""
+        """Stop server and database, and start them again."""
         begin = time.monotonic()
         self.server.stop()
         self.server.start()
         self.restarts.append((begin, time.monotonic()))
 
     def run(self, minutes: float, usual: float) -> None:
-        """All of it, for so long."""
+        """Run everything for `minutes`."""
         begin = time.monotonic()
         due = [begin + 60 * minutes * share for share in (1 / 3, 2 / 3)]
         measured = 0.0
@@ -196,7 +196,7 @@ class Soak:
                 self.finish()
 
     def finish(self) -> None:
-        """Let the last commands end."""
+        """Wait for the last commands."""
         for run in self.going:
             status = run.command.process.wait(crowd.LIMIT)
             if status not in TRUE[run.name if run.sent else "undisturbed"] and not self.excused(run.command):
@@ -213,7 +213,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def campaign(minutes: float, seed: int, at_once: int) -> dict[str, Any]:
-    """The figures."""
+    """Run everything; returns the figures."""
     quiet = crowd.environment()
     with serve() as server, tempfile.TemporaryDirectory() as name:
         os.environ |= quiet | server.environment
@@ -232,7 +232,7 @@ def campaign(minutes: float, seed: int, at_once: int) -> dict[str, Any]:
     if (fixed["aliases"], fixed["events"]) != (before["aliases"], before["events"]):
         wrong.append(f"aliases moved: {before['aliases']} -> {fixed['aliases']}")
     if not before["versions"].items() <= fixed["versions"].items():
-        wrong.append("an older version is gone, or its run's status has changed")
+        wrong.append("an older version is missing, or its run's status has changed")
     seen = [n for _, n in readings if n is not None]
     return {
         "minutes": minutes,
@@ -258,11 +258,11 @@ def campaign(minutes: float, seed: int, at_once: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run it; 1 if anything is wrong."""
+    """Run it; returns 1 after a violation."""
     parser = argparse.ArgumentParser(description="Runs, kills, readers and restarts on one MLflow server.")
-    parser.add_argument("--minutes", type=float, default=30, help="how long")
-    parser.add_argument("--seed", type=int, default=0, help="decides signals and moments")
-    parser.add_argument("--at-once", type=int, default=3, help="forget runs at the same time")
+    parser.add_argument("--minutes", type=float, default=30, help="duration")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of signals and times")
+    parser.add_argument("--at-once", type=int, default=3, help="concurrent forget runs")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "soak.json", help="file for the figures")
     parser.add_argument("--browse", metavar="URL", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
