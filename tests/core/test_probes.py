@@ -210,7 +210,7 @@ def test_attempts_do_not_feel_each_other(scene: Scene) -> None:
     z, free = torch.randn(5, 4, generator=generator()), torch.randn(5, 10, generator=generator(1))
 
     def loss(z: Tensor, condition: Tensor) -> Tensor:
-        return scene.model.decode(z, condition).square().sum(dim=1)
+        return scene.model.decode(z, condition).square().flatten(1).sum(dim=1)
 
     def final(rows: slice) -> Tensor:
         found = descend(

@@ -26,7 +26,7 @@ from sa_mlops.core.training import (
 )
 from sa_mlops.datasets import Dataset, load
 from sa_mlops.errors import CommandError
-from sa_mlops.models.interface import CVAE
+from sa_mlops.models.mlp import MLP
 from sa_mlops.settings import BaseSettings, JudgeSettings, Optimisation
 
 SHORT = Optimisation(steps=5, lr=1e-3, batch_size=32, schedule="constant")
@@ -223,7 +223,7 @@ class TestGenerator:
             seeded(),
             on_step=lambda s, m: seen.append((s, type(m))),
         )
-        assert seen == [(s, CVAE) for s in range(1, 6)]
+        assert seen == [(s, MLP) for s in range(1, 6)]
 
     def test_training_lowers_the_bound_on_unseen_digits(self, digits: Dataset) -> None:
         optimisation = Optimisation(steps=300, lr=3e-3, batch_size=64, schedule="one_cycle")
@@ -306,9 +306,9 @@ class TestJudge:
 
 class TestShifting:
     def dot(self) -> Tensor:
-        image = torch.zeros(1, 28, 28)
-        image[0, 14, 14] = 1.0
-        return image.view(1, 1, 28, 28)
+        image = torch.zeros(1, 1, 28, 28)
+        image[..., 14, 14] = 1.0
+        return image
 
     def test_the_image_moves_by_at_most_two_pixels(self) -> None:
         generator = seeded()
@@ -321,5 +321,5 @@ class TestShifting:
         assert sums == {float(a * b) for a in (26, 27, 28) for b in (26, 27, 28)}
 
     def test_all_images_of_a_batch_move_together(self) -> None:
-        moved = shifted(self.dot().expand(5, -1), seeded())
-        assert len(moved.argmax(dim=1).unique()) == 1
+        moved = shifted(self.dot().expand(5, -1, -1, -1), seeded())
+        assert len(moved.flatten(1).argmax(dim=1).unique()) == 1

@@ -251,7 +251,7 @@ def test_attacks_that_were_found_are_looked_at_again_when_they_are_gone(start: C
     known = sum(bool(memory.written) for memory in (pool.within, pool.beyond))
     assert len(pixels) == SMALL.pool + 16 * known > SMALL.pool
     assert (weight[SMALL.pool :] == 1).all()
-    apart = (pixels[SMALL.pool :, None] - expected).abs().amax(dim=2).amin(dim=1)
+    apart = (pixels[SMALL.pool :, None] - expected).abs().flatten(2).amax(dim=2).amin(dim=1)
     assert apart.max() < 1e-3
 
 
@@ -319,10 +319,10 @@ def test_only_what_showed_the_class_is_moved(start: CVAE, trainer: Judge) -> Non
     with torch.no_grad():
         drawn = start.sample(bank.z, bank.labels)
     assert torch.allclose(bank.images[:kept], drawn[:kept], atol=1e-5)
-    assert (bank.images[kept:] - drawn[kept:]).abs().amax(dim=1).min() > 1e-3
+    assert (bank.images[kept:] - drawn[kept:]).abs().amax(dim=(1, 2, 3)).min() > 1e-3
     assert (probability(trainer, drawn[kept:], (4,)) > SMALL.admissible - 1e-3).all()
     z, labels, images = bank.draw(0, 50)
-    assert (images - start.sample(z, labels)).abs().amax(dim=1).min() > 1e-3
+    assert (images - start.sample(z, labels)).abs().amax(dim=(1, 2, 3)).min() > 1e-3
 
 
 def test_attacks_start_where_the_class_looks_through_a_retained_label(start: CVAE, trainer: Judge) -> None:
@@ -343,7 +343,7 @@ class Sees:
     def log_probs(self, images: Tensor) -> Tensor:
         probs = torch.full((len(images), 10), (1 - self.p) / 9)
         probs[:, 4] = self.p
-        return probs.log() + 0 * images.sum(dim=1, keepdim=True)
+        return probs.log() + 0 * images.flatten(1).sum(dim=1, keepdim=True)
 
 
 def test_a_label_that_is_never_recognised_is_replayed_as_it_is(start: CVAE) -> None:
@@ -369,7 +369,7 @@ def test_moved_latents_become_clear_of_the_class(start: CVAE, trainer: Judge) ->
     labels = torch.tensor([0, 1, 2, 3, 5, 6, 7, 8, 9]).repeat(6_000)
     with torch.no_grad():
         before = probability(trainer, start.sample(z, labels), (4,))
-    shows, clear = before > 0.2, before < CLEAR - 1e-3
+    shows, clear = before > 0.15, before < CLEAR - 1e-3
     assert shows.sum() > 20
     moved = move_away(start, trainer, z[shows], labels[shows], (4,))
     after = probability(trainer, start.sample(moved, labels[shows]), (4,))
@@ -434,7 +434,7 @@ def test_retained_classes_are_drawn_as_before(start: CVAE, trainer: Judge, harde
     with torch.no_grad():
         before, after = start.sample(z, labels), hardened.sample(z, labels)
     asked = probability(trainer, before, (4,)) <= SMALL.admissible
-    error = (after - before).square().mean(dim=1)
+    error = (after - before).square().flatten(1).mean(dim=1)
     assert asked.float().mean() > 0.5
     assert error[asked].mean() < 0.005
 
