@@ -11,7 +11,7 @@ import pytest
 
 from sa_mlops import settings as s
 from sa_mlops.config import BaseConfig, ForgetConfig
-from sa_mlops.methods.hardening import HARDEN
+from sa_mlops.methods.hardening import recipe
 from sa_mlops.methods.selective_amnesia import EWC_LAMBDA, ForgetSettings
 from sa_mlops.methods.selective_amnesia import OPTIMISATION as FORGET_OPTIMISATION
 
@@ -27,7 +27,7 @@ FORGET = ForgetSettings(
     surrogate_md5=None,
     update="standard",
     reteach=0.25,
-    harden=HARDEN,
+    harden=recipe(10),
 )
 EXAMPLES: dict[str, Any] = {
     "judge": s.JUDGES["calibrated"],

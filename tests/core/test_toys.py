@@ -19,16 +19,16 @@ from sa_mlops.core.probes.neighbours import neighbours
 from sa_mlops.core.probes.relearning import RelearnBudget, relearn
 from sa_mlops.core.training import train_generator, train_judge
 from sa_mlops.datasets import Dataset
-from sa_mlops.methods.hardening import harden
-from sa_mlops.methods.selective_amnesia import forget
+from sa_mlops.methods.hardening import recipe
+from sa_mlops.methods.hardening.training import harden
+from sa_mlops.methods.selective_amnesia import ForgetSettings
+from sa_mlops.methods.selective_amnesia.training import forget
 from sa_mlops.models.interface import CVAE, make_net, one_hot
 from sa_mlops.settings import (
-    HARDEN,
     JUDGES,
     Architecture,
     BaseSettings,
     FisherSettings,
-    ForgetSettings,
     Optimisation,
 )
 
@@ -117,7 +117,7 @@ def test_forgetting_lowers_the_class_and_keeps_the_others(chain: Chain) -> None:
 
 def test_hardening_runs_and_stays_finite(chain: Chain) -> None:
     settings = replace(
-        HARDEN, optimisation=replace(STEPS, steps=5), pool=16, remembered=8, outside=6, moved=8
+        recipe(3), optimisation=replace(STEPS, steps=5), pool=16, remembered=8, outside=6, moved=8
     )
     model = harden(chain.after, chain.base, chain.judges["reference"].net, settings, (1,), seeded())
     assert all(bool(p.isfinite().all()) for p in model.parameters())

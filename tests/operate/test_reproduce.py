@@ -45,8 +45,9 @@ def test_a_generator_measures_as_recorded(shared_store: Store) -> None:
 def test_a_hardened_version_says_so_counts_both_phases_and_is_rebuilt_equal(
     own_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    brief = replace(hardening.HARDEN.optimisation, steps=5)
-    monkeypatch.setattr(hardening, "HARDEN", replace(hardening.HARDEN, optimisation=brief, pool=32))
+    recipe = hardening.recipe(10)
+    brief = replace(recipe, optimisation=replace(recipe.optimisation, steps=5), pool=32)
+    monkeypatch.setattr(hardening, "recipe", lambda classes: brief)
     assert main([*FORGET, "--steps", "20", "--harden", "--harden-retain", "99"]) == 0
     version = versions.get(MlflowClient(), names.GENERATORS, 4)
     assert version.title == "v4 forget 1 hardened"

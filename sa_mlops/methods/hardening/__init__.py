@@ -50,26 +50,33 @@ class HardenSettings:
     outside: int
 
 
-ADMISSIBLE, THRESHOLD = 0.9, 1.2
-"""In units of chance, a calibrated classifier's answer to an image that shows no class: just below it, and above."""
-HARDEN = HardenSettings(
-    optimisation=Optimisation(steps=1_800, lr=7e-3, batch_size=512, schedule="one_cycle"),
-    retain_weight=42.0,
-    replay_spread=1.3,
-    admissible=ADMISSIBLE / 10,
-    moved=128,
-    pool=256,
-    attack_lr=0.4,
-    renewed=0.04,
-    contrast=3.0,
-    looked_at=0.25,
-    threshold=THRESHOLD / 10,
-    spread=4.0,
-    near=0.5,
-    unbounded=0.3,
-    remembered=256,
-    outside=128,
-)
+RETAIN_WEIGHT = 42.0
+
+
+def recipe(classes: int) -> HardenSettings:
+    """The measured settings for K = `classes`.
+
+    `admissible` and `threshold` are just below and above chance, 1/K: a calibrated classifier's answer to an image that
+    shows no class.
+    """
+    return HardenSettings(
+        optimisation=Optimisation(steps=1_800, lr=7e-3, batch_size=512, schedule="one_cycle"),
+        retain_weight=RETAIN_WEIGHT,
+        replay_spread=1.3,
+        admissible=0.9 / classes,
+        moved=128,
+        pool=256,
+        attack_lr=0.4,
+        renewed=0.04,
+        contrast=3.0,
+        looked_at=0.25,
+        threshold=1.2 / classes,
+        spread=4.0,
+        near=0.5,
+        unbounded=0.3,
+        remembered=256,
+        outside=128,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,18 +86,11 @@ class HardenConfig(Parameters):
     harden: bool = flag("fine-tune the decoder so that no attack in the pool recovers a forgotten class")
     harden_retain: float = number(
         "weight of the retained classes while hardening: a smaller one resists attacks better and costs image quality",
-        HARDEN.retain_weight,
+        RETAIN_WEIGHT,
         low=1,
         high=1e6,
     )
 
     def hardening(self, classes: int) -> HardenSettings | None:
         """The settings of the second phase for a data set of `classes` classes; None without one."""
-        if not self.harden:
-            return None
-        return replace(
-            HARDEN,
-            retain_weight=self.harden_retain,
-            admissible=ADMISSIBLE / classes,
-            threshold=THRESHOLD / classes,
-        )
+        return replace(recipe(classes), retain_weight=self.harden_retain) if self.harden else None

@@ -1,32 +1,10 @@
-"""Hardening: after amnesia, forget wherever an attack still finds the class, not only where its own label leads.
+"""Hardening: fine-tune the decoder so that no attack in a pool on latent and condition recovers a forgotten class.
 
-A pool of attacks, each a latent and a condition, is moved towards the class before each step. Half of them climb a
-training classifier's probability of the class, half pull the decoded image towards a class image of the generator
-that still knew it. Wherever the classifier then sees the class, the decoder's target is grey. That is adversarial
-training (Madry et al., 2018) in latent and condition space, with attacks kept alive between steps (as in Shafahi et
-al., 2019). A share of the attacks moves the condition itself, not logits that a softmax makes one of: a decoder that
-has met only mixtures of labels is open to conditions that are none. Where an attack has once shown the class is kept
-in a memory that every later step rehearses: distillation would teach it back as soon as no attack stands there.
-
-The classifier is shown images with their contrast raised. What training leaves behind is the class drawn faintly in
-grey: this classifier recognises nothing and has no slope there, another one already sees the class and climbs on.
-Raised, the shape is seen, and unlearned, before it is one. That has an end: shapes that are fainter still stay, and a
-probe which raises contrast itself shows them.
-
-What is retained is held by distillation: at latents around the prior and retained labels, the decoder's means stay
-those of the generator that amnesia started from. Squared error on means does it, not another ELBO on replayed images,
-which would train a VAE on its own output and blur it a little more each step. But wherever a retained class looks like
-the forgotten one (some thin 7s are 1s), that would teach again what the attacks unlearn. There the latent is moved,
-under its label, until the training classifier no longer takes the image for the forgotten class, and the decoder is
-to draw that image instead. Grey in its place would cost images of the retained class and leave a border between them
-and grey, along which attacks find the class. Where no move helps, nothing is asked of the decoder.
-
-Attacks thrive where nothing is to be retained: there a decoder paints what its weights extrapolate to. So it is made
-grey outside the prior's shell, where no sample is ever drawn, and, wherever an attack stands, under conditions that are
-no retained label. What is left are retained labels within the shell. Where the class looks through those, which the
-generator that knew it shows beforehand, half of the attacks start.
-
-Only the decoder is trained: an attacker with the generator's encoder gains nothing that the search over z lacks.
+Adversarial training (Madry et al., 2018) in latent and condition space, with attacks that persist between steps (as in
+Shafahi et al., 2019). Where an attack shows the class to a training classifier, the decoder's target is grey; at
+replayed latents and retained labels it is the image of the generator before forgetting. The classifier sees attacks
+with raised contrast, so that a faint drawing of the class has a gradient. The encoder is not trained: it gives an
+attacker nothing beyond the search over z.
 """
 
 from __future__ import annotations
@@ -48,55 +26,55 @@ from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import CVAE, one_hot
 
 CONDITION_SPREAD = 6.0
-"""Attacks start from conditions softmax(N(0, s^2)), s uniform up to this: from even mixtures to a label."""
+"""Attacks start from conditions softmax(N(0, s^2)), s uniform up to this: from even mixtures to labels."""
 
 FREE_RATE = 0.5
-"""Step of a free condition relative to that of logits, whose softmax moves less than they do."""
+"""Step of a free condition relative to that of logits, because a softmax moves less than its logits."""
 
 FREE_SPREAD = 4.0
-"""Free conditions outside the prior are N(0, s^2), s uniform up to this: more than unbounded attacks come to."""
+"""Free conditions outside the prior are N(0, s^2), s uniform up to this: beyond those of unbounded attacks."""
 
 TAIL = 0.005
-"""Share of the prior's samples whose norm is beyond the edge from which everything is outside."""
+"""Share of the prior's samples with a norm above the edge; latents above it are outside the prior."""
 
 REACH = 10.0
-"""Farthest norm outside, in edges."""
+"""Largest norm of latents outside, in multiples of the edge."""
 
 LABEL_RADIUS = 0.4
-"""Conditions farther than this from every retained label are none of them; a mixture is where no label has 0.72."""
+"""Conditions farther than this from every retained label do not count as one; of mixtures, those without a weight of
+0.72 or more."""
 
 STRAY_WEIGHT = 0.7
-"""Weight of grey where an attack has not shown the class, but stands where nothing is to be retained."""
+"""Weight of grey at an attack that has not shown the class, where no class is to be retained."""
 
 NEAR_SHARPNESS = 8.0
-"""Logits of a label that an attack starts from, before noise N(0, 1): the softmax gives it nearly all."""
+"""Logit of the label from which an attack starts, before noise N(0, 1): nearly all weight of the softmax."""
 
 MEMORY = 8_192
-"""Places that are remembered; the oldest make room."""
+"""Capacity of a memory, in places; the oldest are overwritten."""
 
 BANK = 32_768
-"""Latents that replay is drawn from, at most: no more than a training draws."""
+"""Latents in the replay bank, at most."""
 
-CLEAR = 0.03
-"""Probability of the forgotten classes at which a replayed image has been moved far enough from them."""
+CLEAR = 0.3
+"""Probability of the forgotten classes, in multiples of chance, at which a move away from them ends."""
 
 MOVE, MOVES = 0.15, 25
-"""Length of such a move's steps in latent units, and the most of them; most images need five."""
+"""Length of a step of such a move, in latent units, and the largest number of steps; most images need five."""
 
 
 class HardeningError(CommandError):
-    """A retained class looks like a forgotten one wherever it is sampled, so that nothing says how to retain it."""
+    """Every sample of a retained class looks like a forgotten one, so that it has no image to retain."""
 
-    def __init__(self, label: int, classes: tuple[int, ...]) -> None:
-        gone = ", ".join(map(str, classes))
+    def __init__(self, name: str, forgotten: tuple[str, ...]) -> None:
         super().__init__(
-            f"hardening cannot retain the {label}: every sample shows a forgotten class ({gone}) to the classifier it"
-            " trains against; check the base and that classifier"
+            f"hardening cannot retain the {name}: every sample shows a forgotten class ({', '.join(forgotten)}) to the"
+            " classifier it trains against; check the base and that classifier"
         )
 
 
 class Memory:
-    """Places in latent and condition space, the newest `MEMORY` of them.
+    """The newest `MEMORY` places in latent and condition space.
 
     Attributes
     ----------
@@ -110,14 +88,14 @@ class Memory:
         self.written = 0
 
     def store(self, z: Tensor, condition: Tensor) -> None:
-        """Keep places (m, z_dim) with their conditions (m, K), of more than `MEMORY` the last."""
+        """Store places: latents (m, z_dim) and conditions (m, K); of more than `MEMORY` the last."""
         z, condition = z[-MEMORY:], condition[-MEMORY:]
         rows = (self.written + torch.arange(len(z), device=z.device)) % MEMORY
         self.z[rows], self.condition[rows] = z, condition
         self.written += len(z)
 
     def recall(self, count: int) -> tuple[Tensor, Tensor]:
-        """`count` places with replacement, (count, z_dim), (count, K); none while nothing is known."""
+        """`count` places with replacement, (count, z_dim), (count, K); none from an empty memory."""
         known = min(self.written, MEMORY)
         size = (count if known else 0,)
         rows = torch.randint(max(known, 1), size, generator=self.generator, device=self.generator.device)
@@ -125,27 +103,26 @@ class Memory:
 
 
 class AttackPool:
-    """Attacks on a generator in training, half of them against the trainer, half after images.
+    """Attacks on a generator in training: half maximise the trainer's probability of the class, half match its images.
 
     Attributes
     ----------
-    z, logits : (pool, z_dim), (pool, K), where the attacks are; the condition is the logits' softmax, or they
-        themselves where `free`, (pool, 1) bool.
-    targets : (pool,) int64, the class that each is after.
-    found : (pool,) bool, whether the trainer has seen the class at an attack since it was drawn.
-    wanted : (pool / 2, C, H, W), images of the class that the second half tries to reproduce.
+    z, logits : (pool, z_dim), (pool, K); the condition is the softmax of the logits, or the logits themselves where
+        `free`, (pool, 1) bool.
+    targets : (pool,) int64, the class of each attack.
+    found : (pool,) bool, whether the attack has shown the class to the trainer since it was drawn.
+    wanted : (pool / 2, C, H, W), images of the class that the second half matches.
     contrast : (pool, 1), factor of the pixel logits before the trainer sees them: from 1 to `settings.contrast`, in
         each half.
-    within, beyond : where attacks that are gone were found: where something is to be retained, and elsewhere.
-    turns : calls of `find` within which each of the second half is looked at once; the first half is every time.
+    within, beyond : places of replaced attacks that were found: where a class is to be retained, and elsewhere.
+    turns : calls of `find` in which each attack of the second half is examined once; the first half is in every call.
 
     Parameters
     ----------
-    start : the generator that knew the classes.
-    trainer : the classifier that the attacks climb, in evaluation mode: neither the judge that measures nor an
-        attacker that probes afterwards.
-    near : places that a share of the attacks starts from, as far as there are any.
-    classes : the forgotten ones.
+    start : the generator before forgetting.
+    trainer : classifier in evaluation mode: neither the judge that measures nor an attacker of later probes.
+    near : places from which a share of the attacks starts, if it has any.
+    classes : the forgotten classes.
     generator : source of every draw, on the device that trains.
     """
 
@@ -176,14 +153,14 @@ class AttackPool:
         self._turn = 0
 
     def find(self, model: CVAE) -> tuple[Tensor, Tensor]:
-        """Look at the attacks, go back to remembered places, and move every attack for the next time.
+        """Examine the attacks, recall remembered places, and move every attack for the next step.
 
-        Pixel logits (n, C, H, W), with a graph, and (n,), their weight of grey: 1 where the class has been found,
-        `STRAY_WEIGHT` where the condition is no retained label or the latent is outside the prior, else 0. The first
-        `pool` of n are the attacks.
+        Returns pixel logits (n, C, H, W), with a graph, and their weights of grey (n,): 1 where the class has been
+        found, `STRAY_WEIGHT` where the condition is no retained label or the latent is outside the prior, else 0. The
+        first `pool` of n are the attacks.
 
-        An attack once found stays so: pulled to grey only until the trainer lets go of it, an image would still be
-        the class to a better classifier.
+        An attack that has been found stays so until it is replaced: an image that this trainer no longer recognises
+        may still show the class to a better classifier.
         """
         self._renew()
         z, logits = self.z.requires_grad_(True), self.logits.requires_grad_(True)
@@ -207,7 +184,7 @@ class AttackPool:
         return torch.cat([pixels, known]), torch.cat([weight, weight.new_ones(len(known))])
 
     def _seen(self, rows: slice, pixels: Tensor) -> Tensor:
-        """(m,) log-probability that the trainer gives the attacks' classes in their pixel logits (m, C, H, W)."""
+        """(m,) the trainer's log-probability of the attacks' classes, from their pixel logits (m, C, H, W)."""
         return log_prob(
             self.trainer, torch.sigmoid(self.contrast[rows, :, None, None] * pixels), self.targets[rows]
         )
@@ -216,17 +193,17 @@ class AttackPool:
         self.found[rows] |= seen.exp() > self.settings.threshold
 
     def _advance(self, z_slope: Tensor, logits_slope: Tensor) -> None:
-        """One signed step of every attack against its slopes, at its own rate."""
+        """One signed gradient step of every attack, at its own rate."""
         self.z = self.z.detach() - self.rate * z_slope.sign()
         rate = torch.where(self.free, FREE_RATE * self.rate, self.rate)
         self.logits = self.logits.detach() - rate * logits_slope.sign()
 
     def _condition(self, logits: Tensor) -> Tensor:
-        """What the decoder is given, (pool, K)."""
+        """Conditions for the decoder, (pool, K)."""
         return torch.where(self.free, logits, logits.softmax(dim=1))
 
     def _stray(self, condition: Tensor) -> Tensor:
-        """(pool,) bool, where nothing is to be retained: no retained label, or outside the prior."""
+        """(pool,) bool, where no class is to be retained: no retained label, or outside the prior."""
         nearest = torch.cdist(condition, self.labels).amin(dim=1)
         stray: Tensor = (nearest > LABEL_RADIUS) | (self.z.norm(dim=1) > self.edge)
         return stray
@@ -234,18 +211,18 @@ class AttackPool:
     def _renew(self) -> None:
         """Replace a random share of the attacks by new ones."""
         n, device = self.settings.pool, self.z.device
-        gone = torch.rand((n, 1), generator=self.generator, device=device) < self.settings.renewed
+        replaced = torch.rand((n, 1), generator=self.generator, device=device) < self.settings.renewed
         current = self._condition(self.logits)
-        known, stray = gone[:, 0] & self.found, self._stray(current)
+        known, stray = replaced[:, 0] & self.found, self._stray(current)
         self.within.store(self.z[known & ~stray], current[known & ~stray])
         self.beyond.store(self.z[known & stray], current[known & stray])
         z, logits, targets, rate, wanted = self._drawn()
-        self.z = torch.where(gone, z, self.z)
-        self.logits = torch.where(gone, logits, self.logits)
-        self.targets = torch.where(gone[:, 0], targets, self.targets)
-        self.rate = torch.where(gone, rate, self.rate)
-        self.found = self.found & ~gone[:, 0]
-        self.wanted = torch.where(gone[self.climbers :, :, None, None], wanted, self.wanted)
+        self.z = torch.where(replaced, z, self.z)
+        self.logits = torch.where(replaced, logits, self.logits)
+        self.targets = torch.where(replaced[:, 0], targets, self.targets)
+        self.rate = torch.where(replaced, rate, self.rate)
+        self.found = self.found & ~replaced[:, 0]
+        self.wanted = torch.where(replaced[self.climbers :, :, None, None], wanted, self.wanted)
 
     def _drawn(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         s, generator, device = self.settings, self.generator, self.generator.device
@@ -261,7 +238,7 @@ class AttackPool:
             logits = torch.where(picked, NEAR_SHARPNESS * condition + noise, logits)
         logits = torch.where(self.free, logits.softmax(dim=1), logits)
         targets = draw(self.classes, s.pool, generator)
-        # From a tenth of the rate on: coarse steps explore, fine ones settle.
+        # Rates from a tenth of the largest: coarse steps explore, fine ones converge.
         rate = s.attack_lr * 10 ** -torch.rand((s.pool, 1), generator=generator, device=device)
         around = torch.randn(s.pool - self.climbers, self.start.z_dim, generator=generator, device=device)
         with torch.no_grad():
@@ -270,15 +247,15 @@ class AttackPool:
 
 
 def log_prob(judge: Judge, images: Tensor, targets: Tensor) -> Tensor:
-    """(n,) log-probability of each image's (n, C, H, W) class (n,)."""
+    """(n,) log-probability of the classes (n,) in images (n, C, H, W)."""
     return judge.log_probs(images).gather(1, targets[:, None]).squeeze(1)
 
 
 def outside(count: int, z_dim: int, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Places where the prior has next to no mass: latents (count, z_dim) and conditions (count, K).
+    """Places outside the prior: latents (count, z_dim) and conditions (count, K).
 
-    Norms reach from the shell's edge, where most of them are, to `REACH` times it. In turns the condition is free, a
-    mixture of labels and a label.
+    Norms are between the shell's edge, where they are densest, and `REACH` times it. Conditions are free, mixtures of
+    labels and labels, in turns.
     """
     device = generator.device
     edge = shell(z_dim, TAIL)[1]
@@ -293,21 +270,20 @@ def outside(count: int, z_dim: int, classes: int, generator: torch.Generator) ->
 
 
 class ReplayBank:
-    """Latents and retained labels of the generator that knew the classes; judged once, not at every step.
+    """Latents, retained labels and target images of replay, judged once instead of in every step.
 
     Attributes
     ----------
     z, labels : (n, z_dim), (n,) int64; n is at most `BANK`.
-    images : (n, C, H, W), what the decoder is to draw there: the generator's image where that is admissible, else its
-        image at a latent moved until it is. Where no move helps, a place is left out. A label that this would leave
-        with less than half of its places keeps, as they are, those where no attack would be seen to have found a
-        class.
-    moved : how many, the last rows.
-    near : places where an attack would be seen to have found a class.
+    images : (n, C, H, W), the decoder's targets: the image of the generator before forgetting where that is
+        admissible, else its image at a latent moved until it is. Places where no move helps are left out. A label that
+        would lose more than half of its places keeps those below `settings.threshold` without a move.
+    moved : number of moved places, the last rows.
+    near : places above `settings.threshold`, from which attacks start.
 
     Raises
     ------
-    HardeningError : if no place of a retained label is left.
+    HardeningError : if a retained label has no place left.
     """
 
     def __init__(
@@ -343,14 +319,14 @@ class ReplayBank:
                 kept |= own & ~shown
                 helped &= ~(own & ~shown)[bad]
             if not (kept & own).any() and not (helped & own[bad]).any():
-                raise HardeningError(label, classes)
+                raise HardeningError(start.spec.classes[label], start.spec.names(classes))
         self.moved = int(helped.sum())
         self.z = torch.cat([z[kept], z[bad][helped]])
         self.images = torch.cat([images[kept], moved[helped]])
         self.labels = torch.cat([labels[kept], labels[bad][helped]])
 
     def draw(self, count: int, moved: int) -> tuple[Tensor, Tensor, Tensor]:
-        """`count` rows of all and `moved` of those moved, if any, with replacement: z, labels and images."""
+        """z, labels and images of `count` rows of all and, if any, `moved` of the moved ones, with replacement."""
         n, device = len(self.z), self.generator.device
         rows = torch.randint(n, (count,), generator=self.generator, device=device)
         if self.moved:
@@ -360,10 +336,10 @@ class ReplayBank:
 
 
 def move_away(start: CVAE, trainer: Judge, z: Tensor, labels: Tensor, classes: tuple[int, ...]) -> Tensor:
-    """Latents (m, z_dim) near z whose images are less the classes and more their labels (m,) to the trainer.
+    """Latents (m, z_dim) near z whose images show the trainer less of `classes` and more of their labels (m,).
 
-    Normalised gradient descent on the log-odds of the classes against the label, of each latent until its image is
-    `CLEAR` of them, `MOVES` are made or the trainer has no slope: an image that it cannot recognise has none.
+    Normalised gradient descent on the log-odds of the classes against the label: for each latent until its image is
+    `CLEAR` of them, `MOVES` steps are made or the gradient vanishes, as it does for an image without any class.
     """
     z, active = z.clone(), torch.arange(len(z), device=z.device)
     for _ in range(MOVES):
@@ -372,7 +348,7 @@ def move_away(start: CVAE, trainer: Judge, z: Tensor, labels: Tensor, classes: t
         seen = log_probs[:, list(classes)].logsumexp(dim=1)
         own = log_probs.gather(1, labels[active, None]).squeeze(1)
         slope = torch.autograd.grad((seen - own).sum(), place)[0]
-        going = (seen.detach().exp() > CLEAR) & (slope.norm(dim=1) > 1e-3)
+        going = (seen.detach().exp() > CLEAR / start.classes) & (slope.norm(dim=1) > 1e-3)
         if not going.any():
             break
         active = active[going]
@@ -382,7 +358,7 @@ def move_away(start: CVAE, trainer: Judge, z: Tensor, labels: Tensor, classes: t
 
 @torch.no_grad()
 def probability(trainer: Judge, images: Tensor, classes: tuple[int, ...]) -> Tensor:
-    """(m,) largest probability that the trainer gives a forgotten class in an image (m, C, H, W)."""
+    """(m,) the trainer's largest probability of a forgotten class in images (m, C, H, W)."""
     return trainer.log_probs(images).exp()[:, list(classes)].amax(dim=1)
 
 
@@ -397,7 +373,7 @@ def harden(
     report: Report = silent,
     on_step: Callable[[int, CVAE], None] | None = None,
 ) -> CVAE:
-    """A new generator whose decoder gives the forgotten classes up to no attack of the pool; `model` stays as it is.
+    """A copy of `model` whose decoder is trained until no attack of the pool recovers a forgotten class.
 
     Each step minimises, summed over samples,
 
@@ -407,10 +383,10 @@ def harden(
 
     Parameters
     ----------
-    model : the generator after amnesia.
-    start : the generator that the retained classes are distilled from: where amnesia started.
+    model : the generator after forgetting.
+    start : the generator before forgetting, from which the retained classes are distilled.
     trainer : see `AttackPool`.
-    forgotten : every class that is to stay forgotten, earlier ones included.
+    forgotten : every class that must stay forgotten, earlier ones included.
     generator : source of every draw, on the device that trains.
     report : receives `retain` (squared error per replayed image), `grey`, `outside`, `attack` (nats above the floor per
         sample) and `found` (share of attacks that have shown the class).
@@ -418,7 +394,7 @@ def harden(
     Raises
     ------
     ValueError : without a forgotten or a retained class.
-    HardeningError : if a retained class looks like a forgotten one everywhere.
+    HardeningError : if every sample of a retained class looks like a forgotten one.
     NotFiniteError : with the step and the term.
     """
     if not 0 < len(forgotten) < start.classes:
@@ -467,15 +443,15 @@ def harden(
 
 
 def ramp(progress: float) -> float:
-    """Factor of the weight on retaining: half as much at first, one and a half times at the end, 1 on average.
+    """Factor of the weight on retaining: 0.5 at the start, 1.5 at the end, 1 on average.
 
-    While little is grey yet, attacks lead; what they leave behind is repaired when the steps get small.
+    Attacks lead at first, and damage to retained classes is repaired later, when steps are small.
     """
     return 0.5 + progress
 
 
 def excess(logits: Tensor) -> Tensor:
-    """Cross-entropy of pixels (n, C, H, W) to grey, above that of grey itself: (n,) nats, 0 where all is grey."""
+    """Cross-entropy to grey of pixel logits (n, C, H, W), less its minimum: (n,) nats, 0 where all pixels are grey."""
     size = logits.flatten(1).abs()
     floor = size.shape[1] * math.log(2)
     return 0.5 * size.sum(dim=1) + (1.0 + torch.exp(-size)).log().sum(dim=1) - floor

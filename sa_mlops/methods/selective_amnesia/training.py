@@ -1,4 +1,4 @@
-"""Selective Amnesia: make a trained conditional VAE forget classes and keep the rest.
+"""The training loop of Selective Amnesia, which makes a trained conditional VAE forget classes and retain the others.
 
 After Heng and Soh, "Selective Amnesia: A Continual Learning Approach to Forgetting in Deep Generative Models", NeurIPS
 2023, arXiv:2305.10120. Each step minimises, with losses summed over the batch,
@@ -6,14 +6,13 @@ After Heng and Soh, "Selective Amnesia: A Continual Learning Approach to Forgett
     nELBO(surrogate images, forgotten labels) + nELBO(replayed images, retained labels)
     + ewc_lambda * sum_i F_i (theta_i - theta0_i)^2
 
-where replayed images come from the frozen generator that the step starts from, and there is no 1/2 before the penalty
-(as in the reference code; the paper writes lambda / 2). Because losses are sums, the penalty's weight relative to them
-falls as the batch grows.
+where replayed images come from the frozen start of the step. The penalty has no factor 1/2, as in the reference code;
+the paper writes lambda / 2. Because losses are sums, the penalty's relative weight falls as the batch grows.
 
 `decoder_terms` adds to both sides the cross-entropy where samples are drawn from, decoder(z ~ N(0, I), c), against the
-surrogate and against the frozen decoder at the same z. The full objective then needs hundreds of steps, not thousands:
-an encoder that must first map noise near the prior is no longer in the way. On the replay side the term has the weight
-`distillation`: it alone holds the decoder in place pointwise, while the ELBO on replayed means blurs what it replays.
+surrogate and against the frozen decoder at the same z. With it hundreds of steps suffice instead of thousands, because
+the encoder need not first map the surrogate near the prior. On the replay side its weight is `distillation`: it alone
+preserves the decoder's images pointwise, while the ELBO on replayed means blurs them.
 """
 
 from __future__ import annotations
@@ -32,17 +31,10 @@ from sa_mlops.methods.selective_amnesia import ForgetSettings
 from sa_mlops.models.interface import CVAE, one_hot
 
 
-def ewc_penalty(model: nn.Module, anchor: nn.Module, fisher: Diagonal) -> Tensor:
-    """sum_i F_i (theta_i - theta0_i)^2 over all parameters, a scalar; no 1/2 and no lambda in it."""
-    theta0 = dict(anchor.named_parameters())
-    terms = [(fisher[name] * (p - theta0[name]).square()).sum() for name, p in model.named_parameters()]
-    return torch.stack(terms).sum()
-
-
 class Anchor:
-    """`weight * ewc_penalty` of a net against where it is now, with its gradient in closed form.
+    """The penalty weight * sum_i F_i (theta_i - theta0_i)^2 against a net's present parameters; no factor 1/2.
 
-    Three passes over the parameters a step; autograd through the same sum takes about ten.
+    Value and gradient in closed form: three passes over the parameters per step instead of autograd's ten.
     """
 
     def __init__(self, model: nn.Module, fisher: Diagonal, weight: float) -> None:
@@ -51,7 +43,7 @@ class Anchor:
 
     @torch.no_grad()
     def __call__(self, parameters: list[nn.Parameter]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The penalty, a scalar, and its gradient, one tensor a parameter."""
+        """The penalty, a scalar, and its gradient, one tensor per parameter."""
         moved = [p - p0 for p, p0 in zip(parameters, self.theta0, strict=True)]
         pull = tuple(k * d for k, d in zip(self.stiffness, moved, strict=True))
         energy = [0.5 * torch.dot(g.flatten(), d.flatten()) for g, d in zip(pull, moved, strict=True)]
@@ -65,7 +57,7 @@ def draw_surrogate(
     generator: torch.Generator,
     images: Tensor | None = None,
 ) -> Tensor:
-    """Images (count, C, H, W) that the forgotten class is to become, for `shape` (C, H, W).
+    """Images (count, C, H, W) that replace the forgotten class, for `shape` (C, H, W).
 
     `noise` draws U[0, 1] pixels, `grey` is 0.5 everywhere, `images` draws rows of the given (n, C, H, W).
     """
@@ -105,7 +97,7 @@ class Surrogate(NamedTuple):
 def draw_batch(
     frozen: CVAE, settings: ForgetSettings, generator: torch.Generator, surrogate_images: Tensor | None
 ) -> tuple[Surrogate, Replay]:
-    """One step's samples. Replay never draws a class that is forgotten or being forgotten."""
+    """Samples of one step. Replay draws retained classes only."""
     device = generator.device
     n = settings.optimisation.batch_size
     m = max(1, round(n * settings.replay_ratio))
@@ -156,7 +148,7 @@ def forget(
     report: Report = silent,
     on_step: Callable[[int, CVAE], None] | None = None,
 ) -> CVAE:
-    """One step of amnesia: a new generator that has forgotten `settings.forget`; `start` is left as it is.
+    """A copy of `start` trained to forget `settings.forget`.
 
     Parameters
     ----------
@@ -207,7 +199,7 @@ def update_direction(
     pull: tuple[Tensor, ...],
     parameters: list[nn.Parameter],
 ) -> tuple[Tensor, ...]:
-    """The gradient to descend, one tensor a parameter; `pull`, the penalty's gradient, is part of remembering.
+    """The gradient to descend, one tensor per parameter; `pull`, the penalty's gradient, is part of remembering.
 
     `standard` is the gradient of the sum. `projected` removes from each of the two gradients its part against the
     other, if they conflict, and adds them (gradient surgery, Yu et al., 2020). `alternating` descends the forget term
@@ -231,7 +223,7 @@ def update_direction(
 
 
 def project(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The sum of a and b, each without its part against the other if they conflict (a · b < 0). No host sync."""
+    """The sum of a and b, each without its component against the other if they conflict (a · b < 0). No host sync."""
 
     def dot(x: tuple[Tensor, ...], y: tuple[Tensor, ...]) -> Tensor:
         return torch.stack([(u * v).sum() for u, v in zip(x, y, strict=True)]).sum()
