@@ -19,8 +19,6 @@ FisherSource = Literal["recomputed", "accumulated", "base"]
 FISHER_SOURCES: tuple[FisherSource, ...] = ("recomputed", "accumulated", "base")
 Architecture = Literal["reference", "wide", "residual", "perceptron"]
 
-CLASSES = 10
-PIXELS = 28 * 28
 
 REVISION = {"judge": 1, "base": 1, "fim": 1, "forget": 1}
 """Raise a stage's number when its code changes results: versions made by older code are then not reused."""
