@@ -11,7 +11,7 @@ from sa_mlops.stages.latent.space import (
     Labels,
     centroid_distances,
     class_centroids,
-    dead_zone,
+    grey,
     joint_plane,
     map_grid,
     outcast,
@@ -128,11 +128,7 @@ def test_grey_is_dead_and_black_white_and_noise_are_not() -> None:
     noise = np.random.default_rng(0).random(784)
     checks = np.tile([0.0, 1.0], 392)
     cells = np.stack([np.full(784, 0.5), np.zeros(784), np.ones(784), noise, checks])
-    assert dead_zone(cells).grey.tolist() == [True, False, False, False, False]
-
-
-def test_dead_zone_share_counts_cells() -> None:
-    assert dead_zone(np.stack([np.full(784, 0.5), np.zeros(784), np.zeros(784), np.zeros(784)])).share == 0.25
+    assert grey(cells).tolist() == [True, False, False, False, False]
 
 
 def test_tsne_repeats_with_its_seed() -> None:
@@ -148,11 +144,10 @@ def test_tsne_keeps_clusters_together() -> None:
 def test_the_second_map_of_a_pair_keeps_clusters_near_their_places() -> None:
     means, labels = clusters(per_class=30)
     moved = means + 0.1 * np.random.default_rng(1).normal(size=means.shape)
-    pair = tsne_pair(means, moved, seed=0, perplexity=15)
-    drift = np.linalg.norm(
-        class_centroids(pair.after, labels, 10) - class_centroids(pair.before, labels, 10), axis=1
-    )
-    spread = np.linalg.norm(class_centroids(pair.before, labels, 10), axis=1).mean()
+    before, after = tsne_pair(means, moved, seed=0, perplexity=15)
+    first, second = (class_centroids(points, labels, 10) for points in (before, after))
+    drift = np.linalg.norm(second - first, axis=1)
+    spread = np.linalg.norm(first, axis=1).mean()
     assert drift.mean() < 0.5 * spread
 
 
@@ -182,11 +177,11 @@ def test_prior_grid_refuses_axes_that_are_not_there(axes: tuple[int, int]) -> No
 def test_map_grid_gives_back_the_latent_of_a_point_on_the_grid() -> None:
     corners = np.array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0], [1.0, 0.0]])
     means = np.arange(12.0).reshape(4, 3)
-    np.testing.assert_allclose(map_grid(corners, means, side=2, neighbours=2).z, means)
+    np.testing.assert_allclose(map_grid(corners, means, side=2, neighbours=2), means)
 
 
 def test_map_grid_weighs_neighbours_by_inverse_distance() -> None:
     embedding = np.array([[0.0, 0.0], [4.0, 0.0]])
     # Columns at 0, 1, 2, 3, 4; at 1 the weights are 1 and 1/3.
-    z = map_grid(embedding, np.array([[0.0], [1.0]]), side=5, neighbours=2).z
+    z = map_grid(embedding, np.array([[0.0], [1.0]]), side=5, neighbours=2)
     np.testing.assert_allclose(z[:5, 0], [0.0, 0.25, 0.5, 0.75, 1.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -15,7 +16,7 @@ def file(name: str, theme: Theme, suffix: str) -> str:
     return f"{name}.{suffix}" if theme is LIGHT else f"{name}_{theme.name}.{suffix}"
 
 
-def figure(run: StageRun, name: str, draw: Callable[[Theme], Figure]) -> None:
-    """Log a figure in both themes."""
+def figure(run: StageRun, name: str, plot: Callable[..., Figure], *arguments: Any, **options: Any) -> None:
+    """Log a plot in both themes."""
     for theme in (LIGHT, DARK):
-        run.figure(draw(theme), f"figures/{file(name, theme, 'png')}")
+        run.figure(plot(*arguments, theme=theme, **options), f"figures/{file(name, theme, 'png')}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,17 +33,12 @@ def draw(
     say(f"{title}: silhouettes, neighbourhoods and centroids")
     found = find(pair)
     quarantine, outcast = found.claims
+    named: dict[str, Any] = {"classes": pair.classes, "forgotten": pair.forgotten}
 
     say(f"{title}: t-SNE of {len(pair.subset)} test images, twice")
-    shown = pair.labels[pair.subset]
-    maps = space.tsne_pair(pair.means_before[pair.subset], pair.means_after[pair.subset], config.seed)
-    figure(
-        run, "tsne",
-        lambda theme: embedding_pair(
-            maps.before, maps.after, shown, title=heading(quarantine, pair), classes=pair.classes,
-            forgotten=pair.forgotten, theme=theme,
-        ),
-    )  # fmt: skip
+    rows = pair.subset
+    maps = space.tsne_pair(pair.means_before[rows], pair.means_after[rows], config.seed)
+    figure(run, "tsne", embedding_pair, *maps, pair.labels[rows], title=heading(quarantine, pair), **named)
 
     index = config.class_index("label")
     label = pair.forgotten[0] if index is None else index
@@ -49,48 +46,35 @@ def draw(
     latents = _grids(config, pair, maps)
     before = _decode(ctx, pair.model_before, latents[0], label)
     after = _decode(ctx, pair.model_after, latents[1], label)
-    dead = [space.dead_zone(images.reshape(-1, *images.shape[2:])).share for images in (before, after)]
+    dead = [float(space.grey(grid.reshape(-1, *grid.shape[2:])).mean()) for grid in (before, after)]
     metrics = {**found.metrics, "latent.dead_zone": dead[1], "latent.before.dead_zone": dead[0]}
     sentence = f"{dead[1]:.0%} of the manifold of class {pair.classes[label]} is grey ({dead[0]:.0%} before)"
     claims = found.claims
     if label in pair.forgotten:
         claims = [*claims, Claim("dead zone", sentence, dead[1], DEAD)]
-    first, second = ("t-SNE 1", "t-SNE 2") if config.plane is None else (f"z{a + 1}" for a in config.plane)
-    figure(
-        run, "manifold",
-        lambda theme: manifold_pair(before, after, title=sentence, axes_names=(first, second), theme=theme),
-    )  # fmt: skip
+    axes = ("t-SNE 1", "t-SNE 2") if config.plane is None else tuple(f"z{a + 1}" for a in config.plane)
+    figure(run, "manifold", manifold_pair, before, after, title=sentence, axes_names=axes)
 
     say(f"{title}: centroids")
     means = pair.means_before, pair.means_after
     plane = space.joint_plane(*(space.class_centroids(m, pair.labels, len(pair.classes)) for m in means))
-    figure(
-        run, "centroids",
-        lambda theme: centroid_moves(
-            plane.before, plane.after, title=heading(outcast, pair), explained=plane.explained,
-            classes=pair.classes, forgotten=pair.forgotten, theme=theme,
-        ),
-    )  # fmt: skip
+    moved = {"title": heading(outcast, pair), "explained": plane.explained}
+    figure(run, "centroids", centroid_moves, plane.before, plane.after, **moved, **named)
     grown = metrics["latent.distance_ratio"], metrics["latent.distance_ratio_retained"]
     words = f"Distances to {pair.named} grow {grown[0]:.2f}-fold, those among the others {grown[1]:.2f}-fold"
     d = found.distances
-    figure(
-        run, "centroid_distances",
-        lambda theme: distance_matrices(
-            d.before, d.after, d.ratio, title=words, classes=pair.classes, forgotten=pair.forgotten, theme=theme
-        ),
-    )  # fmt: skip
+    figure(run, "centroid_distances", distance_matrices, d.before, d.after, d.ratio, title=words, **named)
     run.client.log_table(run.run_id, _rows(pair, found), "tables/latent_classes.json")
     return claims, metrics
 
 
-def _grids(config: LatentConfig, pair: Pair, maps: space.EmbeddingPair) -> tuple[Floats, Floats]:
+def _grids(config: LatentConfig, pair: Pair, maps: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
     """Latents (side * side, z_dim) behind the manifold of each net: the same, or those behind its own map."""
     if config.plane is not None:
         z = space.prior_grid(pair.model_after.z_dim, config.plane, SIDE)
         return z, z
     before, after = pair.means_before[pair.subset], pair.means_after[pair.subset]
-    return space.map_grid(maps.before, before, SIDE).z, space.map_grid(maps.after, after, SIDE).z
+    return space.map_grid(maps[0], before, SIDE), space.map_grid(maps[1], after, SIDE)
 
 
 def _decode(ctx: Context, model: CVAE, z: Floats, label: int) -> NDArray[np.float32]:

@@ -51,13 +51,9 @@ def planar(
     pair = encode(ctx, config, start, after, (ctx.load(start), ctx.load(after)))
     found = find(pair)
     rows = pair.subset
-    title = f"z_dim 2: {heading(found.claims[0], pair)}"
     figure(
-        run, "z2",
-        lambda theme: latent_pair(
-            pair.means_before[rows], pair.means_after[rows], pair.labels[rows], title=title, classes=pair.classes,
-            forgotten=forgotten, theme=theme,
-        ),
+        run, "z2", latent_pair, pair.means_before[rows], pair.means_after[rows], pair.labels[rows],
+        title=f"z_dim 2: {heading(found.claims[0], pair)}", classes=pair.classes, forgotten=forgotten,
     )  # fmt: skip
     claims = [replace(c, name=f"{c.name}, z_dim 2") for c in found.claims]
     return claims, {k.replace("latent.", "latent.z2.", 1): v for k, v in found.metrics.items()}

@@ -69,52 +69,8 @@ class Quarantine:
     purity: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class DeadZone:
-    """Grey cells of a decoded manifold.
-
-    Attributes
-    ----------
-    grey : (n,) bool, one a cell.
-    """
-
-    grey: NDArray[np.bool_]
-
-    @property
-    def share(self) -> float:
-        """Share of grey cells, [0, 1]."""
-        return float(self.grey.mean())
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingPair:
-    """t-SNE maps (n, 2) of the same images under two models, row by row."""
-
-    before: Floats
-    after: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class PlaneGrid:
-    """Latents of a square grid on a two-dimensional map, row by row from its upper left corner.
-
-    Attributes
-    ----------
-    points : (side * side, 2) positions on the map.
-    z : (side * side, z_dim) latents to decode there.
-    """
-
-    points: Floats
-    z: Floats
-
-
 def class_centroids(means: Floats, labels: Labels, classes: int) -> Floats:
-    """Mean of each class: means (n, z_dim) and labels (n,) -> (K, z_dim).
-
-    Raises
-    ------
-    ValueError : naming a class without any point.
-    """
+    """Mean of each class: means (n, z_dim) and labels (n,) -> (K, z_dim). ValueError names a class without points."""
     missing = sorted(set(range(classes)) - set(labels.tolist()))
     if missing:
         raise ValueError(f"no points of class {', '.join(map(str, missing))}")
@@ -159,9 +115,7 @@ def quarantine(means: Floats, labels: Labels, classes: int, neighbours: int = 10
     labels : (n,) int, below `classes`.
     neighbours : size of the neighbourhood behind the purity; the point itself is not counted.
 
-    Raises
-    ------
-    ValueError : if fewer than two classes have points.
+    Raises ValueError if fewer than two classes have points.
     """
     if len(np.unique(labels)) < 2:
         raise ValueError("needs points of two classes or more")
@@ -181,15 +135,11 @@ def _class_means(values: Floats, labels: Labels, classes: int) -> Floats:
     return np.array([values[labels == c].mean() if (labels == c).any() else np.nan for c in range(classes)])
 
 
-def dead_zone(images: Floats) -> DeadZone:
-    """Find the grey cells among decoded images (n, C, H, W) in [0, 1].
-
-    A cell is grey if its mean is within 0.1 of 0.5 and its variance over pixels is at most 0.01, as the output of a
-    decoder whose target was noise.
-    """
-    images = images.reshape(len(images), -1)
-    level = np.abs(images.mean(axis=1) - 0.5) <= GREY_LEVEL
-    return DeadZone(level & (images.var(axis=1) <= GREY_VARIANCE))
+def grey(images: Floats) -> NDArray[np.bool_]:
+    """Which of the images (n, C, H, W) in [0, 1] are grey, as the output of a decoder whose target was noise: (n,)."""
+    pixels = images.reshape(len(images), -1)
+    found: NDArray[np.bool_] = np.abs(pixels.mean(axis=1) - 0.5) <= GREY_LEVEL
+    return found & (pixels.var(axis=1) <= GREY_VARIANCE)
 
 
 def tsne(points: Floats, seed: int, perplexity: float = 30.0, start: Floats | None = None) -> Floats:
@@ -210,8 +160,8 @@ def tsne(points: Floats, seed: int, perplexity: float = 30.0, start: Floats | No
     return embedding
 
 
-def tsne_pair(before: Floats, after: Floats, seed: int, perplexity: float = 30.0) -> EmbeddingPair:
-    """Comparable t-SNE maps: the second starts from the first, so that clusters keep their places.
+def tsne_pair(before: Floats, after: Floats, seed: int, perplexity: float = 30.0) -> tuple[Floats, Floats]:
+    """Comparable t-SNE maps (n, 2): the second starts from the first, so that clusters keep their places.
 
     Both are centred, and the second is turned (and mirrored) onto the first; t-SNE fixes neither.
 
@@ -224,7 +174,7 @@ def tsne_pair(before: Floats, after: Floats, seed: int, perplexity: float = 30.0
     second = tsne(after, seed, perplexity, start=first)
     second -= second.mean(axis=0)
     left, _, right = np.linalg.svd(second.T @ first)
-    return EmbeddingPair(first, second @ (left @ right))
+    return first, second @ (left @ right)
 
 
 def prior_grid(z_dim: int, axes: tuple[int, int] = (0, 1), side: int = 20) -> Floats:
@@ -232,10 +182,7 @@ def prior_grid(z_dim: int, axes: tuple[int, int] = (0, 1), side: int = 20) -> Fl
 
     Cell i of a side lies at the (i + 1/2) / side quantile of N(0, 1) (Kingma and Welling, 2014, figure 4).
     The first axis grows to the right, the second upwards; every other coordinate is 0.
-
-    Raises
-    ------
-    ValueError : unless `axes` are two different axes of the latent space.
+    Raises ValueError unless `axes` are two different axes of the latent space.
     """
     if len(set(axes)) != 2 or not all(0 <= axis < z_dim for axis in axes):
         raise ValueError(f"axes {axes} are not two different axes of a latent space of {z_dim}")
@@ -246,8 +193,8 @@ def prior_grid(z_dim: int, axes: tuple[int, int] = (0, 1), side: int = 20) -> Fl
     return z.reshape(-1, z_dim)
 
 
-def map_grid(embedding: Floats, means: Floats, side: int = 20, neighbours: int = 5) -> PlaneGrid:
-    """Latents of a square grid on a t-SNE map, which has no inverse.
+def map_grid(embedding: Floats, means: Floats, side: int = 20, neighbours: int = 5) -> Floats:
+    """Latents (side * side, z_dim) of a square grid on a t-SNE map, which has no inverse; rows from the top.
 
     The grid spans the map's bounding box. A cell's latent is the mean of the posterior means of its nearest
     embedded points, weighted by inverse distance.
@@ -261,4 +208,5 @@ def map_grid(embedding: Floats, means: Floats, side: int = 20, neighbours: int =
     x, y = np.linspace(low[0], high[0], side), np.linspace(high[1], low[1], side)
     points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     inverse = KNeighborsRegressor(n_neighbors=neighbours, weights="distance").fit(embedding, means)
-    return PlaneGrid(points, inverse.predict(points).astype(np.float32))
+    latents: Floats = inverse.predict(points).astype(np.float32)
+    return latents

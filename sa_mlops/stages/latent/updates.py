@@ -69,7 +69,7 @@ def compare(ctx: Context, run: StageRun, config: LatentConfig, pair: Pair) -> di
         f"After {steps} steps the replay term ends at {replay[0]:,.0f} to {replay[-1]:,.0f} nats, the EWC penalty at "
         f"{ends[low]['ewc']:,.0f} ({low}) to {ends[high]['ewc']:,.0f} ({high})"
     )
-    figure(run, "updates", lambda theme: loss_terms(terms, title=words, unit="", theme=theme))
+    figure(run, "updates", loss_terms, terms, title=words, unit="")
     return ends
 
 
