@@ -26,10 +26,12 @@ class CVAE(nn.Module, ABC):
     net : name of the module that defines it.
     spec : classes and image shape; K and (C, H, W) below are its `count` and `shape`.
     z_dim : latent size, 1 or more.
+    encoder : the module whose parameters `encode` uses.
     decoder : the module whose parameters `decode` uses; its last layer yields the pixel logits, linearly.
     """
 
     net: str
+    encoder: nn.Module
     decoder: nn.Module
 
     def __init__(self, spec: DataSpec, z_dim: int) -> None:

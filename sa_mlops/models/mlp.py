@@ -14,13 +14,16 @@ from sa_mlops.models.interface import CVAE, LOG_VAR_RANGE
 class MLP(CVAE):
     """Encoder (CHW + K) -> 512 -> 256 -> (mean, log-variance); decoder (z_dim + K) -> 256 -> 512 -> CHW logits."""
 
+    encoder: nn.Sequential
+    decoder: nn.Sequential
+
     def __init__(self, spec: DataSpec, z_dim: int) -> None:
         super().__init__(spec, z_dim)
         self.encoder = nn.Sequential(
             nn.Linear(spec.pixels + spec.count, 512), nn.ReLU(),
             nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 2 * z_dim),
         )  # fmt: skip
-        self.decoder: nn.Sequential = nn.Sequential(
+        self.decoder = nn.Sequential(
             nn.Linear(z_dim + spec.count, 256), nn.ReLU(),
             nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, spec.pixels),
         )  # fmt: skip

@@ -30,7 +30,7 @@ def signature(spec: DataSpec) -> ModelSignature:
     channels, h, w = spec.shape
     shape = (-1, h, w) if channels == 1 else (-1, h, w, channels)
     return ModelSignature(
-        inputs=Schema([ColSpec(AnyType(), "label")]),
+        inputs=Schema([ColSpec(AnyType(), "label")]),  # type: ignore[no-untyped-call]
         outputs=Schema([TensorSpec(np.dtype("float32"), shape)]),
         params=ParamSchema([ParamSpec("seed", "long", 0)]),
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import Linear
 from torch.nn import functional as F
 
 from sa_mlops.core.elbo import NegativeElbo, negative_elbo, pixel_cross_entropy
@@ -117,10 +119,11 @@ class TestBound:
     def test_a_net_that_answers_extremes_gives_finite_terms(self, extreme: float) -> None:
         net = MLP(SPEC, 2)
         with torch.no_grad():
-            for part in (net.encoder[-1], net.decoder[-1]):
+            posterior, pixels = cast(Linear, net.encoder[-1]), cast(Linear, net.decoder[-1])
+            for part in (posterior, pixels):
                 part.weight.zero_()
-            net.encoder[-1].bias.copy_(torch.tensor([0.0, 0.0, extreme, extreme]))
-            net.decoder[-1].bias.fill_(extreme)
+            posterior.bias.copy_(torch.tensor([0.0, 0.0, extreme, extreme]))
+            pixels.bias.fill_(extreme)
         terms = negative_elbo(net, torch.rand(2, 1, 28, 28), torch.tensor([0, 1]), torch.randn(2, 2))
         assert bool(torch.stack(list(terms)).isfinite().all())
 

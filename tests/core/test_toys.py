@@ -32,6 +32,7 @@ from sa_mlops.settings import (
     Optimisation,
 )
 
+ARCHITECTURES: tuple[Architecture, ...] = ("wide", "reference", "perceptron", "residual")
 pytestmark = pytest.mark.usefixtures("toys")
 STEPS = Optimisation(steps=400, lr=1e-2, batch_size=64, schedule="one_cycle")
 FORGET = ForgetSettings(
@@ -62,7 +63,7 @@ def chain(toys: None) -> Chain:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "MIN_JUDGE_STEPS", 150)
         judges: dict[Architecture, Classifier] = {}
-        for i, kind in enumerate(("wide", "reference", "perceptron", "residual")):
+        for i, kind in enumerate(ARCHITECTURES):
             role = replace(JUDGES["calibrated"], architecture=kind, epochs=1, batch_size=64)
             net = train_judge(data.train_images, data.train_labels, data.spec, role, seeded(i))
             judges[kind] = Classifier(net=net, seed=i)

@@ -70,10 +70,10 @@ def test_a_shape_that_is_no_grey_or_colour_image_is_refused(shape: tuple[int, in
 
 @pytest.mark.parametrize(("name", "word"), [("T-shirt/top", "T-shirt_top"), ("1.5", "1_5"), ("ä b", "ä b")])
 def test_metric_words_are_names_that_mlflow_takes(name: str, word: str) -> None:
-    from mlflow.utils.validation import _validate_metric_name
+    from mlflow.utils import validation
 
     assert metric_word(name) == word
-    _validate_metric_name(f"class.{word}.prob")
+    validation._validate_metric_name(f"class.{word}.prob")  # type: ignore[no-untyped-call]
 
 
 def test_the_bundled_data_sets_are_known() -> None:

@@ -11,7 +11,6 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
-from torch.nn import Linear
 from torch.nn import functional as F
 
 from sa_mlops.core.metrics.intervals import wilson_interval
@@ -125,7 +124,7 @@ def test_attacks_after_images_are_looked_at_in_turn(start: CVAE, trainer: Judge)
 def test_contrast_shows_a_class_that_is_faint(start: CVAE, trainer: Judge) -> None:
     faint = copy.deepcopy(start)
     with torch.no_grad():
-        for parameter in cast(Linear, faint.decoder[-1]).parameters():
+        for parameter in faint.last_layer().parameters():
             parameter.mul_(0.1)
     shares = []
     for contrast in (1.0, 10.0):

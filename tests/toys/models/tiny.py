@@ -14,6 +14,8 @@ from sa_mlops.models.interface import CVAE, LOG_VAR_RANGE
 class Tiny(CVAE):
     """Encoder conv 8 -> (mean, log-variance), decoder 32 -> logits, both with the label as a one-hot vector."""
 
+    decoder: nn.Sequential
+
     def __init__(self, spec: DataSpec, z_dim: int) -> None:
         super().__init__(spec, z_dim)
         channels, h, w = spec.shape
