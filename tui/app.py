@@ -16,6 +16,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from sa_mlops.registry import names
+from sa_mlops.registry.stores import StoreError
 from sa_mlops.registry.version import Version
 from tui import messages
 from tui.plain import clean
@@ -31,7 +32,7 @@ from tui.services.devices import Device, devices, slurm
 from tui.services.launcher import SLURM, Launcher, Tracked, reap, spell
 from tui.services.layout import Layout
 from tui.services.records import Snapshot, with_lost
-from tui.services.store import Store, StoreError
+from tui.services.store import Store
 from tui.services.workspace import Graphics, Workspace
 from tui.widgets.toast import say
 
@@ -119,8 +120,8 @@ class AmnesiaApp(App[None]):
         layout = self.workspace.layout
         if layout.theme in self.available_themes:
             self.theme = layout.theme
-        self.call_after_refresh(self.poll, True)
-        self.set_interval(POLL_SECONDS, self.poll)
+        self.call_after_refresh(self.read_store, True)
+        self.set_interval(POLL_SECONDS, self.read_store)
         self.set_interval(DEVICE_SECONDS, self.read_devices)
         if layout.screen in SCREENS:
             self.switch_mode(layout.screen)
@@ -150,13 +151,9 @@ class AmnesiaApp(App[None]):
 
     # ------------------------------------------------------------------ reading
 
-    def poll(self, whole: bool = False) -> None:
-        """Start a reading of the store, unless one is active."""
-        self.read_store(whole)
-
     @work(thread=True, group="store")
     def read_store(self, whole: bool = False) -> None:
-        """Read the store and the records of runs in a worker thread; a failure leaves the last reading."""
+        """Read the store and the launches in a worker thread, unless that is active; a failure leaves the last reading."""
         if not self._reading.acquire(blocking=False):
             return
         w = self.workspace
@@ -242,36 +239,22 @@ class AmnesiaApp(App[None]):
         if isinstance(self.screen, MainScreen):
             self.switch_mode(mode)
 
-    def on_open_version(self, message: messages.OpenVersion) -> None:
+    async def on_open_version(self, message: messages.OpenVersion) -> None:
         """Show a generator in the registry."""
-        self.open_version(message.number)
-
-    def open_version(self, number: int) -> None:
-        """Show a generator in the registry."""
-        self.switch_mode("registry")
-        self.call_later(self._open_version, number)
-
-    def _open_version(self, number: int) -> None:
+        await self.switch_mode("registry")
         if isinstance(self.screen, RegistryScreen):
-            self.screen.go_to(str(number))
+            self.screen.go_to(str(message.number))
 
-    def on_open_run(self, message: messages.OpenRun) -> None:
-        """Show a run in the list of runs."""
-        self.open_run(message.key)
-
-    def open_run(self, key: str) -> None:
+    async def on_open_run(self, message: messages.OpenRun) -> None:
         """Show a run, or a launch without a run, in the list of runs."""
-        self.switch_mode("runs")
-        self.call_later(self._open_run, key)
-
-    def _open_run(self, key: str) -> None:
+        await self.switch_mode("runs")
         if isinstance(self.screen, RunsScreen):
-            self.screen.select(key)
+            self.screen.select(message.key)
 
     def action_reload(self) -> None:
         """Read everything again."""
         say(self, "reading the store again")
-        self.poll(True)
+        self.read_store(True)
 
     def action_error(self) -> None:
         """Show the last error in full."""
@@ -288,7 +271,7 @@ class AmnesiaApp(App[None]):
                 yield SystemCommand(name, active.tooltip or binding.tooltip, run)
         for version in self.workspace.snapshot.versions.values():
             if version.name == names.GENERATORS:
-                show = partial(self.open_version, version.number)
+                show = partial(self.post_message, messages.OpenVersion(version.number))
                 yield SystemCommand(clean(version.title, 80), "show the version", show, discover=False)
 
     def action_help(self) -> None:
@@ -330,8 +313,8 @@ class AmnesiaApp(App[None]):
             return
         launch = self.workspace.launcher.submit(order.command, order.entry, order.device)
         self._states[launch.key] = "queued"
-        self.open_run(launch.key)
-        self.poll()
+        self.post_message(messages.OpenRun(launch.key))
+        self.read_store()
 
     def on_cancel(self, message: messages.Cancel) -> None:
         """Cancel a launch after a question."""
@@ -344,13 +327,13 @@ class AmnesiaApp(App[None]):
     @work(thread=True, group="cancel")
     def _cancel(self, key: str) -> None:
         self.workspace.launcher.cancel(key)
-        self.call_later(self.poll)
+        self.call_later(self.read_store)
 
     def on_move_in_queue(self, message: messages.MoveInQueue) -> None:
         """Move a queued launch."""
         if self._may_change():
             self.workspace.launcher.move(message.launch.launch.key, message.places)
-            self.poll()
+            self.read_store()
 
     def on_promote(self, message: messages.Promote) -> None:
         """Make a version the champion if it passes every gate, after a question."""
@@ -383,7 +366,7 @@ class AmnesiaApp(App[None]):
         except Exception as error:  # deleted already, or no store
             self.failure = str(error)
             say(self, f"not deleted: {clean(error)}", True)
-        self.call_later(self.poll, True)
+        self.call_later(self.read_store, True)
 
     @work(thread=True, group="commands")
     def command(self, words: list[str]) -> None:
@@ -396,7 +379,7 @@ class AmnesiaApp(App[None]):
             self.failure = answer.text
             self.push_screen(TextScreen(f"{what}: not done", Text(answer.text or "no output")))
         say(self, answer.headline, answer.status != 0)
-        self.poll(True)
+        self.read_store(True)
 
     # ------------------------------------------------------------------ demo
 
@@ -421,14 +404,14 @@ class AmnesiaApp(App[None]):
         store = self.workspace.store
         demo.demo_folder().mkdir(parents=True, exist_ok=True)
         if any(snapshot.versions for snapshot in store.read(None)):
-            self.call_later(self.poll, True)
+            self.call_later(self.read_store, True)
             return
         say(self, "making the demo: judges, a base and two steps of forgetting, about a minute")
         for words in demo.COMMANDS:
             answer = commands.run(words, store.uri, demo.demo_folder())
             if self._leaving:
                 return
-            self.call_later(self.poll)
+            self.call_later(self.read_store)
             if answer.status != 0:
                 self.failure = answer.text
                 say(self, f"demo: {answer.headline} (e: the full error)", True)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-if TYPE_CHECKING:
-    from sa_mlops.registry.version import Version
-    from tui.services.launcher import Tracked
+from sa_mlops.registry.version import Version
+from tui.services.launcher import Tracked
 
 
 class StoreRead(Message, bubble=False):

@@ -13,7 +13,7 @@ from waiting import until
 
 from sa_mlops.config import ENTRY_POINTS
 from tui.app import AmnesiaApp
-from tui.messages import OpenLaunch
+from tui.messages import OpenLaunch, OpenRun
 from tui.screens.launch import LaunchScreen
 
 
@@ -123,7 +123,7 @@ async def test_what_the_form_hands_back_is_queued(
 async def test_a_past_run_is_cloned_into_the_form(scene: Scene, tmp_path: Path) -> None:
     app: AmnesiaApp = application(scene.uri, tmp_path, start="runs")
     async with opened(app, WIDE) as pilot:
-        app.open_run(scene.runs["going"])
+        app.post_message(OpenRun(scene.runs["going"]))
         await until(lambda: "forget 3" in text(app), "the run is not shown")
         await press(pilot, "a")
         await until(lambda: isinstance(app.screen, LaunchScreen), "no form")

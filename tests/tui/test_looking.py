@@ -12,9 +12,10 @@ from screen import SMALL, application, opened, press, registry, select, text
 from waiting import until
 
 from sa_mlops.registry import names
+from sa_mlops.registry.stores import StoreError
 from tui.screens.compare import CompareScreen
 from tui.services.sampler import Images, Latents
-from tui.services.store import Store, StoreError
+from tui.services.store import Store
 
 
 def contents(folder: Path) -> dict[str, bytes]:

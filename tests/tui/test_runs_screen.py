@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 from waiting import until
 
 from tui.app import AmnesiaApp
+from tui.messages import OpenRun
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.tuning import TuningScreen
 from tui.services.launcher import Launcher
@@ -24,7 +25,7 @@ async def on_run(pilot: Pilot[None], run_id: str) -> AmnesiaApp:
     """The runs, with the cursor on one."""
     app = pilot.app
     assert isinstance(app, AmnesiaApp)
-    app.open_run(run_id)
+    app.post_message(OpenRun(run_id))
     await until(lambda: (item := runs(app).item) is not None and item.key == run_id, "it is not selected")
     await pilot.pause()
     return app
@@ -77,10 +78,10 @@ async def test_the_log_is_that_of_the_selected_launch(
     async with opened(app) as pilot:
         await press(pilot, "t")
         await until(lambda: len([s for s in starter.launches() if s.run_id]) == 2, "they did not start")
-        app.open_run(first.key)
+        app.post_message(OpenRun(first.key))
         await until(lambda: "trouble" in text(app), "not its log")
         await until(lambda: "failed with status 3" in text(app), "not its error")
-        app.open_run(second.key)
+        app.post_message(OpenRun(second.key))
         await until(lambda: "child stay" in text(app) and "trouble" not in text(app), "not the other's log")
         await press(pilot, "x")
         assert isinstance(app.screen, ConfirmScreen)

@@ -16,6 +16,7 @@ from waiting import until
 import tui.app
 from tui import plain
 from tui.app import AmnesiaApp
+from tui.messages import OpenRun
 from tui.services import records
 from tui.services.devices import GIB, Device
 
@@ -110,7 +111,7 @@ def test_runs(frozen: AmnesiaApp, snap_compare: Callable[..., bool], size: tuple
         app = await ready(pilot)
         await press(pilot, "2")
         going = next(r for r in app.workspace.snapshot.runs.values() if r.name == "forget 3")
-        app.open_run(going.run_id)
+        app.post_message(OpenRun(going.run_id))
         await pilot.pause()
         await settle(pilot)
 

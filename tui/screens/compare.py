@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Literal
 
 from rich.text import Text
 from textual import events
@@ -13,12 +13,10 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
+from sa_mlops.registry.version import Version
 from tui.services.workspace import Workspace
 from tui.widgets import facts
 from tui.widgets.preview import Preview, View
-
-if TYPE_CHECKING:
-    from sa_mlops.registry.version import Version
 
 
 class CompareScreen(ModalScreen[None]):
@@ -31,8 +29,8 @@ class CompareScreen(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss(None)", "close"),
-        Binding("s", "reseed", "seed"),
-        Binding("n", "class", "class"),
+        Binding("s", "turn('seed')", "seed"),
+        Binding("n", "turn('class')", "class"),
         Binding("t", "tab", "next tab"),
     ]
 
@@ -76,13 +74,9 @@ class CompareScreen(ModalScreen[None]):
         for pane in event.pane.query(VerticalScroll):
             pane.focus()
 
-    def action_reseed(self) -> None:
-        """Other latents."""
-        self.query_one(Preview).reseed(1)
-
-    def action_class(self) -> None:
-        """All classes or one alone."""
-        self.query_one(Preview).turn_class(1)
+    def action_turn(self, what: Literal["seed", "class"]) -> None:
+        """Show other samples."""
+        self.query_one(Preview).turn(what, 1)
 
     def action_tab(self) -> None:
         """Open the next pane."""

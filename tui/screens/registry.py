@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Literal
 
 from rich.text import Text
 from textual import work
@@ -16,7 +16,7 @@ from textual.worker import get_current_worker
 
 from sa_mlops.config import ENTRY_POINTS
 from sa_mlops.registry import names
-from sa_mlops.registry.version import SHOWN
+from sa_mlops.registry.version import SHOWN, Version
 from tui.messages import Delete, OpenLaunch, OpenRun, Promote
 from tui.plain import clean, whole
 from tui.screens.compare import CompareScreen
@@ -34,9 +34,6 @@ from tui.widgets.rows import RowList
 from tui.widgets.runline import activity
 from tui.widgets.status import StatusBar
 from tui.widgets.toast import copy
-
-if TYPE_CHECKING:
-    from sa_mlops.registry.version import Version
 
 EMPTY = """
 
@@ -63,15 +60,17 @@ The tree shows each version under its parent; struck-out classes in parentheses 
         Binding("slash", "ask('filter')", "filter", key_display="/"),
         Binding("v", "ask('go')", "go to", tooltip="jump to a version by its number"),
         Binding("o", "order", "sort", tooltip=f"sort: {', '.join(ORDERS)}"),
-        Binding("s", "reseed(1)", "seed", tooltip="samples from other latents"),
-        Binding("S", "reseed(-1)", "earlier seed", show=False),
+        Binding("s", "turn('seed', 1)", "seed", tooltip="samples from other latents"),
+        Binding("S", "turn('seed', -1)", "earlier seed", show=False),
         Binding("b", "beside", "beside", tooltip="samples of parent and base below"),
-        Binding("n", "class(1)", "class", tooltip="samples of all classes, or of one class alone"),
-        Binding("N", "class(-1)", "previous class", show=False),
-        Binding("full_stop", "axis(1)", "next axis", show=False, tooltip="latent axis of the morph slider"),
-        Binding("comma", "axis(-1)", "previous axis", show=False),
-        Binding("plus,equals_sign", "slide(0.25)", "along the axis", show=False),
-        Binding("minus", "slide(-0.25)", "back along the axis", show=False),
+        Binding("n", "turn('class', 1)", "class", tooltip="samples of all classes, or of one class alone"),
+        Binding("N", "turn('class', -1)", "previous class", show=False),
+        Binding(
+            "full_stop", "turn('axis', 1)", "next axis", show=False, tooltip="latent axis of the morph slider"
+        ),
+        Binding("comma", "turn('axis', -1)", "previous axis", show=False),
+        Binding("plus,equals_sign", "turn('value', 1)", "along the axis", show=False),
+        Binding("minus", "turn('value', -1)", "back along the axis", show=False),
         Binding("w", "write", "PNG", show=False, tooltip="write the samples to a PNG file"),
         Binding("t", "tab(1)", "next tab", show=False),
         Binding("T", "tab(-1)", "previous tab", show=False),
@@ -467,21 +466,9 @@ The tree shows each version under its parent; struck-out classes in parentheses 
         chosen.sort(key=lambda v: v.number)
         self.app.push_screen(CompareScreen(self.workspace, chosen, self.preview.view))
 
-    def action_reseed(self, by: int) -> None:
-        """Samples from other latents."""
-        self.preview.reseed(by)
-
-    def action_class(self, by: int) -> None:
-        """All classes or one alone."""
-        self.preview.turn_class(by)
-
-    def action_axis(self, by: int) -> None:
-        """Put the morph slider on another latent axis."""
-        self.preview.turn_axis(by)
-
-    def action_slide(self, by: float) -> None:
-        """Move along the axis."""
-        self.preview.slide(by)
+    def action_turn(self, what: Literal["seed", "class", "axis", "value"], by: int) -> None:
+        """Show other samples."""
+        self.preview.turn(what, by)
 
     def action_beside(self) -> None:
         """Show or hide parent and base below the samples."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -11,6 +11,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Static
 
 from sa_mlops.registry import names
+from sa_mlops.registry.version import Version
 from tui.messages import OpenLaunch, OpenVersion, Promote
 from tui.plain import clean, number
 from tui.screens.main import MainScreen
@@ -21,9 +22,6 @@ from tui.widgets.runline import activity
 from tui.widgets.scatter import Scatter, Trial
 from tui.widgets.status import StatusBar
 from tui.widgets.toast import copy
-
-if TYPE_CHECKING:
-    from sa_mlops.registry.version import Version
 
 GAP, RETENTION = "objective.gap", "objective.retention"
 EMPTY = (

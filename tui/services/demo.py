@@ -5,21 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-_SMALL = ("--dataset", "digits", "--device", "cpu")
+_SMALL = "--dataset digits --device cpu"
 COMMANDS = (
-    ("base", *_SMALL, "--steps", "200"),
-    (
-        "sequential",
-        *_SMALL,
-        "--from-version",
-        "1",
-        "--classes",
-        "1,8",
-        "--steps",
-        "60",
-        "--fisher-samples",
-        "2000",
-    ),
+    f"base {_SMALL} --steps 200".split(),
+    f"sequential {_SMALL} --from-version 1 --classes 1,8 --steps 60 --fisher-samples 2000".split(),
 )
 """Judges and a base, then two steps of forgetting."""
 

@@ -6,10 +6,8 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sa_mlops.registry.version import Version
+from sa_mlops.registry.version import Version
 
 SHORT = {
     "p": "forget.prob",

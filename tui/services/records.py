@@ -170,23 +170,18 @@ class Snapshot:
         """
         if ancestor is None:
             return {}
-        found = dict(self.metrics_of(ancestor))
+        known = self.metrics_of(ancestor)
+        found = dict(known)
         if ancestor.forgotten != version.forgotten:
-            per_class = {
-                (c, m): found.get(names.class_metric(c, m))
-                for c in version.classes
-                for m in ("prob", "entropy", "accuracy")
-            }
-            found = {k: v for k, v in found.items() if not k.startswith(CLASS_SETS)}
-            for measure in ("prob", "entropy", "accuracy"):
-                for prefix, lost in (("forget", True), ("retain", False)):
-                    values = [
-                        per_class[c, measure] for c in version.classes if (c in version.forgotten) == lost
-                    ]
-                    known = [v for v in values if v is not None]
-                    if known and len(known) == len(values):
-                        found[f"{prefix}.{measure}"] = sum(known) / len(known)
-                        found[f"{prefix}.{measure}_min"] = min(known)
+            found = {k: v for k, v in known.items() if not k.startswith(CLASS_SETS)}
+            retained = [c for c in version.classes if c not in version.forgotten]
+            for prefix, classes in (("forget", version.forgotten), ("retain", retained)):
+                for measure in ("prob", "entropy", "accuracy"):
+                    keys = [names.class_metric(c, measure) for c in classes]
+                    values = [known[key] for key in keys if key in known]
+                    if values and len(values) == len(keys):
+                        found[f"{prefix}.{measure}"] = sum(values) / len(values)
+                        found[f"{prefix}.{measure}_min"] = min(values)
         if ancestor == self.root_of(version):
             own = self.metrics_of(version)
             found |= {k.removeprefix("base."): v for k, v in own.items() if k.startswith("base.")}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sa_mlops import environment
 from sa_mlops.errors import CommandError
 from sa_mlops.registry import names
-from sa_mlops.registry.stores import local
+from sa_mlops.registry.stores import StoreError, local
 from sa_mlops.registry.version import Version
 from tui.services import tables
 from tui.services.records import LOST, Key, Run, Snapshot
@@ -34,10 +34,6 @@ ARTIFACTS = 300
 IMAGE_TYPES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp")
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 """For a server that does not answer: a message after seconds, not minutes."""
-
-
-class StoreError(RuntimeError):
-    """The store cannot be read. The message is one sentence; the cause has the details."""
 
 
 class Store:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sa_mlops.registry import names
+from sa_mlops.registry.version import Version
 from tui.services.filters import Filter
 from tui.services.records import Run, Snapshot
-
-if TYPE_CHECKING:
-    from sa_mlops.registry.version import Version
 
 GENERATOR_STAGES = ("base", "forget", "retrain")
 ORDERS = {

@@ -9,13 +9,13 @@ from rich.text import Text
 
 from sa_mlops.datasets.spec import metric_word
 from sa_mlops.registry import names
+from sa_mlops.registry.version import Version
 from tui.plain import clean, fit, moment, number
 from tui.services.records import CLASS_SETS, Snapshot
 from tui.widgets.ink import Ink
 
 if TYPE_CHECKING:
     from sa_mlops.registry.gates import AliasEvent
-    from sa_mlops.registry.version import Version
 
 BASE_LOSS = "base.test_nelbo"
 FALLING = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from rich.text import Text
 from textual import events, work
@@ -17,6 +17,7 @@ from textual.reactive import reactive
 from textual.timer import Timer
 from textual.widget import Widget
 
+from sa_mlops.registry.version import Version
 from tui.plain import clean
 from tui.services.sampler import Latents
 from tui.services.workspace import Workspace
@@ -24,12 +25,10 @@ from tui.widgets.canvas import Canvas, Shown
 from tui.widgets.picture import ACROSS, Samples, draw_samples, mosaic, one_class
 from tui.widgets.toast import say
 
-if TYPE_CHECKING:
-    from sa_mlops.registry.version import Version
-
 PAUSE = 0.05
 """Seconds that the cursor must rest on a version before its samples are drawn."""
-REACH = 3.0
+REACH, STEP = 3.0, 0.25
+"""Range and step of the slider."""
 ROWS = 4
 
 
@@ -139,24 +138,22 @@ class Preview(Vertical):
         """Draw for the new size."""
         self._later()
 
-    def reseed(self, by: int) -> None:
-        """Other latents."""
-        self.view = replace(self.view, seed=max(0, self.view.seed + by))
-
-    def turn_class(self, by: int) -> None:
-        """All classes, then each one alone."""
-        count = len(self.versions[0].classes) if self.versions else 0
-        self.view = replace(self.view, label=_turned(self.view.label, by, count))
-
-    def turn_axis(self, by: int) -> None:
-        """Put the slider on the next axis; past the last it disappears."""
-        self.view = replace(self.view, axis=_turned(self.view.axis, by, max(1, self.z_dim)), value=0.0)
-
-    def slide(self, by: float) -> None:
-        """Move along the axis of the slider."""
-        if self.view.axis is None:
-            self.turn_axis(1)
-        self.view = replace(self.view, value=min(REACH, max(-REACH, self.view.value + by)))
+    def turn(self, what: Literal["seed", "class", "axis", "value"], by: int) -> None:
+        """Other latents, the next class alone, another axis, or a step along the axis."""
+        view = self.view
+        if what == "value" and view.axis is None:
+            view = replace(view, axis=0)
+        match what:
+            case "seed":
+                view = replace(view, seed=max(0, view.seed + by))
+            case "class":
+                count = len(self.versions[0].classes) if self.versions else 0
+                view = replace(view, label=_turned(view.label, by, count))
+            case "axis":
+                view = replace(view, axis=_turned(view.axis, by, max(1, self.z_dim)), value=0.0)
+            case "value":
+                view = replace(view, value=min(REACH, max(-REACH, view.value + by * STEP)))
+        self.view = view
 
     def _later(self) -> None:
         if self._timer is not None:

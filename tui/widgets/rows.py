@@ -52,22 +52,12 @@ class RowList(ScrollView, Generic[R], can_focus=True):
         sender: RowList[Any]
         key: str | None
 
-        @property
-        def control(self) -> RowList[Any]:
-            """The list."""
-            return self.sender
-
     @dataclass
     class Chosen(Message):
         """Enter or a second click on a row."""
 
         sender: RowList[Any]
         key: str
-
-        @property
-        def control(self) -> RowList[Any]:
-            """The list."""
-            return self.sender
 
     def __init__(
         self,

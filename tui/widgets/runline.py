@@ -9,13 +9,14 @@ from tui.services.records import CURVES, LOST, Run, Snapshot, progress, seconds_
 from tui.widgets.ink import Ink
 
 STATES = {
-    "RUNNING": ("◐", "running"),
-    "SCHEDULED": ("○", "waiting"),
-    "FINISHED": ("●", "done"),
-    "FAILED": ("✗", "failed"),
-    "KILLED": ("■", "killed"),
-    LOST: ("✗", "lost"),
+    "RUNNING": ("◐", "running", "accent"),
+    "SCHEDULED": ("○", "waiting", ""),
+    "FINISHED": ("●", "done", "good"),
+    "FAILED": ("✗", "failed", "bad"),
+    "KILLED": ("■", "killed", "warn"),
+    LOST: ("✗", "lost", "bad"),
 }
+"""Status -> glyph, word and colour."""
 
 
 def bar(share: float, width: int = 10) -> str:
@@ -26,15 +27,8 @@ def bar(share: float, width: int = 10) -> str:
 
 def state_text(status: str, ink: Ink) -> Text:
     """Glyph and word of a status."""
-    glyph, word = STATES.get(status, ("?", clean(status, 10).lower()))
-    style = {
-        "RUNNING": ink.accent,
-        "FINISHED": ink.good,
-        "FAILED": ink.bad,
-        "KILLED": ink.warn,
-        LOST: ink.bad,
-    }.get(status, "")
-    return Text(f"{glyph} {word}", style=style)
+    glyph, word, colour = STATES.get(status, ("?", clean(status, 10).lower(), ""))
+    return Text(f"{glyph} {word}", style=getattr(ink, colour, ""))
 
 
 def activity(snapshot: Snapshot, run: Run, ink: Ink) -> Text:
