@@ -153,7 +153,7 @@ class AmnesiaApp(App[None]):
 
     @work(thread=True, group="store")
     def read_store(self, whole: bool = False) -> None:
-        """Read the store and the launches in a worker thread, unless that is active; a failure leaves the last reading."""
+        """Read store and launches in a worker thread, unless one is active; a failure leaves the last reading."""
         if not self._reading.acquire(blocking=False):
             return
         w = self.workspace
