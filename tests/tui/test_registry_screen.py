@@ -99,7 +99,7 @@ async def test_a_foreign_version_is_shown_as_such(scene: Scene, tmp_path: Path) 
         ("forget", {2, 3}),
         ("class:8", {3}),
         ("@base", {1}),
-        ("stage:oracle", {4}),
+        ("stage:retrain", {4}),
         ("forget.prob<0.3", {2, 4}),
         ("p<0.3 r>=0.98", {4}),
         ("owner:somebody", {5}),

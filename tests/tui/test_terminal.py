@@ -89,11 +89,11 @@ def terminal(own_store: Store, tmp_path: Path) -> Iterator[Terminal]:
 
 
 def test_a_run_is_launched_followed_and_its_version_previewed(terminal: Terminal, own_store: Store) -> None:
-    terminal.shows("v1 base", "v2 forget (1)", "v3 oracle without (1)")
+    terminal.shows("v1 base", "v2 forget (1)", "v3 retrained without (1)")
 
     # The run that made version 2, once more, with another digit.
     terminal.press("2")
-    terminal.shows("Runs · ", "oracle", "done")
+    terminal.shows("Runs · ", "retrain", "done")
     terminal.press("Home", "Down", "a")
     terminal.shows("mlflow run . -e forget", "-P from_version=1", "ready")
     terminal.type("3")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sa_mlops.registry import names
 from sa_mlops.registry.version import Version
 
 SHORT = {
@@ -53,21 +54,14 @@ def _holds(word: str, version: Version, aliases: Sequence[str], metrics: Mapping
         return any(word[1:] in alias.lower() for alias in aliases)
     if word.startswith("class:"):
         wanted = word.partition(":")[2].split(",")
-        return {name for name in wanted if name} <= {name.lower() for name in version.forgotten}
+        forgotten = {name.lower().replace(" ", "_") for name in version.forgotten}
+        return {name for name in wanted if name} <= forgotten
     for mark in (":", "="):
         key, found, wanted_text = word.partition(mark)
         if found and key:
-            value_text = version.tags.get(f"sa.{key}", version.tags.get(key))
+            tags = {**version.tags, names.STAGE: version.stage}
+            value_text = tags.get(f"sa.{key}", tags.get(key))
             if value_text is not None:
                 return wanted_text == value_text.lower() if mark == "=" else wanted_text in value_text.lower()
-    words = " ".join(
-        (
-            version.title,
-            version.uri,
-            version.description,
-            *aliases,
-            *version.tags.keys(),
-            *version.tags.values(),
-        )
-    )
-    return word in words.lower()
+    parts = (version.title, version.uri, version.description, *aliases, *version.tags, *version.tags.values())
+    return word in " ".join(parts).lower()
