@@ -249,11 +249,11 @@ def _by_class(version: Version, metrics: Mapping[str, float]) -> tuple[tuple[str
 def _controls(client: MlflowClient, version: Version) -> tuple[tuple[str, ...], ...]:
     rows: list[tuple[str, ...]] = [("judge", *(f"{c}: entropy / largest p" for c in judge.CONTROLS))]
     for role, key in (("calibrated", names.JUDGE), ("plain", names.JUDGE_PLAIN)):
-        target = names.parse_uri(version.tags.get(key, ""))
-        if target is None:
+        number = version.link(key, names.JUDGES)
+        if number is None:
             continue
         try:
-            m = tracking.run_metrics(client, versions.get(client, *target).run_id)
+            m = tracking.run_metrics(client, versions.get(client, names.JUDGES, number).run_id)
         except VersionError:
             continue
         cells = (

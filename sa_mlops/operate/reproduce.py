@@ -157,14 +157,15 @@ def _known(version: Version, stage: str, settings: object) -> bool:
 
 
 def _upstream(ctx: Context, version: Version, tag: str, name: str) -> Version:
-    value = version.tags.get(tag, "")
-    target = names.parse_uri(value)
-    if target is None or target[0] != name:
-        raise ReproduceError(f"{version.uri}: {tag} {value[:80]!r} names no version of {name}")
+    number = version.link(tag, name)
+    if number is None:
+        value = version.tags.get(tag, "")[:80]
+        raise ReproduceError(f"{version.uri}: {tag} {value!r} names no version of {name}")
     try:
-        return versions.get(ctx.client, name, target[1])
+        return versions.get(ctx.client, name, number)
     except VersionError:
-        raise ReproduceError(f"{version.uri} was made from {value}, which was deleted") from None
+        uri = names.version_uri(name, number)
+        raise ReproduceError(f"{version.uri} was made from {uri}, which was deleted") from None
 
 
 def _state(ctx: Context, version: Version) -> Tensors:
@@ -207,9 +208,9 @@ def measured(ctx: Context, version: Version, built: Tensors) -> dict[str, tuple[
 
     Empty for a Fisher diagonal, which has no metrics of judges, and where the judges were deleted.
     """
-    targets = [names.parse_uri(version.tags.get(key, "")) for key in (names.JUDGE, names.JUDGE_PLAIN)]
+    numbers = [version.link(tag, names.JUDGES) for tag in (names.JUDGE, names.JUDGE_PLAIN)]
     try:
-        pair = tuple(versions.get(ctx.client, *target) for target in targets if target is not None)
+        pair = tuple(versions.get(ctx.client, names.JUDGES, n) for n in numbers if n is not None)
     except VersionError:
         return {}
     if version.name != names.GENERATORS or len(pair) != 2:

@@ -192,9 +192,9 @@ def line(entry: Entry) -> str:
     words = [f"{label} {spell.format(m[key])}" for label, key, spell in shown if key in m]
     badges = "".join(f" @{a}" for a in v.aliases)
     links = [
-        f"{word} v{target[1]}"
-        for word, key in (("Fisher", names.FIM), ("judge", names.JUDGE))
-        if v.stage == "forget" and (target := names.parse_uri(v.tags.get(key, ""))) is not None
+        f"{word} v{number}"
+        for word, tag, name in (("Fisher", names.FIM, names.FISHERS), ("judge", names.JUDGE, names.JUDGES))
+        if v.stage == "forget" and (number := v.link(tag, name)) is not None
     ]
     seed = f"seed {v.tags[names.SEED]}" if v.tags.get(names.SEED) else ""
     detail = "  ".join(part for part in (*words, *links, seed) if part)
