@@ -1,4 +1,4 @@
-"""What `doctor` finds in a store that something went wrong in, and what it repairs."""
+"""Findings of `doctor` on damaged stores, and its repairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promotion: what a version must show, and the record of who was champion when."""
+"""Gates, promotion, and the recorded changes of the champion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings in a tag: read back exactly, or refused in one line."""
+"""Settings recorded in a tag are read back exactly, or refused in one line."""
 
 from __future__ import annotations
 
