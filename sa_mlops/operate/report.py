@@ -88,7 +88,7 @@ def report(word: str, out: Path | None) -> Result:
     """
     client = tracking.connect()
     subjects, run_id = _subjects(client, word)
-    folder = out or Path.cwd() / "reports" / re.sub(r"[^\w,.-]+", "-", subjects[-1].title)
+    folder = out or Path.cwd() / "reports" / re.sub(r"[^\w,.-]+", "-", subjects[-1].title)[:100]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

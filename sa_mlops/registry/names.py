@@ -90,8 +90,8 @@ def class_metric(name: str, measure: str, *, base: bool = False) -> str:
 
 def results(metrics: Mapping[str, float]) -> dict[str, float]:
     """Metrics that are results, not curves or counters, under their present names, sorted."""
-    kept = {k: metrics[k] for k in sorted(metrics) if not k.startswith(("train.", "system/", "progress."))}
-    return current_metrics(kept)
+    kept = sorted(k for k in metrics if not k.startswith(("train.", "system/", "progress.")))
+    return current_metrics({k: metrics[k] for k in kept})
 
 
 def current_metrics(metrics: Mapping[str, float]) -> dict[str, float]:

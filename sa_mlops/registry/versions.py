@@ -74,19 +74,23 @@ def find(client: MlflowClient, name: str, tags: Mapping[str, str]) -> Version | 
 
     A stage is found under its older name too.
     """
-    stage = tags.get(names.STAGE)
-    older = [{names.STAGE: old} for old, present in names.OLD_STAGES.items() if present == stage]
-    pages = []
-    for asked in [tags, *({**tags, **change} for change in older)]:
-        clauses = [f"name = '{name}'", *(f"tags.`{key}` = '{value}'" for key, value in asked.items())]
-        pages.append(search(client, " AND ".join(clauses)))
-    for version in heapq.merge(*pages, key=lambda v: -v.number):
+    older = [old for old, present in names.OLD_STAGES.items() if present == tags.get(names.STAGE)]
+    found = [_tagged(client, name, asked) for asked in (tags, *({**tags, names.STAGE: old} for old in older))]
+    for version in heapq.merge(*found, key=lambda v: -v.number):
         try:
             files(version)
         except VersionError:
             continue
         return get(client, name, version.number)
     return None
+
+
+def _tagged(client: MlflowClient, name: str, tags: Mapping[str, str]) -> Iterator[Version]:
+    """Versions with these tag values, newest first. MLflow's filters cannot escape a quote: such values stay out."""
+    simple = [f"tags.`{key}` = '{value}'" for key, value in tags.items() if "'" not in value]
+    for version in search(client, " AND ".join([f"name = '{name}'", *simple])):
+        if tags.items() <= version.tags.items():
+            yield version
 
 
 def get(client: MlflowClient, name: str, number: int) -> Version:

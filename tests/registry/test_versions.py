@@ -172,6 +172,26 @@ class TestFind:
         assert versions.find(client, names.GENERATORS, {names.STAGE: "base", names.FORGOTTEN: ""}) is not None
         assert versions.find(client, names.GENERATORS, {names.STAGE: "base", names.FORGOTTEN: "1"}) is None
 
+    @pytest.mark.parametrize("forgotten", ["Men's coat", "a%b;c", 'say "no"', "back`tick"])
+    def test_class_names_are_found_as_written(
+        self, client: MlflowClient, register: Register, forgotten: str
+    ) -> None:
+        wanted = register(stage="forget", forgotten=forgotten)
+        register(stage="forget", forgotten="another")
+        found = versions.find(client, names.GENERATORS, {names.STAGE: "forget", names.FORGOTTEN: forgotten})
+        assert found is not None
+        assert found.number == wanted.number
+
+    @pytest.mark.parametrize("stage", ["oracle", "retrain"])
+    def test_a_retrained_version_is_found_under_its_older_stage_too(
+        self, client: MlflowClient, register: Register, stage: str
+    ) -> None:
+        register(stage="base")
+        wanted = register(stage=stage)
+        found = versions.find(client, names.GENERATORS, {names.STAGE: "retrain"})
+        assert found is not None
+        assert (found.number, found.stage) == (wanted.number, "retrain")
+
     def test_pages_are_followed_to_the_end(
         self, client: MlflowClient, register: Register, monkeypatch: pytest.MonkeyPatch
     ) -> None:
