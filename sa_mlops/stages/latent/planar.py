@@ -42,7 +42,7 @@ def planar(
     }
     recipe = BaseConfig(**common, steps=budget.base_steps)
     start = base.obtain(ctx, recipe.settings(), judges, alias=False)
-    small = {"steps": budget.forget_steps, "fisher_samples": budget.fisher_samples}
+    small: dict[str, Any] = {"steps": budget.forget_steps, "fisher_samples": budget.fisher_samples}
     step = ForgetConfig(**common, **small, classes=ctx.dataset.spec.names(forgotten))
     after = forget.obtain_from(ctx, step, start, judges)
     for version in (start, after):
