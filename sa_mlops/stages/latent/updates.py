@@ -76,7 +76,7 @@ def compare(ctx: Context, run: StageRun, config: LatentConfig, pair: Pair) -> di
 def own_settings(version: Version) -> ForgetSettings | None:
     """The recorded settings of a version; None if it was hardened, made from a folder of images or in another way."""
     try:
-        settings = recorded.read(ForgetSettings, version.tags.get(names.SETTINGS, ""))
+        settings = recorded.read(ForgetSettings, version.tags.get(names.SETTINGS, ""), len(version.classes))
     except RecordedError:
         return None
     return None if settings.harden is not None or settings.surrogate == "images" else settings
