@@ -16,6 +16,7 @@ from sa_mlops.methods import interface
 from sa_mlops.methods.hardening import HardenConfig
 from sa_mlops.methods.interface import Method, MethodConfig, StepSettings, Upstream
 from sa_mlops.parameters import (
+    Parameter,
     ParameterError,
     Parameters,
     choice,
@@ -307,10 +308,6 @@ class EvaluateConfig(RecipeConfig, VersionConfig):
     harden: bool = flag("harden each generator of the table of all_classes")
 
 
-SEARCHABLE = ("ewc_lambda", "replay_ratio", "steps", "lr", "surrogate", "update")
-"""Parameters of `forget` that `tune` can search over."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig, ClassesConfig):
     """`tune`."""
@@ -329,9 +326,10 @@ class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig, ClassesConfig):
         "tpe",
     )
     sampler_seed: int = whole("random seed of the sampler alone", 0, *SEED)
-    space: str = text(
-        f"parameters to search over, comma-separated, of {', '.join(SEARCHABLE)}",
-        "ewc_lambda,replay_ratio,steps,lr",
+    method: str = choice("method of forgetting", interface.known(), interface.DEFAULT)
+    space: str | None = text(
+        "options of the method to search over, comma-separated; auto takes every numeric one that has a range",
+        None,
     )
     steps: tuple[int, ...] = numbers(
         "fewest and most training steps of a trial; with one number, or without steps in the space, every trial "
@@ -367,9 +365,10 @@ class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig, ClassesConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        words = self.space.split(",")
-        if len(set(words)) < len(words) or not set(words) <= set(SEARCHABLE):
-            raise ParameterError("space", self.space, f"different words of {', '.join(SEARCHABLE)}")
+        words = self.space.split(",") if self.space else []
+        if len(set(words)) < len(words) or not set(words) <= self.searchable.keys() or not self.searched:
+            allowed = f"different words of {', '.join(self.searchable)}"
+            raise ParameterError("space", self.space or "auto", allowed)
         if len(self.steps) > 2:
             raise ParameterError("steps", ",".join(map(str, self.steps)), "one or two whole numbers")
         if self.study is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.study):
@@ -386,15 +385,26 @@ class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig, ClassesConfig):
                 )
 
     @property
+    def searchable(self) -> dict[str, Parameter]:
+        """Options of the method that can be searched, its own before those of any optimisation."""
+        options = interface.named(self.method).options()
+        shared = s.OptimisationConfig.parameters()
+        found = {name: p for name, p in options.items() if p.search or name == "steps"}
+        return dict(sorted(found.items(), key=lambda item: item[0] in shared))
+
+    @property
     def searched(self) -> tuple[str, ...]:
-        """The parameters to search over, in the order of `SEARCHABLE`."""
-        return tuple(name for name in SEARCHABLE if name in self.space.split(","))
+        """The options to search over, in the order of `searchable`."""
+        if self.space is None:
+            return tuple(name for name, p in self.searchable.items() if p.kind in ("int", "float"))
+        return tuple(name for name in self.searchable if name in self.space.split(","))
 
     def trial(self, index: int, seed: int, values: Mapping[str, Any]) -> ForgetConfig:
         """The config of `forget` for one class and seed of a trial with these values."""
         parts = (RecipeConfig, FisherConfig, FromVersionConfig)
         own: dict[str, Any] = {key: getattr(self, key) for part in parts for key in part.parameters()}
-        own |= {"harden": self.harden, "fresh": False, "steps": max(self.steps), "seed": seed}
+        own |= {"method": self.method, "harden": self.harden, "fresh": False, "seed": seed}
+        own |= {"steps": max(self.steps)} if "steps" in self.searchable else {}
         own["classes"] = self.spec.names((index,))
         return ForgetConfig(**own | dict(values))
 

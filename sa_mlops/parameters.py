@@ -49,6 +49,7 @@ class Parameter:
     above : exclusive lower bound of a number.
     choices : the allowed words of a `choice`.
     group : the part of the TUI's form that shows it.
+    search : what `tune` may try: low and high of a logarithmic range of a number, or words. Empty: it is not tuned.
     """
 
     help: str
@@ -59,6 +60,7 @@ class Parameter:
     above: float | None = None
     choices: tuple[str, ...] = ()
     group: Group = "how"
+    search: tuple[Any, ...] = ()
 
     @property
     def allowed(self) -> str:
@@ -217,10 +219,20 @@ def number(
     above: float | None = None,
     high: float | None = None,
     group: Group = "how",
+    search: tuple[float, ...] = (),
 ) -> Any:
     """A field for a number; `above` excludes the bound, `low` and `high` include it."""
     return param(
-        Parameter(help=doc, kind="float", default=default, low=low, above=above, high=high, group=group)
+        Parameter(
+            help=doc,
+            kind="float",
+            default=default,
+            low=low,
+            above=above,
+            high=high,
+            group=group,
+            search=search,
+        )
     )
 
 
@@ -229,14 +241,18 @@ def flag(doc: str, default: bool = False, group: Group = "how") -> Any:
     return param(Parameter(help=doc, kind="bool", default=default, group=group))
 
 
-def choice(doc: str, choices: tuple[str, ...], default: str, group: Group = "how") -> Any:
+def choice(
+    doc: str, choices: tuple[str, ...], default: str, group: Group = "how", search: tuple[str, ...] = ()
+) -> Any:
     """A field for one of several words."""
-    return param(Parameter(help=doc, kind="choice", choices=choices, default=default, group=group))
+    return param(
+        Parameter(help=doc, kind="choice", choices=choices, default=default, group=group, search=search)
+    )
 
 
-def text(doc: str, default: str | None, group: Group = "how") -> Any:
+def text(doc: str, default: str | None, group: Group = "how", search: tuple[str, ...] = ()) -> Any:
     """A field for printable text, which may be empty if the default is; the default None is `auto`."""
-    return param(Parameter(help=doc, kind="text", default=default, group=group))
+    return param(Parameter(help=doc, kind="text", default=default, group=group, search=search))
 
 
 def numbers(doc: str, default: tuple[int, ...], low: int, high: int, group: Group = "what") -> Any:

@@ -45,7 +45,7 @@ class OptimisationConfig(Parameters):
 
     steps: int | None = whole("training steps", None, 1, 10_000_000)
     lr: float | None = number(
-        "learning rate of Adam; the peak of a one-cycle schedule", None, above=0, high=1
+        "learning rate of Adam; the peak of a one-cycle schedule", None, above=0, high=1, search=(3e-4, 3e-2)
     )
     batch_size: int | None = whole("samples a step", None, 2, 65_536)
 

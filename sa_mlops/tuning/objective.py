@@ -19,14 +19,14 @@ from sa_mlops.core.probes.gradient import Gradient
 from sa_mlops.core.probes.interface import Budget, Classifier, Scene
 from sa_mlops.core.probes.neighbours import neighbours
 from sa_mlops.core.training import NotFiniteError
-from sa_mlops.methods.interface import Inputs, StepSettings, train_step
+from sa_mlops.methods.interface import Inputs, StepSettings, named, train_step
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import gates, names, processes, tracking
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.version import Version
 from sa_mlops.settings import JUDGES
-from sa_mlops.stages import fisher as fim
+from sa_mlops.stages import fisher as fishers
 from sa_mlops.stages import forget, judge
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.measure import Judges
@@ -92,17 +92,18 @@ class TrialRunner:
     Parameters
     ----------
     ctx : the command's, under the study's seed.
-    base, fisher : versions that every trial starts from.
+    base, fisher : versions that every trial starts from; fisher is None if the method needs none.
     """
 
     def __init__(
-        self, ctx: Context, config: TuneConfig, base: Version, fisher: Version, judges: Judges
+        self, ctx: Context, config: TuneConfig, base: Version, fisher: Version | None, judges: Judges
     ) -> None:
         self.ctx, self.config, self.base, self.fisher, self.judges = ctx, config, base, fisher, judges
         self.start = ctx.load(base)
-        self.diagonal = fim.load(ctx, fisher, self.start)
+        self.diagonal = fishers.load(ctx, fisher, self.start) if fisher is not None else {}
         self.evaluator = judges.evaluator
         self.before = self.class_scores(self.start)
+        self.needs = named(config.method).needs
         self.trainers: dict[int, Judge] = {}
         self.attacker: Classifier | None = None
         if config.harden:
@@ -159,9 +160,10 @@ class TrialRunner:
         settings = self.resolved(config)
         ctx = self.ctx.reseeded(config.seed)
         started = time.monotonic()
-        if settings.harden is not None and config.seed not in self.trainers:
+        if (settings.harden is not None or self.needs.classifier) and config.seed not in self.trainers:
             self.trainers[config.seed] = self._judge(ctx, "trainer")
-        inputs = Inputs(fisher=self.diagonal, classifier=self.trainers.get(config.seed))
+        trainer = self.trainers.get(config.seed)
+        inputs = Inputs(fisher=self.diagonal, data=ctx.dataset, classifier=trainer)
         model = train_step(self.start, settings, inputs, ctx.generator)
         return model, time.monotonic() - started
 
@@ -206,7 +208,8 @@ class TrialRunner:
     def publish(self, config: ForgetConfig) -> Version:
         """The version that `forget` makes of these settings, or has made."""
         settings = self.resolved(config)
-        return forget.obtain(self.ctx.reseeded(config.seed), self.base, settings, self.fisher, self.judges)
+        ctx = self.ctx.reseeded(config.seed)
+        return forget.obtain(ctx, self.base, settings, self.fisher, self.judges, last=config.ordered[-1])
 
     def passes(self, version: Version) -> bool:
         """Whether a version passes every gate."""

@@ -19,7 +19,7 @@ from sa_mlops.stages.result import table
 from sa_mlops.stages.runs import StageRun
 from sa_mlops.tuning.front import hypervolume
 from sa_mlops.tuning.register import published
-from sa_mlops.tuning.space import WORDS, recipe_values
+from sa_mlops.tuning.space import recipe_values
 from sa_mlops.tuning.study import RUN, Finished, finished
 
 SHOWN = 5
@@ -190,7 +190,7 @@ def figures(
         if trial.params == recipe_values(config, recipe)
     ]
     shares = importances(study, config, found)
-    numeric = {k: v for k, v in values.items() if k not in WORDS and len(np.unique(v)) > 3}
+    numeric = {k: v for k, v in values.items() if v.dtype.kind in "if" and len(np.unique(v)) > 3}
     out: dict[str, Callable[[], Figure]] = {
         "pareto": lambda: plots.pareto_front(
             gap, retained, found.front, feasible=found.feasible, knee=chosen, references=references

@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sa_mlops.config import TuneConfig
-from sa_mlops.methods.selective_amnesia import EWC_LAMBDA, OPTIMISATION
-
-RANGES: Mapping[str, tuple[float, float]] = {
-    "ewc_lambda": (1e-1, 1e5),
-    "replay_ratio": (1 / 16, 2.0),
-    "lr": (3e-4, 3e-2),
-}
-"""Ranges on a logarithmic scale. The penalty matters with little replay and few steps."""
-WORDS: Mapping[str, tuple[str, ...]] = {
-    "surrogate": ("noise", "grey"),
-    "update": ("standard", "projected", "alternating"),
-}
 
 
 def distribution(name: str, config: TuneConfig) -> BaseDistribution:
-    """Values that a searched parameter may take."""
+    """Values that a searched option may take; numbers on a logarithmic scale."""
     if name == "steps":
         return IntDistribution(min(config.steps), max(config.steps), log=True)
-    if name in WORDS:
-        return CategoricalDistribution(WORDS[name])
-    low, high = RANGES[name]
-    return FloatDistribution(low, high, log=True)
+    option = config.searchable[name]
+    if option.kind not in ("int", "float"):
+        return CategoricalDistribution(option.search)
+    low, high = option.search
+    kind = IntDistribution if option.kind == "int" else FloatDistribution
+    return kind(low, high, log=True)
 
 
 def recipe_values(config: TuneConfig, recipe: str) -> dict[str, Any]:
     """A recipe's own values, as near to them as the space allows: the paper's steps are far more than a trial has."""
-    optimisation = OPTIMISATION[recipe]
-    own: dict[str, Any] = {
-        "replay_ratio": 1.0, "surrogate": "noise", "update": "standard", "ewc_lambda": EWC_LAMBDA[recipe],
-        "steps": optimisation.steps, "lr": optimisation.lr,
-    }  # fmt: skip
+    free = {"steps": None} if "steps" in config.searchable else {}
+    settings = config.trial(config.ordered[0], 0, free | {"recipe": recipe}).resolved((), None)
+    own = asdict(settings)
+    own |= own.pop("optimisation", {})
     return {name: _inside(own[name], distribution(name, config)) for name in config.searched}
 
 

@@ -12,6 +12,7 @@ import optuna
 
 from sa_mlops.config import TuneConfig
 from sa_mlops.errors import Stopped
+from sa_mlops.methods.interface import named
 from sa_mlops.registry import names
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.version import Version
@@ -50,7 +51,8 @@ def run(config: TuneConfig) -> Result:
         # Commands that begin a study at the same moment must start from the same versions.
         with alone(config.storage or beside_store(config.study or "tune")):
             start = starts[0] or base_for(ctx, config, judges)
-            fisher = fishers.obtain(ctx, start, config.fisher_samples)
+            needs = named(config.method).needs
+            fisher = fishers.obtain(ctx, start, config.fisher_samples) if needs.fisher else None
             judges.ready()
         runner = TrialRunner(ctx, config, start, fisher, judges)
         search = searched(judges, config, start, fisher)
@@ -65,7 +67,7 @@ def run(config: TuneConfig) -> Result:
         job = Assignment(
             config, place, name, search, ctx.client.get_run(entry.run_id).info.experiment_id,
             parent=leadership.other.run if leadership.other else entry.run_id,
-            base=start.number, fisher=fisher.number, after=enlist(study, place),
+            base=start.number, fisher=fisher.number if fisher else None, after=enlist(study, place),
         )  # fmt: skip
         log = StudyLog(study, config, runner.reference, entry)
         _search(runner, Crew(job, study), leadership, log)
@@ -75,14 +77,16 @@ def run(config: TuneConfig) -> Result:
         return Result(document, f"study {name}: {document['trials']} trials; run {job.parent} concludes")
 
 
-def searched(judges: Judges, config: TuneConfig, start: Version, fisher: Version) -> str:
+def searched(judges: Judges, config: TuneConfig, start: Version, fisher: Version | None) -> str:
     """Everything that decides the meaning of a trial's values, as one line."""
-    values = {k: v for k, v in config.spelled().items() if k not in FREE}
+    values = {k: v for k, v in config.spelled().items() if k not in FREE} | {
+        "space": ",".join(config.searched)
+    }
     # The fingerprint covers the code's revision: a study does not continue under code that trains differently.
     settings = config.trial(config.ordered[0], 0, {}).resolved(start.forgotten_indices, None)
     upstream = {
         "base": start.uri,
-        "fisher": fisher.uri,
+        "fisher": fisher.uri if fisher else "",
         "judge": judges.pair[0].uri,
         "training": fingerprint("forget", settings),
     }

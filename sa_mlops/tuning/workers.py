@@ -52,7 +52,7 @@ class Assignment:
     experiment: str
     parent: str
     base: int
-    fisher: int
+    fisher: int | None
     after: int
 
 
@@ -70,7 +70,7 @@ def work(job: Assignment, number: int) -> None:
         ctx,
         job.config,
         versions.get(ctx.client, names.GENERATORS, job.base),
-        versions.get(ctx.client, names.FISHERS, job.fisher),
+        None if job.fisher is None else versions.get(ctx.client, names.FISHERS, job.fisher),
         Judges(ctx),
     )
     objective = Objective(runner, study, job.parent)

@@ -65,7 +65,12 @@ def test_paper_values_are_tried_second_within_the_space(tmp_path: Path) -> None:
     study = opened(tmp_path)
     space.suggest(study.ask(), CONFIG)
     values = space.suggest(study.ask(), CONFIG)
-    assert values == {"ewc_lambda": 100.0, "replay_ratio": 1.0, "steps": 150, "lr": space.RANGES["lr"][0]}
+    assert values == {
+        "ewc_lambda": 100.0,
+        "replay_ratio": 1.0,
+        "steps": 150,
+        "lr": CONFIG.searchable["lr"].search[0],
+    }
 
 
 def test_opening_a_study_again_queues_nothing_twice(tmp_path: Path) -> None:
@@ -98,9 +103,9 @@ def test_every_sampler_suggests_within_the_space(tmp_path: Path, sampler: str) -
         trial = study.ask()
         values = space.suggest(trial, config)
         assert 30 <= values["steps"] <= 150
-        assert all(
-            low <= values[name] <= high for name, (low, high) in space.RANGES.items() if name in values
-        )
+        for name in ("ewc_lambda", "replay_ratio", "lr"):
+            low, high = config.searchable[name].search
+            assert low <= values[name] <= high
         trial.set_constraint("class_drop", -1.0)
         study.tell(trial, (values["lr"], values["replay_ratio"]))
 
@@ -119,6 +124,12 @@ def test_words_can_be_searched(tmp_path: Path) -> None:
         "surrogate": "noise",
         "update": "standard",
     }
+
+
+def test_another_method_has_a_space_of_its_own(tmp_path: Path) -> None:
+    config = TuneConfig(dataset="digits", method="retrain")
+    assert config.searched == ("steps", "lr")
+    assert space.suggest(opened(tmp_path, config).ask(), config).keys() == {"steps", "lr"}
 
 
 def test_trial_that_breaks_the_constraint_is_not_on_the_front(tmp_path: Path) -> None:
@@ -321,6 +332,7 @@ def test_settings_file_that_is_not_there_is_refused() -> None:
     [
         ("space", "lambda"),
         ("space", "lr,lr"),
+        ("space", "batch_size"),
         ("steps", (1, 2, 3)),
         ("study", "../../etc"),
         ("storage", "sqlite:///a.db"),

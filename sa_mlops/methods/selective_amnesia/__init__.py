@@ -76,17 +76,22 @@ class AmnesiaConfig(OptimisationConfig, MethodConfig):
         None,
         low=0,
         high=1e12,
+        search=(1e-1, 1e5),
     )
-    replay_ratio: float = number("replayed samples per surrogate sample in one step", 1.0, above=0, high=64)
+    replay_ratio: float = number(
+        "replayed samples per surrogate sample in one step", 1.0, above=0, high=64, search=(1 / 16, 2.0)
+    )
     surrogate: str = text(
         "image that replaces a forgotten class: noise (U[0, 1] pixels), grey (0.5) or a folder of images",
         "noise",
+        search=("noise", "grey"),
     )
     update: str = choice(
         "combination of the gradients of forgetting and retaining: their sum, a symmetric projection of conflicting "
         "gradients, or alternating steps",
         UPDATES,
         "standard",
+        search=UPDATES,
     )
     reteach: float = number(
         "share of surrogate samples that carry a class forgotten in an earlier step", 0.25, low=0, high=0.9
