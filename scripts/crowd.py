@@ -77,7 +77,7 @@ class Crowd:
     def forget(self, number: int) -> Command:
         """A short but complete `forget` with settings that are unique to this number."""
         return self.start(
-            *("forget", *DIGITS, "--from-version", "1", "--digit", str(number % 10), "--steps", "40"),
+            *("forget", *DIGITS, "--from-version", "1", "--classes", str(number % 10), "--steps", "40"),
             *("--fisher-samples", "300", "--ewc-lambda", str(10 + number / 1000)),
         )
 

@@ -51,7 +51,7 @@ Job = Callable[[], object]
 
 
 @dataclass(slots=True)
-class Child:
+class Forked:
     """A forked process with a pipe for its standard error."""
 
     pid: int
@@ -71,7 +71,7 @@ class Child:
 
 
 @dataclass(slots=True)
-class Outcome:
+class Fault:
     """One fault and its consequences; survived if `wrong` is empty."""
 
     number: int
@@ -82,7 +82,7 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
 
 
-class Bench:
+class ForkedStore:
     """A store with judges and a base, on which commands run in forked processes.
 
     Heavy imports happen once, before the first fork; no process but a forked one opens the store.
@@ -111,12 +111,12 @@ class Bench:
         """Standard error of the last command."""
         return (self.folder / "stderr").read_text(errors="replace")[-3000:]
 
-    def fork(self, job: Job) -> Child:
+    def fork(self, job: Job) -> Forked:
         """Run `job` in a child; its return value is the exit status."""
         log = self.folder / "stderr"
         pid = os.fork()
         if pid:
-            return Child(pid, log)
+            return Forked(pid, log)
         status: object = 70
         try:
             for name in ("SIGINT", "SIGTERM"):
@@ -137,7 +137,7 @@ class Bench:
             sys.stderr.flush()
             os._exit(status if isinstance(status, int) else 0)
 
-    def run(self, *words: str, before: Job | None = None) -> Child:
+    def run(self, *words: str, before: Job | None = None) -> Forked:
         """Run the command in a child, after `before`."""
         from sa_mlops.cli import main
 
@@ -153,7 +153,7 @@ class Bench:
         self.lambdas += 1
         return str(10 + self.lambdas / 1000)
 
-    def forget(self, weight: str, before: Job | None = None) -> Child:
+    def forget(self, weight: str, before: Job | None = None) -> Forked:
         """A short but complete `forget`."""
         words = ("--from-version", "1", "--steps", "40", "--fisher-samples", "300", "--ewc-lambda", weight)
         return self.run("forget", *DIGITS, *words, before=before)
@@ -177,23 +177,23 @@ def files_of(folder: Path) -> dict[str, str]:
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
 
 
-def one(bench: Bench, number: int, kind: str, rng: random.Random, before: dict[str, Any]) -> Outcome:
+def one(store: ForkedStore, number: int, kind: str, rng: random.Random, before: dict[str, Any]) -> Fault:
     """Inject one fault into a store in the state `before`, check everything, and run the same command again.
 
     Afterwards `before` holds the new state.
     """
-    files = files_of(bench.folder)
-    weight = bench.fresh_lambda()
-    after = rng.uniform(0, 1.02 * bench.seconds)
-    with INJECT[kind](bench, weight, after, rng) as status:
-        outcome = Outcome(number, kind, round(after, 2), status)
+    files = files_of(store.folder)
+    weight = store.fresh_lambda()
+    after = rng.uniform(0, 1.02 * store.seconds)
+    with INJECT[kind](store, weight, after, rng) as status:
+        outcome = Fault(number, kind, round(after, 2), status)
         wrong = outcome.wrong
-        log = bench.last_log
+        log = store.last_log
     if status not in EXPECTED[kind]:
         wrong.append(f"exit status {status}: {log[-600:]}")
     if "Traceback" in log:
         wrong.append(f"a traceback: {log[-1500:]}")
-    found = bench.ask(aftermath)
+    found = store.ask(aftermath)
     if isinstance(found, str):
         wrong.append(f"the store cannot be read after the fault: {found}")
         return outcome
@@ -210,12 +210,12 @@ def one(bench: Bench, number: int, kind: str, rng: random.Random, before: dict[s
         wrong.append(f"aliases moved: {before['aliases']} -> {fixed['aliases']}")
     if not before["versions"].items() <= fixed["versions"].items():
         wrong.append("an older version is missing, or its run's status has changed")
-    now = files_of(bench.folder)
+    now = files_of(store.folder)
     if any(now.get(path) != digest for path, digest in files.items()):
         wrong.append("weights of an older version have changed")
-    if (again := bench.forget(weight).wait()) != 0:
-        wrong.append(f"the next run ends with {again}: {bench.last_log[-600:]}")
-    finished = bench.ask(state)
+    if (again := store.forget(weight).wait()) != 0:
+        wrong.append(f"the next run ends with {again}: {store.last_log[-600:]}")
+    finished = store.ask(state)
     if isinstance(finished, str):
         wrong.append(f"the store cannot be read after the next run: {finished}")
         return outcome
@@ -227,8 +227,8 @@ def one(bench: Bench, number: int, kind: str, rng: random.Random, before: dict[s
 
 
 @contextlib.contextmanager
-def _signal(bench: Bench, weight: str, after: float, name: str) -> Iterator[int]:
-    child = bench.forget(weight)
+def _signal(store: ForkedStore, weight: str, after: float, name: str) -> Iterator[int]:
+    child = store.forget(weight)
     time.sleep(after)
     with contextlib.suppress(ProcessLookupError):
         os.kill(child.pid, getattr(signal, name))
@@ -236,7 +236,7 @@ def _signal(bench: Bench, weight: str, after: float, name: str) -> Iterator[int]
 
 
 @contextlib.contextmanager
-def _nan(bench: Bench, weight: str, _after: float, rng: random.Random) -> Iterator[int]:
+def _nan(store: ForkedStore, weight: str, _after: float, rng: random.Random) -> Iterator[int]:
     step = rng.randint(1, 40)
 
     def poison() -> None:
@@ -252,25 +252,25 @@ def _nan(bench: Bench, weight: str, _after: float, rng: random.Random) -> Iterat
 
         amnesia.objective = objective
 
-    yield bench.forget(weight, before=poison).wait()
+    yield store.forget(weight, before=poison).wait()
 
 
-def _locker(bench: Bench, seconds: float) -> Child:
+def _locker(store: ForkedStore, seconds: float) -> Forked:
     def job() -> int:
-        database = sqlite3.connect(bench.folder / "mlflow.db", timeout=60)
+        database = sqlite3.connect(store.folder / "mlflow.db", timeout=60)
         database.execute("BEGIN EXCLUSIVE")
         time.sleep(seconds)
         database.rollback()
         return 0
 
-    return bench.fork(job)
+    return store.fork(job)
 
 
 @contextlib.contextmanager
-def _locked(bench: Bench, weight: str, after: float, seconds: float) -> Iterator[int]:
-    child = bench.forget(weight)
+def _locked(store: ForkedStore, weight: str, after: float, seconds: float) -> Iterator[int]:
+    child = store.forget(weight)
     time.sleep(after)
-    locker = _locker(bench, seconds)
+    locker = _locker(store, seconds)
     status = child.wait()
     with contextlib.suppress(ProcessLookupError):
         os.kill(locker.pid, signal.SIGKILL)
@@ -279,13 +279,13 @@ def _locked(bench: Bench, weight: str, after: float, seconds: float) -> Iterator
 
 
 @contextlib.contextmanager
-def _readonly(bench: Bench, weight: str, _after: float, _rng: random.Random) -> Iterator[int]:
+def _readonly(store: ForkedStore, weight: str, _after: float, _rng: random.Random) -> Iterator[int]:
     """The store's folder as seen by a user who may only read it."""
-    paths = [bench.folder, *bench.folder.rglob("*")]
+    paths = [store.folder, *store.folder.rglob("*")]
     modes = {p: p.stat().st_mode for p in paths}
     for p in paths:
         p.chmod(0o555 if p.is_dir() else 0o444)
-    (bench.folder / "stderr").chmod(0o666)
+    (store.folder / "stderr").chmod(0o666)
 
     def drop() -> None:
         if os.geteuid() == 0:
@@ -293,25 +293,25 @@ def _readonly(bench: Bench, weight: str, _after: float, _rng: random.Random) -> 
             os.setuid(NOBODY)
 
     try:
-        yield bench.forget(weight, before=drop).wait()
+        yield store.forget(weight, before=drop).wait()
     finally:
         for p, mode in modes.items():
             p.chmod(mode)
 
 
 @contextlib.contextmanager
-def _full(bench: Bench, weight: str, _after: float, rng: random.Random) -> Iterator[int]:
+def _full(store: ForkedStore, weight: str, _after: float, rng: random.Random) -> Iterator[int]:
     """The artifacts' folder on a tmpfs with too little room for a run, if it can be mounted."""
     room = rng.randint(4_000, 900_000)
     # Older versions stay in place; new files go to the small disk.
-    small = bench.folder / "small"
+    small = store.folder / "small"
     small.mkdir(exist_ok=True)
     libc = ctypes.CDLL(None, use_errno=True)
     options = f"size={room}".encode()
     if libc.mount(b"tmpfs", str(small).encode(), b"tmpfs", 0, options):
         yield SKIPPED
         return
-    uri = (bench.folder / "mlflow.db").as_posix()
+    uri = (store.folder / "mlflow.db").as_posix()
     with contextlib.closing(sqlite3.connect(uri, timeout=60)) as database:
         newest = "SELECT experiment_id, artifact_location FROM experiments ORDER BY experiment_id DESC"
         number, usual = database.execute(newest).fetchone()
@@ -323,37 +323,37 @@ def _full(bench: Bench, weight: str, _after: float, rng: random.Random) -> Itera
 
     try:
         locate(str(small))
-        yield bench.forget(weight).wait()
+        yield store.forget(weight).wait()
     finally:
         locate(usual)
         libc.umount2(str(small).encode(), 2)
 
 
 @contextlib.contextmanager
-def _restart(bench: Bench, weight: str, after: float, rng: random.Random) -> Iterator[int]:
+def _restart(store: ForkedStore, weight: str, after: float, rng: random.Random) -> Iterator[int]:
     """The store behind MLflow's server, which is killed and restarted up to two seconds later."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    server = _serve(bench, port)
+    server = _serve(store, port)
     try:
         url = f"http://127.0.0.1:{port}"
-        child = bench.forget(weight, before=lambda: os.environ.update(MLFLOW_TRACKING_URI=url))
+        child = store.forget(weight, before=lambda: os.environ.update(MLFLOW_TRACKING_URI=url))
         time.sleep(after)
         _stop(server)
         time.sleep(rng.uniform(0, 2))
-        server = _serve(bench, port)
+        server = _serve(store, port)
         yield child.wait()
     finally:
         _stop(server)
 
 
-def _serve(bench: Bench, port: int) -> subprocess.Popen[bytes]:
+def _serve(store: ForkedStore, port: int) -> subprocess.Popen[bytes]:
     """MLflow's server on the store, once it answers."""
-    store = ("--backend-store-uri", os.environ["MLFLOW_TRACKING_URI"], "--workers", "1")
+    options = ("--backend-store-uri", os.environ["MLFLOW_TRACKING_URI"], "--workers", "1")
     server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *store],
-        cwd=bench.folder,
+        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *options],
+        cwd=store.folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -377,7 +377,7 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _clock(bench: Bench, weight: str, after: float, rng: random.Random) -> Iterator[int]:
+def _clock(store: ForkedStore, weight: str, after: float, rng: random.Random) -> Iterator[int]:
     """Let the wall clock of the run jump; the kernel keeps the monotonic clock steady."""
     jump = rng.choice((-1, 1)) * rng.choice((60, 3_600, 86_400, 31_536_000))
 
@@ -386,11 +386,11 @@ def _clock(bench: Bench, weight: str, after: float, rng: random.Random) -> Itera
         time.time = lambda: wall() + jump * (time.monotonic() > end)
         time.time_ns = lambda: wall_ns() + jump * 10**9 * (time.monotonic() > end)
 
-    yield bench.forget(weight, before=shift).wait()
+    yield store.forget(weight, before=shift).wait()
 
 
 SKIPPED = 77
-Injection = Callable[[Bench, str, float, random.Random], contextlib.AbstractContextManager[int]]
+Injection = Callable[[ForkedStore, str, float, random.Random], contextlib.AbstractContextManager[int]]
 INJECT: dict[str, Injection] = {
     **{n: (lambda b, w, a, _r, n=n: _signal(b, w, a, n)) for n in SIGNALS},
     "nan": _nan,
@@ -412,13 +412,13 @@ def campaign(folder: Path, count: int, seed: int, kinds: list[str]) -> dict[str,
     """Inject `count` faults into a store in `folder`, each kind at least once if possible; returns the figures."""
     rng = random.Random(seed)
     begin = time.monotonic()
-    bench = Bench(folder)
-    say(f"store ready; a clean run takes {bench.seconds:.1f} s")
+    store = ForkedStore(folder)
+    say(f"store ready; a clean run takes {store.seconds:.1f} s")
     plan = rng.choices(kinds, [KINDS[k] for k in kinds], k=count) if count != len(kinds) else list(kinds)
     outcomes = []
-    before = bench.ask(state)
+    before = store.ask(state)
     for number, kind in enumerate(plan, start=1):
-        outcome = one(bench, number, kind, rng, before)
+        outcome = one(store, number, kind, rng, before)
         outcomes.append(outcome)
         say(f"{number}/{count} {kind} after {outcome.after} s: status {outcome.status}, " + (
             "survived" if not outcome.wrong else "LOST " + "; ".join(outcome.wrong)
@@ -433,7 +433,7 @@ def campaign(folder: Path, count: int, seed: int, kinds: list[str]) -> dict[str,
         "skipped": sum(o.status == SKIPPED for o in outcomes),
         "kinds": {k: {"tried": n, "lost": sum(o.kind == k for o in lost)} for k, n in sorted(tried.items())},
         "left_running_until_doctor": sum(o.running_before_fix > 0 for o in outcomes),
-        "clean_run_seconds": round(bench.seconds, 2),
+        "clean_run_seconds": round(store.seconds, 2),
         "seconds": round(time.monotonic() - begin, 1),
         "losses": [asdict(o) for o in lost],
     }
@@ -477,12 +477,12 @@ def main() -> int:
     import sa_mlops.operate.doctor
     import sa_mlops.stages.forget
     import sa_mlops.stages.judge  # noqa: F401
-    from sa_mlops.core import measuring as evaluation
+    from sa_mlops.core import measuring
 
     # Fewer samples per measurement: the faults do not depend on its precision.
-    evaluation.MANIFOLD_SAMPLES = evaluation.MEMBERSHIP_SAMPLES = 200
-    evaluation.Evaluator.samples.__defaults__ = (60,)
-    evaluation.RESAMPLES = evaluation.MEMBERSHIP_RESAMPLES = 20
+    measuring.MANIFOLD_SAMPLES = measuring.MEMBERSHIP_SAMPLES = 200
+    measuring.Evaluator.samples.__defaults__ = (60,)
+    measuring.RESAMPLES = measuring.MEMBERSHIP_RESAMPLES = 20
 
     here = Path.cwd()
     # No TemporaryDirectory: every child would delete it when it exits.

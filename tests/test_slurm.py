@@ -246,7 +246,7 @@ def test_workers_of_a_study_are_an_array_and_finish_the_trials_wanted(
     place = tmp_path / "study.journal"
     options = (
         *("--dataset", "digits", "--from-version", "1", "--fisher-samples", "100", "--steps", "5"),
-        *("--digits", "1", "--samples", "10", "--final-seeds", "0", "--space", "ewc_lambda"),
+        *("--classes", "1", "--samples", "10", "--final-seeds", "0", "--space", "ewc_lambda"),
         *("--trials", "3", "--study", "small", "--storage", str(place)),
     )
     done = sa_mlops("submit", "tune", *options, "--workers", "2", "--cpus", "1", "--follow", "--json")
