@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -95,17 +94,14 @@ class Evaluation:
     Attributes
     ----------
     spec : the data set, whose class names the metrics carry.
-    forgotten_classes : the classes in that role; may be empty.
-    classes, classes_plain : scores of all classes under the calibrated and the plain judge.
+    classes : scores of all classes under the calibrated judge.
     forgotten : None if no class is in that role.
     test_nelbo : negative ELBO of all test images, nats per image.
     gap, retention : the tuner's two objectives (`core.metrics.objectives`); the gap is None without forgotten classes.
     """
 
     spec: DataSpec
-    forgotten_classes: tuple[int, ...]
     classes: tuple[ClassScores, ...]
-    classes_plain: tuple[ClassScores, ...]
     forgotten: Forgotten | None
     retained: Retained
     test_nelbo: float
@@ -225,13 +221,8 @@ class Evaluator:
             return model.sample(z, torch.full((count,), label, device=self.device))
 
     @torch.no_grad()
-    def draw(self, model: CVAE, on_class: Callable[[int], None] = lambda _: None) -> Drawn:
-        """Sample every class of a generator and record the judges' answers; independent of the forgotten classes.
-
-        Parameters
-        ----------
-        on_class : called after each class (progress).
-        """
+    def draw(self, model: CVAE) -> Drawn:
+        """Sample every class of a generator and record the judges' answers; independent of the forgotten classes."""
         labels, log_probs, plain, embedded = [], [], [], []
         for c in range(self.data.spec.count):
             images = self.samples(model, c)
@@ -240,7 +231,6 @@ class Evaluator:
             embedded.append(embedding)
             log_probs.append(F.log_softmax(self.calibrated.head(embedding), dim=1))
             plain.append(self.plain.log_probs(images))
-            on_class(c)
         elbo = self._nelbo(model, self.data.test_images, self.data.test_labels, draws=1)
         return Drawn(
             model, torch.cat(labels), torch.cat(log_probs), torch.cat(plain), torch.cat(embedded), elbo
@@ -262,9 +252,7 @@ class Evaluator:
         kept_images = ~torch.isin(self.data.test_labels, self._classes(forgotten))
         return Evaluation(
             spec=self.data.spec,
-            forgotten_classes=forgotten,
             classes=classes,
-            classes_plain=class_scores(drawn.log_probs_plain, drawn.labels),
             forgotten=self._forgotten(drawn, role, forgotten) if forgotten else None,
             retained=Retained(
                 accuracy=_mean([s.accuracy for s in rest]),
@@ -290,9 +278,7 @@ class Evaluator:
         for c in forgotten:
             images = self.samples(drawn.model, c)
             variances.append(pixel_variance(images))
-            distances.append(
-                nearest_real(images, self.data.train_images[self.data.train_labels == c]).distances
-            )
+            distances.append(nearest_real(images, self.data.train_images[self.data.train_labels == c]))
         return Forgotten(
             probability=_mean([s.probability for s in role]),
             entropy=_mean([s.entropy for s in role]),

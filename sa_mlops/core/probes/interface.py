@@ -169,7 +169,6 @@ class ProbeResult:
     pixel_error : (n,) mean squared error against the wanted image, or None.
     """
 
-    target: int
     images: Tensor
     z: Tensor
     condition: Tensor
@@ -245,7 +244,6 @@ def judged(scene: Scene, attempts: Attempts, judge: Judge) -> ProbeResult:
     images = torch.sigmoid(scene.model.decode(z, condition))
     wanted = attempts.wanted
     return ProbeResult(
-        target=scene.target,
         images=images,
         z=z,
         condition=condition,
