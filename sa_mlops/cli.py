@@ -243,9 +243,7 @@ def sample(
 @group.command()
 @click.argument("version")
 @click.option(
-    "--gates",
-    type=click.Path(path_type=Path),
-    help="JSON file with limits; default: the project's own",
+    "--gates", type=click.Path(path_type=Path), help="JSON file with limits; default: the project's own"
 )
 @_json
 def promote(version: str, gates: Path | None, as_json: bool) -> Result:

@@ -218,18 +218,13 @@ class StepConfig(RecipeConfig, FisherConfig, FromVersionConfig, HardenConfig, Cl
     ) -> StepSettings:
         """The resolved settings of a step from a generator that has forgotten the class indices `earlier`."""
         step = StepSettings(
-            method=self.method,
-            forget=self.indices,
-            earlier=tuple(sorted(earlier)),
-            harden=self.hardening(self.spec.count),
-        )
+            method=self.method, forget=self.indices, earlier=tuple(sorted(earlier)),
+            harden=self.hardening(self.spec.count)
+        )  # fmt: skip
         upstream = Upstream(
-            recipe=self.recipe,
-            z_dim=self.z_dim,
-            net=self.net_name,
-            images_md5=images_md5,
-            fisher_source=fisher_source,
-        )
+            recipe=self.recipe, z_dim=self.z_dim, net=self.net_name, images_md5=images_md5,
+            fisher_source=fisher_source
+        )  # fmt: skip
         return self.options.resolve(step, upstream)
 
 
@@ -333,22 +328,15 @@ class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig, ClassesConfig):
     )
     steps: tuple[int, ...] = numbers(
         "fewest and most training steps of a trial; with one number, or without steps in the space, every trial "
-        "takes the largest",
-        (30, 150),
-        1,
-        10_000_000,
-        "how",
-    )
+        "takes the largest", (30, 150), 1, 10_000_000, "how"
+    )  # fmt: skip
     seconds: bool = flag("minimise the seconds of forgetting as a third objective")
     harden: bool = flag("harden every trial, and add the success of a gradient attack to its forgetting gap")
     samples: int = whole("samples a class behind a trial's scores", 500, 10, 100_000)
     final_seeds: int = whole(
-        "fresh seeds on which the best settings are compared with the default and the paper's; 0: no comparison",
-        2,
-        0,
-        100,
-        "what",
-    )
+        "fresh seeds on which the best settings are compared with the default and the paper's; 0: no comparison", 2,
+        0, 100, "what"
+    )  # fmt: skip
     study: str | None = text(
         "name of the study; resumes the study if it exists; auto derives the name from the search space",
         None,
@@ -357,10 +345,8 @@ class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig, ClassesConfig):
     storage: str | None = text(
         "storage of the study: a file NAME.journal for the processes of one machine, or "
         "postgresql://USER@HOST/DATABASE for any number of machines (password in PGPASSWORD or ~/.pgpass); "
-        "auto is a journal beside the tracking store",
-        None,
-        "where",
-    )
+        "auto is a journal beside the tracking store", None, "where"
+    )  # fmt: skip
     workers: int = whole("processes on this machine that run trials", 1, 1, 256, "where")
 
     def __post_init__(self) -> None:
@@ -421,11 +407,8 @@ class ProbeConfig(RecipeConfig, VersionConfig):
     attempts: int = whole("restarts of each probe", 200, 10, 100_000)
     contrast: float = number(
         "attack and judge images whose pixel logits are multiplied by this number, for an attacker who edits images; "
-        "above 1 there is no relearning, and nothing is recorded with the version",
-        1.0,
-        low=1.0,
-        high=1_000.0,
-    )
+        "above 1 there is no relearning, and nothing is recorded with the version", 1.0, low=1.0, high=1_000.0
+    )  # fmt: skip
     relearn: bool = flag("also relearn from real images and read hidden layers", True)
     no_train: bool = flag("fail if the retrained control is missing, instead of training it", group="where")
 
@@ -497,43 +480,28 @@ class EntryPoint:
         return f"{self.package}.{self.file or self.name}"
 
 
-ENTRY_POINTS: dict[str, EntryPoint] = {
-    e.name: e
-    for e in (
-        EntryPoint("judge", JudgeConfig, "train the classifiers that measure, and check their calibration"),
-        EntryPoint("base", BaseConfig, "train the conditional VAE on all classes"),
-        EntryPoint("fim", FimConfig, "estimate a generator's Fisher diagonal", file="fisher"),
-        EntryPoint("forget", ForgetConfig, "make a generator forget classes, and measure it"),
-        EntryPoint(
-            "retrain",
-            RetrainConfig,
-            "train the base recipe without the forgotten classes: the control",
-            alias="oracle",
-        ),
-        EntryPoint(
-            "sequential", SequentialConfig, "forget several classes one after another; each step is a version"
-        ),
-        EntryPoint(
-            "evaluate", EvaluateConfig, "measure a registered generator, or all classes over several seeds"
-        ),
-        EntryPoint(
-            "probe",
-            ProbeConfig,
-            "try to recover a forgotten class, from the version, its base and a retrained control",
-        ),
-        EntryPoint(
-            "latent",
-            LatentConfig,
-            "map the latent space before and after forgetting, and animate both trainings",
-        ),
-        EntryPoint(
-            "tune",
-            TuneConfig,
-            "tune hyperparameters for more forgetting and less damage to retained classes, and promote the best",
-            package="sa_mlops.tuning",
-        ),
-    )
-}
+ENTRY_POINTS: dict[str, EntryPoint] = {e.name: e for e in (
+    EntryPoint("judge", JudgeConfig, "train the classifiers that measure, and check their calibration"),
+    EntryPoint("base", BaseConfig, "train the conditional VAE on all classes"),
+    EntryPoint("fim", FimConfig, "estimate a generator's Fisher diagonal", file="fisher"),
+    EntryPoint("forget", ForgetConfig, "make a generator forget classes, and measure it"),
+    EntryPoint(
+        "retrain", RetrainConfig, "train the base recipe without the forgotten classes: the control", alias="oracle"
+    ),
+    EntryPoint("sequential", SequentialConfig, "forget several classes one after another; each step is a version"),
+    EntryPoint("evaluate", EvaluateConfig, "measure a registered generator, or all classes over several seeds"),
+    EntryPoint(
+        "probe", ProbeConfig, "try to recover a forgotten class, from the version, its base and a retrained control"
+    ),
+    EntryPoint(
+        "latent", LatentConfig, "map the latent space before and after forgetting, and animate both trainings"
+    ),
+    EntryPoint(
+        "tune", TuneConfig,
+        "tune hyperparameters for more forgetting and less damage to retained classes, and promote the best",
+        package="sa_mlops.tuning",
+    ),
+)}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -549,19 +517,11 @@ class SubmitConfig(Parameters):
     memory: int = whole("memory of a task in GB", 4, 1, 65_536, "where")
     gpus: int = whole("GPUs of a task", 0, 0, 64, "where")
     minutes: int = whole(
-        "time limit of a task; a task that reaches it is queued again, at most three times",
-        60,
-        1,
-        100_000,
-        "where",
-    )
+        "time limit of a task; a task that reaches it is queued again, at most three times", 60, 1, 100_000, "where"
+    )  # fmt: skip
     parallel: int | None = whole(
-        "most tasks of an array at once; auto is all of them on SLURM, one on this machine",
-        None,
-        1,
-        10_000,
-        "where",
-    )
+        "most tasks of an array at once; auto is all of them on SLURM, one on this machine", None, 1, 10_000, "where"
+    )  # fmt: skip
     follow: bool = flag(
         "wait, show the output of the tasks, and exit with the worst of their statuses", group="where"
     )

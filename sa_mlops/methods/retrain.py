@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 
 from sa_mlops import keys
 from sa_mlops.methods.interface import Method, MethodConfig, Needs, Request, StepSettings, Upstream
-from sa_mlops.settings import (
-    BASE_OPTIMISATION,
-    BaseSettings,
-    Optimisation,
-    OptimisationConfig,
-)
+from sa_mlops.settings import BASE_OPTIMISATION, BaseSettings, Optimisation, OptimisationConfig
 
 if TYPE_CHECKING:
     from sa_mlops.models.interface import CVAE
@@ -44,14 +39,9 @@ class RetrainOptions(OptimisationConfig, MethodConfig):
     def resolve(self, step: StepSettings, upstream: Upstream) -> RetrainSettings:
         """Options that are not given come from the recipe of the base."""
         return RetrainSettings(
-            forget=step.forget,
-            earlier=step.earlier,
-            harden=step.harden,
-            method=step.method,
-            z_dim=upstream.z_dim,
-            net=upstream.net,
-            optimisation=self.over(BASE_OPTIMISATION[upstream.recipe]),
-        )
+            forget=step.forget, earlier=step.earlier, harden=step.harden, method=step.method, z_dim=upstream.z_dim,
+            net=upstream.net, optimisation=self.over(BASE_OPTIMISATION[upstream.recipe])
+        )  # fmt: skip
 
 
 def run(request: Request) -> CVAE:

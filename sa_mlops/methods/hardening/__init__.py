@@ -61,22 +61,10 @@ def recipe(classes: int) -> HardenSettings:
     """
     return HardenSettings(
         optimisation=Optimisation(steps=1_800, lr=7e-3, batch_size=512, schedule="one_cycle"),
-        retain_weight=RETAIN_WEIGHT,
-        replay_spread=1.3,
-        admissible=0.9 / classes,
-        moved=128,
-        pool=256,
-        attack_lr=0.4,
-        renewed=0.04,
-        contrast=3.0,
-        looked_at=0.25,
-        threshold=1.2 / classes,
-        spread=4.0,
-        near=0.5,
-        unbounded=0.3,
-        remembered=256,
-        outside=128,
-    )
+        retain_weight=RETAIN_WEIGHT, replay_spread=1.3, admissible=0.9 / classes, moved=128, pool=256, attack_lr=0.4,
+        renewed=0.04, contrast=3.0, looked_at=0.25, threshold=1.2 / classes, spread=4.0, near=0.5, unbounded=0.3,
+        remembered=256, outside=128
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +74,8 @@ class HardenConfig(Parameters):
     harden: bool = flag("fine-tune the decoder so that no attack in the pool recovers a forgotten class")
     harden_retain: float = number(
         "weight of the retained classes while hardening: a smaller one resists attacks better and costs image quality",
-        RETAIN_WEIGHT,
-        low=1,
-        high=1e6,
-    )
+        RETAIN_WEIGHT, low=1, high=1e6
+    )  # fmt: skip
 
     def hardening(self, classes: int) -> HardenSettings | None:
         """The settings of the second phase for a data set of `classes` classes; None without one."""
