@@ -110,15 +110,20 @@ class AmnesiaConfig(OptimisationConfig, MethodConfig):
     def resolve(self, step: StepSettings, upstream: Upstream) -> ForgetSettings:
         """Options that are not given come from the recipe."""
         return ForgetSettings(
-            forget=step.forget, earlier=step.earlier, harden=step.harden,
+            forget=step.forget,
+            earlier=step.earlier,
+            harden=step.harden,
             optimisation=self.over(OPTIMISATION[upstream.recipe]),
             ewc_lambda=EWC_LAMBDA[upstream.recipe] if self.ewc_lambda is None else self.ewc_lambda,
-            replay_ratio=self.replay_ratio, decoder_terms=upstream.recipe == "fast",
+            replay_ratio=self.replay_ratio,
+            decoder_terms=upstream.recipe == "fast",
             surrogate="images" if self.images else self.surrogate,  # type: ignore[arg-type]
-            surrogate_md5=upstream.images_md5, update=self.update,  # type: ignore[arg-type]
+            surrogate_md5=upstream.images_md5,
+            update=self.update,  # type: ignore[arg-type]
             reteach=self.reteach if step.earlier else 0.0,
-            fisher_source=upstream.fisher_source,  # type: ignore[arg-type] distillation=DISTILLATION
-        )  # fmt: skip
+            fisher_source=upstream.fisher_source,  # type: ignore[arg-type]
+            distillation=DISTILLATION,
+        )
 
 
 def run(request: Request) -> CVAE:
