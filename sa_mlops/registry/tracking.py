@@ -244,8 +244,7 @@ def _refuse_used(run_id: str) -> None:
     except MlflowException:
         raise StoreError(f"MLFLOW_RUN_ID {run_id[:80]!r} is no run of this store", advice) from None
     if run.info.status != "RUNNING" or "sa.entry" in run.data.tags:
-        entry = run.data.tags.get("sa.entry", "another command")
-        raise StoreError(f"MLFLOW_RUN_ID {run_id} is the {run.info.status} run of {entry[:40]!r}", advice)
+        raise StoreError(f"MLFLOW_RUN_ID {run_id} is a {run.info.status} run that another command opened", advice)
 
 
 def _end(status: str) -> None:

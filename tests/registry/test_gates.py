@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -164,12 +165,27 @@ class TestHistory:
         assert lineage.alias_map(client, names.GENERATORS)["champion"] == 1
 
     @pytest.mark.parametrize(
-        "text", ["", "{}", "not json", '{"alias": "champion", "from": "x", "to": 1, "at": 0}']
+        "text",
+        [
+            *("", "{}", "not json", "[]", '{"alias": "champion", "from": "x", "to": 1, "at": 0}'),
+            *('{"alias": "champion", "from": null, "to": Infinity, "at": 0}', "[" * 9_000),
+        ],
     )
     def test_a_record_that_was_edited_by_hand_is_left_out(self, client: MlflowClient, text: str) -> None:
         gates.promote(client, versions.get(client, names.GENERATORS, 1), None)
         client.set_registered_model_tag(names.GENERATORS, f"{gates.EVENT}0", text)
         assert [e.number for e in gates.alias_history(client, names.GENERATORS)] == [1]
+
+    def test_a_machine_whose_clock_is_ahead_does_not_win_over_later_changes(
+        self, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            ahead = time.time() + 600
+            patch.setattr(gates.time, "time", lambda: ahead)
+            assert gates.promote(client, versions.get(client, names.GENERATORS, 1), None) == 1
+        assert gates.promote(client, versions.get(client, names.GENERATORS, 2), 1) == 2
+        assert lineage.alias_map(client, names.GENERATORS)["champion"] == 2
+        assert [e.number for e in gates.alias_history(client, names.GENERATORS)] == [1, 2]
 
     def test_of_a_model_that_does_not_exist_there_is_none(self, client: MlflowClient) -> None:
         assert gates.alias_history(client, names.FISHERS) == []

@@ -24,8 +24,8 @@ def history(client: MlflowClient) -> list[int]:
     ]
 
 
-def promote(client: MlflowClient, number: int) -> None:
-    gates.promote(client, versions.get(client, names.GENERATORS, number), None)
+def promote(client: MlflowClient, number: int) -> int | None:
+    return gates.promote(client, versions.get(client, names.GENERATORS, number), None)
 
 
 class Overtaken(MlflowClient):
@@ -43,7 +43,7 @@ class Overtaken(MlflowClient):
 def test_a_promotion_that_was_overtaken_does_not_undo_the_later_one(own_store: Store) -> None:
     slow = Overtaken()
     slow.rival = 3
-    promote(slow, 2)
+    assert promote(slow, 2) == 3
     assert history(slow) == [2, 3]
     assert champion(slow) == 3
 
