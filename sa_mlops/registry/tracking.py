@@ -244,7 +244,9 @@ def _refuse_used(run_id: str) -> None:
     except MlflowException:
         raise StoreError(f"MLFLOW_RUN_ID {run_id[:80]!r} is no run of this store", advice) from None
     if run.info.status != "RUNNING" or "sa.entry" in run.data.tags:
-        raise StoreError(f"MLFLOW_RUN_ID {run_id} is a {run.info.status} run that another command opened", advice)
+        raise StoreError(
+            f"MLFLOW_RUN_ID {run_id} is a {run.info.status} run that another command opened", advice
+        )
 
 
 def _end(status: str) -> None:
