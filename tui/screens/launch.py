@@ -188,7 +188,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         for field in self.query(".field"):
             if isinstance(field, Input):
                 found[str(field.name)] = field.value.strip()
-            elif isinstance(field, Select):
+            elif isinstance(field, Select) and not field.is_blank():  # it is, until it is laid out
                 found[str(field.name)] = str(field.value)
         return found
 
