@@ -22,12 +22,12 @@ LOCK_SECONDS = 600
 
 
 class DataError(CommandError):
-    """Data that is not what the pin says, or cannot be fetched. The message is one line and says what to do."""
+    """Data that disagree with the pin or cannot be fetched. The message is one line and says how to repair them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """What `data.dvc` says.
+    """The contents of `data.dvc`.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class PinnedFile:
-    """A file of the pinned folder: path inside it, and md5."""
+    """A file of the pinned folder: its path inside the folder, and its md5."""
 
     name: str
     md5: str
@@ -82,7 +82,7 @@ def read_pin(root: Path) -> Pin:
 
     Raises
     ------
-    DataError : if `data.dvc` cannot be understood.
+    DataError : if `data.dvc` cannot be read or pins no folder.
     """
     try:
         out = yaml.safe_load((root / PIN).read_text(encoding="utf-8"))["outs"][0]
@@ -102,13 +102,13 @@ def read_pin(root: Path) -> Pin:
 
 
 def listing(pin: Pin) -> tuple[PinnedFile, ...] | None:
-    """The files behind the pin, from DVC's cache or the bundled remote; None if neither has them yet.
+    """The files of the pin, listed in DVC's cache or the bundled remote; None if neither has the listing yet.
 
-    A listing that does not hash to the pin is not believed.
+    A listing whose hash is not the pin's is ignored.
 
     Raises
     ------
-    DataError : if the listing does, but is none, or names a file outside the folder.
+    DataError : if the listing has the hash of the pin, but lists no files or a file outside the folder.
     """
     digest = pin.md5.removesuffix(".dir")
     for store in ("cache", "bundled"):
@@ -183,7 +183,7 @@ def pull(pin: Pin, *, repair: bool = False) -> None:
 
 def _fetch(pin: Pin) -> Path:
     """Bring every pinned object into DVC's cache, and return the cache's folder; the pinned folder is not touched."""
-    # Slow to import, and it needs neither git nor the network here.
+    # Slow to import.
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
