@@ -215,15 +215,13 @@ def _retrained(ctx: Context, config: ProbeConfig, version: Version, judges: Judg
             f"no generator retrained without {classes} is registered for seed {ctx.seed}; "
             f"make it with `sa-mlops retrain --classes {classes} --seed {ctx.seed}`, or leave --no-train out"
         )
-    same = {"z_dim": ctx.load(version).z_dim, "net": version.net}
-    return base_for(ctx, config, judges, without=version.forgotten_indices, **same)
+    z_dim = ctx.load(version).z_dim
+    return base_for(ctx, config, judges, without=version.forgotten_indices, z_dim=z_dim, net=version.net)
 
 
 def _classifier(ctx: Context, role: str) -> Classifier:
     net = judge.load(ctx, judge.obtain(ctx, role))
-    return Classifier(
-        net=net, architecture=JUDGES[role].architecture, seed=ctx.seed + JUDGES[role].seed_offset
-    )
+    return Classifier(net=net, seed=ctx.seed + JUDGES[role].seed_offset)
 
 
 def _attack(
