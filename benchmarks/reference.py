@@ -1,6 +1,6 @@
 """The reference loops, as the paper and its code describe them, for comparison.
 
-"Selective Amnesia", arXiv:2305.10120, and the VAE part of its authors' code, written anew. Faithful in what costs time:
+"Selective Amnesia", arXiv:2305.10120, and the VAE part of its authors' code, reimplemented. Faithful in all costs:
 batch sizes, Adam as PyTorch has it by default, one image at a time through `ToTensor`, a sigmoid before the
 cross-entropy, separate passes for the forgotten and the replayed images, the penalty a parameter at a time.
 """

@@ -34,7 +34,7 @@ def main(venv: Path) -> None:
             path.write_bytes(header(python) + content[match.end() :])
     for path in venv.glob("lib/python*/site-packages/__editable__.sa_mlops-*.pth"):
         path.write_text(f"{ROOT}\n")
-    # Python writes the activation files anew, and nothing else that exists.
+    # Python rewrites the activation files and no other existing file.
     base = sys._base_executable  # type: ignore[attr-defined]
     subprocess.run([base, "-m", "venv", "--without-pip", str(venv)], check=True)
 

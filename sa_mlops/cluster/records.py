@@ -138,7 +138,7 @@ def remove(job: Job) -> None:
 
 
 def every() -> list[Job]:
-    """All records, oldest first; unreadable ones are left out."""
+    """All records, oldest first; unreadable ones are ignored."""
     found = (_read(path) for path in sorted(FOLDER.glob(f"*/{RECORD}")))
     return [job for job in found if job is not None]
 

@@ -346,7 +346,7 @@ def to_html(title: str, sections: Sequence[Section]) -> str:
 
 
 def to_markdown(title: str, sections: Sequence[Section], *, pictures: bool = True) -> str:
-    """The same as Markdown; pictures inline as data, or left out."""
+    """The same as Markdown; pictures inline as data, or omitted."""
     parts = [f"# {_cell(title)}"]
     for s in sections:
         if s.figures and not pictures:

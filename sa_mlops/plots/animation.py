@@ -54,7 +54,7 @@ def animated_grid(
     shades: int = 32,
     theme: Theme = LIGHT,
 ) -> bytes:
-    """GIF that repeats for ever; equal arguments give equal bytes.
+    """Endlessly repeating GIF; equal arguments give equal bytes.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ def reliability_diagram(
     title: str | None = None,
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Accuracy over confidence in bins (bins,), above the number of samples in each; empty bins are left out.
+    """Accuracy over confidence in bins (bins,), above the number of samples in each; empty bins are omitted.
 
     Parameters
     ----------

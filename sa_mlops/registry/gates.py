@@ -206,7 +206,7 @@ def alias_history(client: MlflowClient, name: str) -> list[AliasEvent]:
 
 
 def alias_events(tags: Mapping[str, str]) -> list[AliasEvent]:
-    """The changes in the tags of a registered model, in the order made; unreadable tags are left out."""
+    """The changes in the tags of a registered model, in the order made; unreadable tags are ignored."""
     events = []
     for key, text in sorted(tags.items()):
         if key.startswith(EVENT):

@@ -325,7 +325,7 @@ class Recorder:
 
     @asked_again
     def metrics(self, values: Mapping[str, float], model_id: str | None = None) -> None:
-        """Log final values, on the run and on its logged model. Values that are not finite are left out."""
+        """Log final values, on the run and on its logged model. Values that are not finite are omitted."""
         finite = {k: float(v) for k, v in values.items() if math.isfinite(v)}
         items = list(finite.items())
         for start in range(0, len(items), BATCH):

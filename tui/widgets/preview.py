@@ -208,7 +208,7 @@ class Preview(Vertical):
         return self.workspace.graphics == "half"
 
     def panels(self, versions: Sequence[Version], view: View) -> list[Samples]:
-        """Decoded samples; blocks. The first version must have some; others without samples are left out."""
+        """Decoded samples; blocks. The first version must have some; others without samples are omitted."""
         panels: list[Samples] = []
         for version in versions:
             try:

@@ -21,7 +21,7 @@ class HardenSettings:
     moved : further samples a step, replayed where images had to be moved.
     pool : attacks kept alive between outer steps.
     attack_lr : largest step of an attack, in latent units; each takes one before an outer step.
-    renewed : share of the pool drawn anew at each outer step.
+    renewed : share of the pool that is redrawn at each outer step.
     contrast : pixel logits of an attack's image are multiplied by up to this before the classifier sees it; 1 or more.
     looked_at : share of the image-matching attacks that the classifier examines in each outer step, in turns.
     threshold : the classifier's probability above which an attack has found the class and its output is pulled to grey.

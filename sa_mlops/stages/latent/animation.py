@@ -73,7 +73,7 @@ def logged_grids(client: MlflowClient, version: Version, shape: tuple[int, int, 
             with Image.open(path) as picture:
                 grids[step] = tiles(np.asarray(picture.convert("L" if shape[0] == 1 else "RGB")), 2, shape)
         except (UnidentifiedImageError, OSError, ValueError):
-            say(f"{path.name}: not a grid of samples; left out")
+            say(f"{path.name}: not a grid of samples; ignored")
     return grids
 
 
