@@ -152,26 +152,10 @@ def centroid_moves(
             before[c],
             arrowprops={"arrowstyle": "->", "color": ink, "lw": 1.6 if strong else 0.7},
         )
-        axes.scatter(
-            before[c, 0],
-            before[c, 1],
-            s=55,
-            facecolors=theme.paper,
-            edgecolors=colour,
-            marker=marker,
-            linewidths=1.4,
-            zorder=3,
-        )
-        axes.scatter(
-            after[c, 0],
-            after[c, 1],
-            s=55,
-            c=colour,
-            edgecolors=theme.ink,
-            marker=marker,
-            linewidths=0.5,
-            zorder=4,
-        )
+        axes.scatter(before[c, 0], before[c, 1], s=55, facecolors=theme.paper, edgecolors=colour, marker=marker,
+                     linewidths=1.4, zorder=3)  # fmt: skip
+        axes.scatter(after[c, 0], after[c, 1], s=55, c=colour, edgecolors=theme.ink, marker=marker, linewidths=0.5,
+                     zorder=4)  # fmt: skip
         axes.annotate(
             name, after[c], (6, 6), textcoords="offset points", fontsize=TEXT + (2 if strong else 0), color=ink,
             fontweight="bold" if strong else "normal", zorder=5,

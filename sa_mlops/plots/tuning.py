@@ -156,15 +156,8 @@ def slices(
         if positive_and_wide(heights):
             grid[row][0].set_yscale("log")
     handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        fontsize=TEXT,
-        labelcolor=theme.ink,
-    )
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=TEXT,
+                  labelcolor=theme.ink)  # fmt: skip
     return figure
 
 
