@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from sa_mlops.errors import CommandError
 from sa_mlops.parameters import ParameterError
-from sa_mlops.registry import names
+from sa_mlops.registry import names, stores
 from sa_mlops.registry.version import Version
 
 PAGE = 200
@@ -185,7 +185,9 @@ def _fetched(model_id: str) -> Path:
     uri = mlflow.get_tracking_uri()
     source = f"models:/{model_id}"
     if not uri.startswith(("http://", "https://")):
-        return Path(mlflow.artifacts.download_artifacts(source))
+        # MLflow's download writes into a local folder, which a store of another user does not allow.
+        place = stores.local(str(MlflowClient().get_logged_model(model_id).artifact_location))
+        return place or Path(mlflow.artifacts.download_artifacts(source))
     if (uri, model_id) not in _FETCHED:
         # Without `dst_path` MLflow downloads them into a new folder each time, and never removes it.
         folder = tempfile.mkdtemp(dir=get_temp_dir())
