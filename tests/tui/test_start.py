@@ -84,7 +84,7 @@ asyncio.run(main())
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--demo", "--tracking-uri", "sqlite:///x.db"), "--demo has a store of its own"),
+        (("--demo", "--tracking-uri", "sqlite:///x.db"), "--demo has its own store"),
         (("--nonsense",), "--nonsense"),
         ((), "this needs a terminal"),
     ],
