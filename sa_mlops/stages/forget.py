@@ -71,7 +71,13 @@ def obtain(
         root = lineage.base_of(ctx.client, start)
         if root is not None:
             metrics |= judges.beside_base(root, settings.forgotten)
-        _draw(ctx, run, before, after, settings.forgotten, title, metrics)
+        heading = (
+            f"{title}: judge's probability {metrics['forget.prob']:.3f}, entropy {metrics['forget.entropy']:.3f} nats, "
+            f"retained accuracy {metrics['retain.accuracy']:.3f}"
+        )
+        drawn = ctx.grid(before), ctx.grid(after)
+        figure = before_after(*drawn, title=heading, classes=ctx.classes, forgotten=settings.forgotten)
+        run.figure(figure, "figures/before_after.png")
         figures = ", ".join(f"`figures/{name}.png`" for name in ("before_after", *phases.figures))
         description = (
             f"**{title}** from {start.uri} by {settings.method}: probability {metrics['forget.prob']:.4f}, entropy "
@@ -138,25 +144,6 @@ class Phases:
     def _figure(self, figure: Figure, name: str) -> None:
         self.run.figure(figure, f"figures/{name}.png")
         self.figures.append(name)
-
-
-def _draw(
-    ctx: Context,
-    run: StageRun,
-    before: CVAE,
-    after: CVAE,
-    forgotten: tuple[int, ...],
-    title: str,
-    metrics: Mapping[str, float],
-) -> None:
-    heading = (
-        f"{title}: judge's probability {metrics['forget.prob']:.3f}, entropy {metrics['forget.entropy']:.3f} nats, "
-        f"retained accuracy {metrics['retain.accuracy']:.3f}"
-    )
-    figure = before_after(
-        ctx.grid(before), ctx.grid(after), title=heading, classes=ctx.classes, forgotten=forgotten
-    )
-    run.figure(figure, "figures/before_after.png")
 
 
 def starting_point(ctx: Context, word: str, indices: tuple[int, ...]) -> Version | None:

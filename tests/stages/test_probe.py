@@ -14,9 +14,11 @@ from mlflow.tracking import MlflowClient
 from stores import Store, isolate
 
 from sa_mlops import cli
+from sa_mlops.config import ProbeConfig
 from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import names, versions
 from sa_mlops.stages import probe
+from sa_mlops.stages.context import Context
 
 pytestmark = pytest.mark.integration
 
@@ -104,6 +106,18 @@ def test_numbers_are_on_the_version_and_on_the_run_of_each_attack(
         assert accepted == pytest.approx(curves["v2"]["accepted"][-1])
     figures = {Path(f.path).name for f in client.list_artifacts(entry.info.run_id, "figures")}
     assert {"relearning_10.png", "relearning_10_neighbour.png", "budget_joint.png"} <= figures
+
+
+@pytest.mark.parametrize(("recorded", "expected"), [("1", 1), ("8", 8), ("", 8)])
+def test_the_class_forgotten_last_is_recovered_not_the_largest(
+    own_store: Store, recorded: str, expected: int
+) -> None:
+    client = MlflowClient(own_store.uri)
+    for tag, value in ((names.FORGOTTEN, "1,8"), (names.FORGOTTEN_LAST, recorded)):
+        client.set_model_version_tag(names.GENERATORS, "2", tag, value)
+    config = ProbeConfig(dataset="digits", version="2")
+    version = versions.get(client, names.GENERATORS, 2)
+    assert probe.class_to_recover(Context.open(config), version, config) == expected
 
 
 @pytest.mark.parametrize(
