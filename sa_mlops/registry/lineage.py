@@ -141,7 +141,8 @@ def forgotten_last(client: MlflowClient, version: Version) -> str | None:
         return recorded
     before = [v.forgotten for v in chain(client, version)[-2:-1]]
     new = [c for c in version.forgotten if before and c not in before[0]]
-    return (new or version.forgotten or [None])[-1]
+    found = new or version.forgotten
+    return found[-1] if found else None
 
 
 def base_of(client: MlflowClient, version: Version) -> Version | None:

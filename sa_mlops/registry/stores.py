@@ -65,7 +65,7 @@ def is_outdated(uri: str) -> bool:
     engine = sqlalchemy.create_engine(uri)
     try:
         there = set(sqlalchemy.inspect(engine).get_table_names())
-        if utils._all_tables_exist(engine):
+        if utils._all_tables_exist(engine):  # type: ignore[no-untyped-call]
             return False
         with engine.connect() as connection:
             # A store whose creation was interrupted has nothing in it yet, and may be completed.

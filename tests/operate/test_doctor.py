@@ -142,7 +142,8 @@ def test_altered_data_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     root = data.project_root()
     if not (root / "data").is_dir():
         pytest.skip("data is not pulled")
-    shutil.copy(root / data.PIN, tmp_path / data.PIN)
+    for name in (data.PIN, "MLproject"):
+        shutil.copy(root / name, tmp_path / name)
     shutil.copytree(root / ".dvc" / "bundled", tmp_path / ".dvc" / "bundled")
     shutil.copytree(root / "data", tmp_path / "data")
     labels = tmp_path / "data" / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
@@ -150,13 +151,15 @@ def test_altered_data_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with labels.open("r+b") as file:
         file.seek(100)
         file.write(b"\x00\x01")
-    assert "altered" in found("data", "wrong")[0]
+    assert labels.name in found("data", "wrong")[0]
 
 
 def test_data_that_was_not_pulled_is_not_pulled(tmp_path: Path) -> None:
     from sa_mlops.datasets import pin as data
 
-    shutil.copy(data.project_root() / data.PIN, tmp_path / data.PIN)
+    root = data.project_root()
+    for name in (data.PIN, "MLproject"):
+        shutil.copy(root / name, tmp_path / name)
     assert "not pulled yet" in found("data", "note")[0]
     assert not (tmp_path / "data").exists()
 
