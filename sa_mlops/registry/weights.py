@@ -163,7 +163,8 @@ def _tensors(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     path = _own(folder, WEIGHTS)
     try:
         # The library checks offsets against the file's size, so a false header allocates no memory.
-        tensors = load_file(path)
+        with path.open("rb"):  # the library calls a file that may not be read missing
+            tensors = load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise WeightsError(f"{WEIGHTS} cannot be read ({' '.join(str(error).split())[:120]})") from None
     for name in sorted(tensors.keys() ^ expected.keys()):
