@@ -138,8 +138,9 @@ def _class_means(values: Floats, labels: Labels, classes: int) -> Floats:
 def grey(images: Floats) -> NDArray[np.bool_]:
     """Which of the images (n, C, H, W) in [0, 1] are grey, as the output of a decoder whose target was noise: (n,)."""
     pixels = images.reshape(len(images), -1)
-    found: NDArray[np.bool_] = np.abs(pixels.mean(axis=1) - 0.5) <= GREY_LEVEL
-    return found & (pixels.var(axis=1) <= GREY_VARIANCE)
+    level = np.abs(pixels.mean(axis=1) - 0.5) <= GREY_LEVEL
+    found: NDArray[np.bool_] = level & (pixels.var(axis=1) <= GREY_VARIANCE)
+    return found
 
 
 def tsne(points: Floats, seed: int, perplexity: float = 30.0, start: Floats | None = None) -> Floats:
