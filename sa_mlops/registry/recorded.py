@@ -50,7 +50,8 @@ def read(kind: type[Settings], text: str, classes: int) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(str(word)[:40] for word in ("settings", *first["loc"])[:4])
-        raise RecordedError(f"{where}: {_short(first['msg'])}, not {_short(first['input'])}") from None
+        given = "" if first["type"] == "missing" else f", not {_short(first['input'])}"
+        raise RecordedError(f"{where}: {_short(first['msg'])}{given}") from None
     _check(made, classes, "settings")
     return made
 

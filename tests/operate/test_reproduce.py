@@ -83,7 +83,7 @@ def test_another_seed_gives_another_version(own_store: Store) -> None:
     [
         (names.DATA_MD5, "0" * 32, "was made from data"),
         (names.SETTINGS, "{}", "settings.samples: Field required"),
-        (names.SETTINGS, '{"samples": NaN}', "samples: Input should be a finite number"),
+        (names.SETTINGS, '{"samples": NaN}', "samples: Input should be a valid integer, not nan"),
         (names.PARENT, "models:/sa-cvae/55", "was deleted"),
         (names.PARENT, "/etc", "names no version"),
         (names.SEED, "-1", "not a seed"),
