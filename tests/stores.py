@@ -90,9 +90,13 @@ def isolate(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def child_environment(**changes: str) -> dict[str, str]:
-    """The environment of a process that runs this checkout and finds the commands of the tests' own interpreter."""
+    """The environment of a process that runs this checkout and finds the commands of the tests' own interpreter.
+
+    Without the terminal's size: GNU readline sets it to 80 x 24 in the processes that pytest-xdist starts.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return os.environ | {"PYTHONPATH": str(ROOT), "PATH": path} | changes
+    inherited = {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    return inherited | {"PYTHONPATH": str(ROOT), "PATH": path} | changes
 
 
 def wait_for(what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
