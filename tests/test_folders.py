@@ -74,7 +74,7 @@ def test_artifacts_of_a_new_run_lie_in_the_clone(clone: Path) -> None:
 
     (figures,) = clone.glob(f"mlruns/*/{newest['run_id']}/artifacts/figures")
     assert (figures / "fisher.png").is_file()
-    assert "nothing is wrong" in run(clone, "sa_mlops", "doctor")
+    assert "no problems" in run(clone, "sa_mlops", "doctor")
 
 
 def test_mlflows_server_shows_the_store(clone: Path) -> None:

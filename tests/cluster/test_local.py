@@ -137,7 +137,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *words: str, status: int) -> st
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("submit forget --digit 12", "--digit: '12'"),
+        ("submit forget --classes 12", "--classes: '12'"),
         ("submit forget --minutes 0", "--minutes: '0'"),
         ("submit forget --target pbs", "--target: 'pbs'"),
         ("submit forget --partition a;b", "--partition: 'a;b'"),

@@ -91,9 +91,7 @@ class TestPreparation:
         prepare(CPU)
         assert (torch.tensor([1e-37]) * 1.0).item() == pytest.approx(1e-37)
 
-    @pytest.mark.parametrize(
-        "shape", [(512, 794, 512), (1024, 512, 1, 28, 28), (256, 8, 18), (784, 512, 256)]
-    )
+    @pytest.mark.parametrize("shape", [(512, 794, 512), (1024, 512, 784), (256, 8, 18), (784, 512, 256)])
     def test_products_are_as_exact_as_float32(self, shape: tuple[int, int, int]) -> None:
         prepare(CPU)
         m, k, n = shape
