@@ -83,7 +83,7 @@ async def test_a_store_that_vanishes_leaves_its_data_marked_as_old(scene: Scene,
         assert "forget (1)" in text(app)
         assert not (scene.folder / "mlflow.db").exists()
         await press(pilot, "e")
-        await until(lambda: "is gone" in text(app), "the error is not told")
+        await until(lambda: "mlflow.db has disappeared" in text(app), "the error is not told")
         await press(pilot, "escape")
         shutil.copy(scene.folder / "away.db", scene.folder / "mlflow.db")
         await press(pilot, "r")

@@ -12,6 +12,7 @@ import pytest
 from waiting import wait_for
 
 from sa_mlops.config import ENTRY_POINTS
+from sa_mlops.registry import processes
 from tui.services import launcher
 from tui.services.launcher import Launch, Launcher, Tracked, as_shown, command_for, spell
 
@@ -223,7 +224,8 @@ def test_a_later_process_with_the_same_id_does_not_count(starter: Launcher) -> N
     begun(starter, launch)
     path = starter.folder / f"{launch.key}.json"
     record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"began": "somewhen:1"}))
+    later = record["process"] | {processes.STARTED: record["process"][processes.STARTED] + "1"}
+    path.write_text(json.dumps(record | {"process": later}))
     try:
         assert state(starter, launch) == "lost"
     finally:

@@ -65,7 +65,7 @@ async def test_a_run_from_elsewhere_has_no_log(scene: Scene, tmp_path: Path) -> 
         await press(pilot, "t")
         await until(lambda: "started elsewhere" in text(app), "nothing is said")
         await press(pilot, "x")
-        assert "only runs that were started here" in toasts(app)
+        assert "only active runs that were started here can be cancelled" in toasts(app)
 
 
 async def test_the_log_is_that_of_the_selected_launch(

@@ -140,7 +140,10 @@ class Store:
             try:
                 yield from self._ask(old, whole)
             except Exception as error:  # requests, urllib3 and MLflow raise their own kinds
-                raise StoreError(f"{self.uri} {_failure(error)}") from error
+                found = error.__cause__ if isinstance(error, StoreError) else error
+                if found is None:  # a sentence already
+                    raise
+                raise StoreError(f"{self.uri} {_failure(found)}") from found
 
     def _ask(self, old: Snapshot | None, whole: bool) -> Iterator[Snapshot]:
         """The same from MLflow."""
@@ -372,7 +375,7 @@ def _check_tables(uri: str) -> None:
     engine = sqlalchemy.create_engine(uri)
     try:
         if not sqlalchemy.inspect(engine).has_table("experiments"):
-            raise StoreError("holds no tables of MLflow")
+            raise StoreError(f"{uri} holds no tables of MLflow")
     finally:
         engine.dispose()
 
@@ -380,8 +383,6 @@ def _check_tables(uri: str) -> None:
 def _failure(error: BaseException) -> str:
     """What is wrong with a server, for a sentence that begins with its address."""
     text = str(error)
-    if isinstance(error, StoreError):
-        return text
     if "Max retries exceeded" in text or "Connection" in text or "timed out" in text.lower():
         return "does not answer"
     return f"does not answer as an MLflow server: {' '.join(text.split())[:200]}"
