@@ -112,8 +112,10 @@ class LaunchScreen(ModalScreen[Order | None]):
             self.given |= self._entered()
             self.entry, self.place = (value, self.place) if name == "entry" else (self.entry, value)
             await self.fill()
-            if name == RUN_ON:
-                next(field for field in self.query(".field") if field.name == RUN_ON).focus()
+            # None is left if the form was closed meanwhile.
+            for field in self.query(".field") if name == RUN_ON else ():
+                if field.name == RUN_ON:
+                    field.focus()
 
     async def fill(self) -> None:
         """The fields of the entry point, a line each."""
@@ -138,11 +140,15 @@ class LaunchScreen(ModalScreen[Order | None]):
         self.check()
 
     def _field(self, name: str, parameter: Parameter) -> Widget:
-        value = self.given.get(name, parameter.spell(parameter.default))
+        value = self._first(name, parameter)
         words = self._choices(name, parameter)
         if words:
             return _select(words, value, name, "field")
         return Input(value, placeholder=parameter.allowed, name=name, classes="field", compact=True)
+
+    def _first(self, name: str, parameter: Parameter) -> str:
+        """Value of a field before anything is entered."""
+        return self.given.get(name, parameter.spell(parameter.default))
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Explain the field."""
@@ -176,12 +182,14 @@ class LaunchScreen(ModalScreen[Order | None]):
     def values(self) -> dict[str, str]:
         """Values of the entry point's fields."""
         found = self._entered()
-        return {name: found[name] for name in self.parameters if name in found}
+        return {name: found.get(name, self._first(name, p)) for name, p in self.parameters.items()}
 
     def order(self) -> dict[str, str]:
         """Values of the scheduler's fields; empty on this machine."""
-        found = self._entered() if self.place == SLURM else {}
-        return {name: found[name] for name in ORDER if name in found}
+        if self.place != SLURM:
+            return {}
+        found = self._entered()
+        return {name: found.get(name, self._first(name, p)) for name, p in ORDER.items()}
 
     def _entered(self) -> dict[str, str]:
         found = {}
