@@ -95,7 +95,6 @@ def test_detail(frozen: AmnesiaApp, snap_compare: Callable[..., bool], size: tup
 
 
 @SIZES
-@pytest.mark.xfail(strict=False, reason="the small picture of the launch form waits for its new help texts")
 def test_launch(frozen: AmnesiaApp, snap_compare: Callable[..., bool], size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await ready(pilot)
