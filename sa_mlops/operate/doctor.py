@@ -273,6 +273,8 @@ def _files(client: MlflowClient, version: Version) -> list[Finding]:
     try:
         listed = client.list_logged_model_artifacts(version.model_id, folder)
         there = {Path(str(f.path)).name: f.file_size for f in listed}
+    except PermissionError as error:
+        return [_closed(version, error)]
     except (MlflowException, OSError) as error:
         there = {}
         reason = f" ({' '.join(str(error).split())[:120]})"
@@ -295,9 +297,13 @@ def _unreadable(version: Version, folder: str | None) -> list[Finding]:
             with (versions.files(version) / (folder or "") / name).open("rb") as file:
                 file.read(1)
     except (VersionError, OSError) as error:
-        advice = "let the owner of the files run `chmod -R a+rX` on the folder of the store's artifacts"
-        return [Finding("versions", "wrong", f"{version.uri}: cannot be read ({error})", advice)]
+        return [_closed(version, error)]
     return []
+
+
+def _closed(version: Version, error: Exception) -> Finding:
+    advice = "let the owner of the files run `chmod -R a+rX` on the folder of the store's artifacts"
+    return Finding("versions", "wrong", f"{version.uri}: cannot be read ({error})", advice)
 
 
 def models(client: MlflowClient, fix: bool) -> Iterator[Finding]:
