@@ -53,6 +53,9 @@ hypothesis.settings.load_profile("machines differ")
 
 SHARED = "SA_TESTS_SHARED"
 """Environment variable with the folder that the processes of one session share."""
+KEEP = "SA_TESTS_KEEP"
+"""Environment variable with a folder in which the shared stores outlive the session: for work on a test that trains
+nothing. Later changes to training, judging or publishing are not seen then."""
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +70,10 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """A folder that the processes of this session share."""
     if is_first(config):
-        os.environ[SHARED] = tempfile.mkdtemp(prefix="sa-tests-")
+        kept = os.environ.get(KEEP)
+        if kept:
+            Path(kept).mkdir(parents=True, exist_ok=True)
+        os.environ[SHARED] = kept or tempfile.mkdtemp(prefix="sa-tests-")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -77,7 +83,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     folder = Path(os.environ.pop(SHARED))
     with suppress(FileNotFoundError, ProcessLookupError):
         os.killpg(int((folder / "beside" / "pid").read_text()), signal.SIGKILL)
-    shutil.rmtree(folder, ignore_errors=True)
+    if KEEP in os.environ:
+        shutil.rmtree(folder / "beside", ignore_errors=True)
+        (folder / "beside.finished").unlink(missing_ok=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_first(config: pytest.Config) -> bool:
