@@ -227,13 +227,19 @@ def run(
 
 
 @torch.no_grad()
+def scored(judge: Judge, images: Tensor) -> Tensor:
+    """The judge's probabilities (n, K) of images (n, C, H, W); every attack is scored here."""
+    return judge.log_probs(images).exp()
+
+
+@torch.no_grad()
 def judged(scene: Scene, attempts: Attempts, judge: Judge) -> ProbeResult:
     """The judge's answers at every position of every attempt."""
     k, n = attempts.z.shape[:2]
     answers, strips = [], []
     for z, condition in zip(attempts.z, attempts.condition, strict=True):
         images = torch.sigmoid(scene.model.decode(z, condition))
-        answers.append(judge.log_probs(images).exp())
+        answers.append(scored(judge, images))
         strips.append(images[:STRIPS])
     probs = torch.stack(answers)
     trace = probs[..., scene.target]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sa_mlops.core.elbo import negative_elbo
-from sa_mlops.core.probes.interface import SUCCESS, Classifier, Scene, checkpoints
+from sa_mlops.core.probes.interface import SUCCESS, Classifier, Scene, checkpoints, scored
 from sa_mlops.models.interface import one_hot
 
 SAMPLES = 500
@@ -92,7 +92,7 @@ def relearn(
         if step in marks:
             with torch.no_grad():
                 samples = torch.sigmoid(model.decode(z, asked))
-                probability.append(judge.net.log_probs(samples).exp()[:, scene.target])
+                probability.append(scored(judge.net, samples)[:, scene.target])
             images.append(samples[:10])
         if step == budget.steps:
             break
