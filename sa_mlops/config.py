@@ -164,7 +164,7 @@ class BaseConfig(RecipeConfig, s.OptimisationConfig):
         return s.BaseSettings(
             z_dim=self.z_dim,
             labels=tuple(c for c in range(self.spec.count) if c not in without),
-            optimisation=self.over(s.BASE_OPTIMISATION[self.recipe]),
+            optimisation=self.over(s.base_optimisation(self.recipe, self.net_name)),
             net=self.net_name,
         )
 

@@ -3,17 +3,20 @@
 For a Linear layer that is used once per sample, the gradient of sample i's loss is the outer product of the gradient
 g_i at the layer's output and the layer's input a_i. Its square, summed over samples, is therefore (G^2)^T (A^2) for
 the weight and the column sums of G^2 for the bias: an ordinary pass already computes both matrices (Goodfellow, 2015,
-arXiv:1510.01799). The squared gradient of the *batch* is a different quantity.
+arXiv:1510.01799). A convolution is a Linear layer that is used once per position, on patches of its input, and its
+gradient is the sum of these products over positions: one matrix product a sample, squared afterwards (Rochette et al.,
+2019, arXiv:1912.06015). The squared gradient of the *batch* is a different quantity.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from sa_mlops.core.elbo import negative_elbo_under
@@ -28,12 +31,16 @@ Diagonal = dict[str, Tensor]
 """Parameter name -> non-negative tensor of that parameter's shape."""
 
 
+Layer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
+"""Layers with a rule."""
+
+
 def squared_gradients(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor, ...]) -> Diagonal:
     """Sum over the batch of the squared gradients of each sample's loss.
 
-    Linear layers that run once, with one row per sample and no shared parameters, use the rule above; only gradients
-    at layer outputs are computed. For every other parameter `torch.func` computes per-sample gradients under `vmap`.
-    The contribution of a loss that reads a Linear layer's weight directly is missed.
+    Linear layers and convolutions in two dimensions that run once, with one row per sample and no shared parameters,
+    use the rules above; only gradients at layer outputs are computed. For every other parameter `torch.func` computes
+    per-sample gradients under `vmap`. The contribution of a loss that reads such a layer's weight directly is missed.
 
     Returns
     -------
@@ -46,15 +53,15 @@ def squared_gradients(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor
     layers = [
         m
         for m in model.modules()
-        if type(m) is nn.Linear and all(owners[p] == 1 for p in (m.weight, *m.parameters()))
+        if _has_rule(m) and all(owners[p] == 1 for p in (m.weight, *m.parameters()))
     ]
-    inputs: dict[nn.Linear, Tensor] = {}
-    outputs: dict[nn.Linear, Tensor] = {}
-    irregular: set[nn.Linear] = set()
+    inputs: dict[Layer, Tensor] = {}
+    outputs: dict[Layer, Tensor] = {}
+    irregular: set[Layer] = set()
 
     def record(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        assert isinstance(layer, nn.Linear)
-        if layer in outputs or args[0].dim() != 2 or len(args[0]) != len(batch[0]):
+        assert _has_rule(layer)
+        if layer in outputs or args[0].dim() != layer.weight.dim() or len(args[0]) != len(batch[0]):
             irregular.add(layer)
         inputs[layer], outputs[layer] = args[0].detach(), output
         if output.requires_grad:
@@ -92,14 +99,41 @@ def squared_gradients(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor
         if layer.bias is not None:
             covered.add(names[layer.bias])
         if gradient is not None:
-            squares = gradient.square()
-            result[names[layer.weight]] = squares.T @ inputs[layer].square()
+            result[names[layer.weight]] = _squared_weight_gradients(layer, inputs[layer], gradient)
             if layer.bias is not None:
-                result[names[layer.bias]] = squares.sum(dim=0)
+                positions = tuple(range(2, gradient.dim()))
+                each = gradient.sum(dim=positions) if positions else gradient
+                result[names[layer.bias]] = each.square().sum(dim=0)
     rest = {name: parameter for name, parameter in model.named_parameters() if name not in covered}
     if rest:
         result.update(_squared_gradients_by_vmap(model, loss, batch, rest))
     return result
+
+
+def _has_rule(module: nn.Module) -> TypeGuard[Layer]:
+    if type(module) is nn.Linear:
+        return True
+    if type(module) not in (nn.Conv2d, nn.ConvTranspose2d):
+        return False
+    assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    return module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+
+
+def _squared_weight_gradients(layer: Layer, inputs: Tensor, gradient: Tensor) -> Tensor:
+    """Sum over samples of the squared gradients of a layer's weight.
+
+    Parameters
+    ----------
+    inputs, gradient : the layer's input and the gradient at its output: (n, width), or (n, channels, H, W).
+    """
+    if isinstance(layer, nn.Linear):
+        return gradient.square().T @ inputs.square()
+    # A transposed convolution has the gradient of a convolution from its output to its input.
+    patched, plain = (inputs, gradient) if isinstance(layer, nn.Conv2d) else (gradient, inputs)
+    assert not isinstance(layer.padding, str)
+    patches = F.unfold(patched, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+    each = plain.flatten(2) @ patches.transpose(1, 2)
+    return each.square_().sum(dim=0).view_as(layer.weight)
 
 
 class _Loss(nn.Module):

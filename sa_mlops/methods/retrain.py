@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sa_mlops import keys
 from sa_mlops.methods.interface import Method, MethodConfig, Needs, Request, StepSettings, Upstream
-from sa_mlops.settings import BASE_OPTIMISATION, BaseSettings, Optimisation, OptimisationConfig
+from sa_mlops.settings import BaseSettings, Optimisation, OptimisationConfig, base_optimisation
 
 if TYPE_CHECKING:
     from sa_mlops.models.interface import CVAE
@@ -40,7 +40,7 @@ class RetrainOptions(OptimisationConfig, MethodConfig):
         """Options that are not given come from the recipe of the base."""
         return RetrainSettings(
             forget=step.forget, earlier=step.earlier, harden=step.harden, method=step.method, z_dim=upstream.z_dim,
-            net=upstream.net, optimisation=self.over(BASE_OPTIMISATION[upstream.recipe])
+            net=upstream.net, optimisation=self.over(base_optimisation(upstream.recipe, upstream.net))
         )  # fmt: skip
 
 

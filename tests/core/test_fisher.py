@@ -18,6 +18,8 @@ from sa_mlops.core.fisher import (
     squared_gradients,
 )
 from sa_mlops.datasets.mnist import SPEC
+from sa_mlops.datasets.spec import DataSpec
+from sa_mlops.models.conv import Conv
 from sa_mlops.models.interface import CVAE, one_hot
 from sa_mlops.models.mlp import MLP
 from sa_mlops.settings import FisherSettings
@@ -69,6 +71,16 @@ def cvae() -> CVAE:
 def squared_output(model: nn.Module, x: Tensor) -> Tensor:
     out: Tensor = model(x)
     return out.flatten(1).square().sum(dim=1)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 30, 33)])
+def test_on_the_convolutional_generator_it_equals_a_loop(shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    net = Conv(DataSpec("", tuple("abc"), shape), 2)
+    labels = one_hot(torch.tensor([0, 1, 2, 0]), 3)
+    batch = torch.rand(4, *shape, generator=seeded(1)), labels, torch.randn(4, 2, generator=seeded(2))
+    found = squared_gradients(net, elbo_loss, batch)
+    assert relative_error(found, one_by_one(net, elbo_loss, batch)) < CLOSE
 
 
 class TestOnTheGenerator:
@@ -188,6 +200,36 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
         lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(48, 2)),
         floats(1, 6, 6),
     ),
+    "a convolution with everything set": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 3, (3, 2), stride=(2, 1), padding=(2, 1), dilation=(1, 2)),
+            nn.Tanh(),
+            nn.Flatten(),
+            nn.LazyLinear(2),
+        ),
+        floats(2, 7, 6),
+    ),
+    "a transposed convolution": (
+        lambda: nn.Sequential(
+            nn.ConvTranspose2d(2, 3, 4, stride=2, padding=1, output_padding=(1, 0)),
+            nn.Tanh(),
+            nn.Flatten(),
+            nn.LazyLinear(2),
+        ),
+        floats(2, 3, 4),
+    ),
+    "convolutions in groups, padded to equal size or with other than zeros": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, groups=2),
+            nn.Tanh(),
+            nn.Conv2d(4, 2, 3, padding="same"),
+            nn.Tanh(),
+            nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
+            nn.Flatten(),
+            nn.LazyLinear(2),
+        ),
+        floats(2, 5, 5),
+    ),
     "LayerNorm": (lambda: nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4), nn.Linear(4, 2)), floats(5)),
     "a Linear layer used twice": (Twice, floats(5)),
     "two layers with one weight": (Tied, floats(5)),
@@ -211,6 +253,7 @@ def test_any_net_equals_a_loop_over_single_samples(what: str) -> None:
     make, x = NETS[what]
     torch.manual_seed(0)
     net = make()
+    net(x)  # gives lazy layers their size
     found = squared_gradients(net, squared_output, (x,))
     assert relative_error(found, one_by_one(net, squared_output, (x,))) < CLOSE
 
@@ -218,7 +261,9 @@ def test_any_net_equals_a_loop_over_single_samples(what: str) -> None:
 @pytest.mark.parametrize("what", NETS)
 def test_the_result_carries_no_graph(what: str) -> None:
     make, x = NETS[what]
-    assert not any(value.requires_grad for value in squared_gradients(make(), squared_output, (x,)).values())
+    net = make()
+    net(x)
+    assert not any(value.requires_grad for value in squared_gradients(net, squared_output, (x,)).values())
 
 
 class Aside(nn.Module):

@@ -1,4 +1,4 @@
-"""Every step of the method on a colour data set and a net of one file each."""
+"""Every step of the method on a colour data set of one file and the convolutional net."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Chain:
 @pytest.fixture(scope="module")
 def chain(toys: None) -> Chain:
     data = datasets.load("shapes", torch.device("cpu"))
-    settings = BaseSettings(z_dim=2, labels=(0, 1, 2), optimisation=STEPS, net="tiny")
+    settings = BaseSettings(z_dim=2, labels=(0, 1, 2), optimisation=STEPS, net="conv")
     base = train_generator(data.train_images, data.train_labels, data.spec, settings, seeded())
     fisher = generator_fisher(base, FisherSettings(samples=100, labels=(0, 1, 2)), seeded())
     with pytest.MonkeyPatch.context() as patch:
@@ -139,8 +139,8 @@ def test_relearning_and_feature_probes_take_any_data_set(chain: Chain) -> None:
     taught = RelearnBudget(images=5, label="neighbour", steps=2)
     curve = relearn(scene(chain, chain.after), chain.judges["wide"], taught, seeded())
     assert curve.images.shape[1:] == (10, 3, 8, 12)
-    (layer,) = probe_features(scene(chain, chain.base), FeatureBudget(images=40), seeded())
-    assert layer.width == 32
+    first, coarsest = probe_features(scene(chain, chain.base), FeatureBudget(images=40), seeded())
+    assert (first.width, coarsest.width) == (256, 32 * 4 * 6)
 
 
 def test_neighbours_are_the_two_other_classes(chain: Chain) -> None:

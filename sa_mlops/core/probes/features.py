@@ -98,8 +98,12 @@ def ridge_scores(features: Tensor, positive: Tensor, unseen: Tensor, ridge: floa
     """Scores (m,) of unseen (m, d) from a ridge regression of +-1 on features (n, d)."""
     mean, spread = features.mean(dim=0), features.std(dim=0) + 1e-6
     x, y = ((features - mean) / spread).double(), positive.double() * 2 - 1
-    gram = x.T @ x + ridge * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    weights = torch.linalg.solve(gram, x.T @ (y - y.mean()))
+    # (X^T X + r I)^-1 X^T = X^T (X X^T + r I)^-1: the smaller of the two systems is solved.
+    wide = x.shape[1] > x.shape[0]
+    gram = x @ x.T if wide else x.T @ x
+    gram.diagonal().add_(ridge * len(x))
+    centred = y - y.mean()
+    weights = x.T @ torch.linalg.solve(gram, centred) if wide else torch.linalg.solve(gram, x.T @ centred)
     scores: Tensor = ((unseen - mean) / spread).double() @ weights + y.mean()
     return scores
 
