@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sa_mlops.core.metrics.calibration import Reliability, reliability
 from sa_mlops.core.runtime import make_generator
+from sa_mlops.datasets.spec import Images
 from sa_mlops.models.classifiers import Judge
 
 CONTROL_SAMPLES = 1000
@@ -108,7 +109,7 @@ def judge_controls(judge: Judge, device: torch.device) -> tuple[Control, ...]:
 
 
 @torch.no_grad()
-def check_judge(judge: Judge, images: Tensor, labels: Tensor) -> JudgeCheck:
+def check_judge(judge: Judge, images: Images, labels: Tensor) -> JudgeCheck:
     """Measure a judge on test images (n, C, H, W) with labels (n,) and on the controls."""
     log_probs = answers(judge, images)
     return JudgeCheck(
@@ -119,12 +120,12 @@ def check_judge(judge: Judge, images: Tensor, labels: Tensor) -> JudgeCheck:
 
 
 @torch.no_grad()
-def answers(judge: Judge, images: Tensor, chunk: int = 1000) -> Tensor:
+def answers(judge: Judge, images: Images, chunk: int = 1000) -> Tensor:
     """Log-probabilities (n, K) of images (n, C, H, W), a chunk at a time."""
     return torch.cat([judge.log_probs(part) for part in images.split(chunk)])
 
 
 @torch.no_grad()
-def features(judge: Judge, images: Tensor, chunk: int = 1000) -> Tensor:
+def features(judge: Judge, images: Images, chunk: int = 1000) -> Tensor:
     """Penultimate features (n, d) of images (n, C, H, W), a chunk at a time."""
     return torch.cat([judge.embed(part) for part in images.split(chunk)])

@@ -18,7 +18,7 @@ from sa_mlops.core.metrics.nearest import nearest_real
 from sa_mlops.core.metrics.objectives import forgetting_gap, retention
 from sa_mlops.core.metrics.scores import ClassScores, class_scores, pixel_variance, sample_scores
 from sa_mlops.core.runtime import make_generator
-from sa_mlops.datasets.spec import Dataset, DataSpec, metric_word
+from sa_mlops.datasets.spec import Dataset, DataSpec, Images, metric_word
 from sa_mlops.errors import CommandError
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import CVAE
@@ -300,7 +300,7 @@ class Evaluator:
         generator = make_generator(self.device, self.seed, "bootstrap", purpose)
         return bootstrap_interval(values, generator, resamples=RESAMPLES)
 
-    def _nelbo(self, model: CVAE, images: Tensor, labels: Tensor, draws: int) -> Tensor:
+    def _nelbo(self, model: CVAE, images: Images, labels: Tensor, draws: int) -> Tensor:
         """Negative ELBO of each image (n,), averaged over draws that are the same for every model."""
         generator = make_generator(self.device, self.seed, "elbo", len(images))
         parts = []

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sa_mlops.datasets.spec import Images
 
-def outliers(images: Tensor, count: int, generator: torch.Generator) -> Tensor:
+
+def outliers(images: Images, count: int, generator: torch.Generator) -> Tensor:
     """`count` outliers (count, C, H, W) in [0, 1], in equal parts of seven kinds.
 
     Uniform noise, Gaussian noise, grey levels (with a little noise), heavily blurred images, mixtures of four images

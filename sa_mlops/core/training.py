@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from sa_mlops.core.elbo import negative_elbo
 from sa_mlops.core.outliers import outliers
-from sa_mlops.datasets.spec import DataSpec
+from sa_mlops.datasets.spec import DataSpec, Images
 from sa_mlops.errors import CommandError
 from sa_mlops.models.classifiers import Judge, make_judge
 from sa_mlops.models.interface import CVAE, make_net
@@ -94,7 +94,7 @@ class Batches:
 
 
 def train_generator(
-    images: Tensor,
+    images: Images,
     labels: Tensor,
     spec: DataSpec,
     settings: BaseSettings,
@@ -119,15 +119,14 @@ def train_generator(
     NotFiniteError : with the first step and term that were not finite; raised when a report reads the terms, or at
         the end.
     """
-    keep = torch.isin(labels, torch.tensor(settings.labels, device=labels.device))
-    images, labels = images[keep], labels[keep]
+    chosen = torch.isin(labels, torch.tensor(settings.labels, device=labels.device)).nonzero().flatten()
     torch.manual_seed(generator.initial_seed())
     model = make_net(settings.net, spec, settings.z_dim).to(images.device)
     adam, schedule = make_optimiser(list(model.parameters()), settings.optimisation)
-    batches = Batches(len(images), settings.optimisation.batch_size, generator)
+    batches = Batches(len(chosen), settings.optimisation.batch_size, generator)
     watch = Watch(report)
     for step in range(1, settings.optimisation.steps + 1):
-        rows = batches.next()
+        rows = chosen[batches.next()]
         noise = torch.randn(len(rows), settings.z_dim, generator=generator, device=images.device)
         terms = negative_elbo(model, images[rows], labels[rows], noise)
         loss = terms.total.sum()
@@ -159,7 +158,7 @@ MIN_JUDGE_STEPS = 400
 
 
 def train_judge(
-    images: Tensor,
+    images: Images,
     labels: Tensor,
     spec: DataSpec,
     settings: JudgeSettings,

@@ -14,16 +14,12 @@ SPEC = DataSpec("mnist", tuple("0123456789"), (1, 28, 28))
 
 def load(device: torch.device) -> Dataset:
     """Both splits on `device`. Raises DataError if the pinned files are missing or altered."""
-    from torchvision.datasets import MNIST
-
+    from sa_mlops.datasets import idx
     from sa_mlops.datasets.pin import DataError, ensure, project_root
 
     pin, _ = ensure(project_root())
     try:
-        splits = [MNIST(str(pin.path), train=train, download=False) for train in (True, False)]
-    except (RuntimeError, OSError, ValueError) as error:
-        raise DataError(f"{pin.path.name}/ cannot be read: {' '.join(str(error).split())}") from None
-    (train_x, train_y), (test_x, test_y) = (
-        (s.data[:, None].to(device) / 255, s.targets.to(device)) for s in splits
-    )
-    return Dataset(SPEC, pin.md5, train_x, train_y, test_x, test_y)
+        train_x, train_y, test_x, test_y = (idx.read(pin.path / "MNIST" / "raw" / name) for name in idx.FILES)
+    except idx.IdxError as error:
+        raise DataError(f"{pin.path.name}/ cannot be read: {error}") from None
+    return Dataset(SPEC, pin.md5, *idx.split(train_x, train_y, device), *idx.split(test_x, test_y, device))

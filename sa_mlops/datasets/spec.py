@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 SIDE_RANGE = (4, 1024)
@@ -107,9 +108,54 @@ class DataSpec:
         raise ValueError(f"{word[:MAX_NAME]!r} is no class{source} ({few})")
 
 
+class ByteImages:
+    """Images (n, C, H, W) kept as bytes, of which the rows taken out are float32 in [0, 1].
+
+    A quarter of the memory of floats. The bytes may be a mapped file; they lie on `device` unless they fill more than
+    a quarter of its free memory.
+
+    Parameters
+    ----------
+    levels : (n, C, H, W) uint8 on the CPU; 255 is 1.0.
+    device : of the rows taken out.
+    """
+
+    def __init__(self, levels: Tensor, device: torch.device) -> None:
+        self.device = device
+        self.levels = levels.to(device) if _fits(levels.nbytes, device) else levels
+
+    @property
+    def shape(self) -> torch.Size:
+        """(n, C, H, W)."""
+        return self.levels.shape
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        if not isinstance(rows, slice):
+            rows = rows.to(self.levels.device)
+        return self.levels[rows].to(self.device) / 255
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """All rows in order, at most `size` at a time."""
+        return (self[start : start + size] for start in range(0, len(self), size))
+
+
+Images: TypeAlias = "Tensor | ByteImages"
+"""Images (n, C, H, W) whose rows are float32 in [0, 1]: `images[rows]`, `images.split(size)`, `len(images)`."""
+
+
+def _fits(size: int, device: torch.device) -> bool:
+    """Whether so many bytes belong into a device's own memory."""
+    import torch
+
+    return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 4
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Images (n, C, H, W) float32 in [0, 1] and labels (n,) int64, on one device.
+    """Images (n, C, H, W) and labels (n,) int64 on one device.
 
     Attributes
     ----------
@@ -118,9 +164,9 @@ class Dataset:
 
     spec: DataSpec
     md5: str
-    train_images: Tensor
+    train_images: Images
     train_labels: Tensor
-    test_images: Tensor
+    test_images: Images
     test_labels: Tensor
 
     @property

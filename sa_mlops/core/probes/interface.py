@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sa_mlops.core.training import Report, silent
+from sa_mlops.datasets.spec import Images
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import CVAE
 
@@ -89,7 +90,7 @@ class Scene:
     base: CVAE
     target: int
     neighbours: tuple[int, int]
-    images: Tensor
+    images: Images
     labels: Tensor
     attackers: Mapping[Role, Classifier]
     report: Report = silent

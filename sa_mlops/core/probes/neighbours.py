@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from sa_mlops.core.judging import answers, features
+from sa_mlops.datasets.spec import Images
 from sa_mlops.models.classifiers import Judge
 
 
 @torch.no_grad()
-def neighbours(judge: Judge, images: Tensor, labels: Tensor, target: int) -> tuple[int, int]:
+def neighbours(judge: Judge, images: Images, labels: Tensor, target: int) -> tuple[int, int]:
     """The two other classes nearest to `target`, nearest first; with two classes the other one, twice.
 
     Classes are ordered by the sum of two ranks on real images: the judge's mean confusion with the target, both ways,

@@ -18,6 +18,8 @@ from sa_mlops.stages.context import Context
 from sa_mlops.stages.progress import say
 
 Floats = NDArray[np.floating]
+CHUNK = 10_000
+"""Images that are encoded at a time."""
 PURPOSE = "sa.purpose"
 """On a version that this stage made for a figure; `latest` does not mean it here."""
 
@@ -103,7 +105,13 @@ def encode(
     """Posterior means of all test images under both nets, each image with its own label."""
     images, labels = ctx.dataset.test_images, ctx.dataset.test_labels
     with torch.no_grad():
-        means = [model.encode(images, one_hot(labels, model.classes))[0].cpu().numpy() for model in models]
+        means = [
+            np.concatenate([
+                model.encode(rows, one_hot(classes, model.classes))[0].cpu().numpy()
+                for rows, classes in zip(images.split(CHUNK), labels.split(CHUNK), strict=True)
+            ])
+            for model in models
+        ]  # fmt: skip
     size = min(config.subset, len(labels))
     subset = np.sort(np.random.default_rng(config.seed).choice(len(labels), size, replace=False))
     all_forgotten, earlier = after.forgotten_indices, before.forgotten_indices
