@@ -75,7 +75,7 @@ def per_image_dataset(loaded: Images) -> Dataset[tuple[Tensor, int]]:
             str(pinned.path), train=True, transform=ToTensor(), download=False
         )
         return images
-    return PerImage(loaded.train_images, loaded.train_labels)
+    return PerImage(loaded.train_images[:], loaded.train_labels)
 
 
 def loss(model: CVAE, images: Tensor, labels: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 from sa_mlops import datasets, models
 from sa_mlops import settings as s
 from sa_mlops.datasets.spec import DataSpec
+from sa_mlops.errors import CommandError
 from sa_mlops.methods import interface
 from sa_mlops.methods.hardening import HardenConfig
 from sa_mlops.methods.interface import Method, MethodConfig, StepSettings, Upstream
@@ -39,13 +40,25 @@ ALIASES: Mapping[str, str] = {"digit": "classes", "digits": "classes", "all_digi
 class RunConfig(Parameters):
     """Parameters of every stage."""
 
-    dataset: str = choice("labelled images to use", datasets.known(), "mnist", "where")
+    dataset: str = text(
+        "labelled images to use: a bundled data set, or one that `sa-mlops data add` has pinned",
+        "mnist",
+        "where",
+    )
     seed: int = whole("random seed of training and sampling", 0, *SEED, "where")
     device: str = text("device to compute on: auto, cpu, cuda, cuda:N or mps", "auto", "where")
     fresh: bool = flag("retrain everything and ignore registered versions", group="where")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        try:
+            datasets.spec(self.dataset)
+        except (ValueError, CommandError) as error:
+            known = datasets.known()
+            allowed = (
+                f"one that can be read: {error}" if self.dataset in known else f"one of {', '.join(known)}"
+            )
+            raise ParameterError("dataset", self.dataset, allowed) from None
         words = ("auto", "cpu", "cuda", "mps")
         if self.device not in words and not (self.device.startswith("cuda:") and self.device[5:].isdecimal()):
             raise ParameterError("device", self.device, "auto, cpu, cuda, cuda:N or mps")

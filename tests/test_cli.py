@@ -46,7 +46,7 @@ def error_of(captured: Captured, *arguments: str, status: int = 2) -> str:
         ("forget --ewc-lambda nan", "--ewc-lambda", "'nan'", "from 0"),
         ("forget --ewc-lambda inf", "--ewc-lambda", "'inf'", "from 0"),
         ("forget --replay-ratio 0", "--replay-ratio", "'0'", "above 0"),
-        ("forget --dataset cifar", "--dataset", "'cifar'", "digits, mnist"),
+        ("forget --dataset cifar", "--dataset", "'cifar'", "digits, fashion-mnist, mnist"),
         ("forget --recipe slow", "--recipe", "'slow'", "fast, paper"),
         ("forget --device gpu", "--device", "'gpu'", "auto, cpu, cuda"),
         ("forget --fresh maybe", "--fresh", "'maybe'", "true or false"),

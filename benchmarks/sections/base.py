@@ -146,7 +146,7 @@ def test_nelbo(bench: Bench, model: CVAE) -> float:
     d = bench.dataset
     generator = make_generator(bench.device, 0, "test nelbo")
     noise = torch.randn(len(d.test_images), model.z_dim, generator=generator, device=bench.device)
-    return float(negative_elbo(model, d.test_images, d.test_labels, noise).total.double().mean())
+    return float(negative_elbo(model, d.test_images[:], d.test_labels, noise).total.double().mean())
 
 
 def _reached(trainings: list[Training], level: float) -> Times | None:

@@ -19,6 +19,8 @@ from sa_mlops.models.interface import one_hot
 Moves = Literal["z", "condition", "both", "alternating"]
 
 FAST = Budget(steps=500, lr=0.1)
+MOST_REAL = 10_000
+"""At most as many real images behind the mean and deviation of pixels."""
 
 CONFIDENT = 4.0
 """Logit of a start's own class, the others' being 0: a weight of 0.86 on it among ten classes."""
@@ -57,7 +59,7 @@ class Gradient:
         """All attempts in one batch."""
         z, free = self.begin(scene, budget, generator)
         net = scene.attackers[self.attacker].net
-        real = torch.std_mean(scene.images)
+        real = torch.std_mean(scene.images[:MOST_REAL])
 
         def loss(z: Tensor, condition: Tensor) -> Tensor:
             if not self.views:
