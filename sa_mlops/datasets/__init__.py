@@ -13,7 +13,7 @@ from sa_mlops.datasets.spec import Dataset, DataSpec
 if TYPE_CHECKING:
     import torch
 
-_PARTS = ("idx", "pin", "spec")
+_PARTS = ("idx", "pictures", "pin", "spec")
 """Modules of this package that are no data set."""
 
 

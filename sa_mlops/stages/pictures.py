@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sa_mlops.datasets import pictures
 from sa_mlops.parameters import ParameterError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+from sa_mlops.stages.progress import say
 
 
 def read(
@@ -19,28 +19,28 @@ def read(
 ) -> tuple[Tensor | None, str | None]:
     """Images (n, C, H, W) in [0, 1] of a folder, and their md5; (None, None) without one.
 
-    Images of any size and colour are converted to `shape`, (C, H, W).
+    Images of any size and colour are converted to `shape`, (C, H, W). What is no picture is left out, with a note.
 
     Raises ParameterError if the folder holds no image, or one that cannot be read.
     """
     if folder is None:
         return None, None
-    from PIL import Image, UnidentifiedImageError
-
-    channels, height, width = shape
-    arrays = []
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES):
-        try:
-            with Image.open(path) as picture:
-                coloured = picture.convert("L" if channels == 1 else "RGB")
-                scaled = coloured.resize((width, height), Image.Resampling.BILINEAR)
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
-            allowed = f"a folder of images; {path.name} cannot be read"
-            raise ParameterError("surrogate", str(folder), allowed) from None
-        pixels = np.asarray(scaled, dtype=np.float32).reshape(height, width, channels) / 255
-        arrays.append(pixels.transpose(2, 0, 1))
-    if not arrays:
-        raise ParameterError("surrogate", str(folder), f"a folder with images ({', '.join(SUFFIXES)})")
-    stacked = np.stack(arrays)
+    try:
+        paths, left_out = pictures.listed(folder)
+        levels = [pictures.read(path, shape) for path in paths]
+    except OSError as error:
+        raise ParameterError(
+            "surrogate", str(folder), f"a folder that can be read ({error.strerror})"
+        ) from None
+    except pictures.PictureError as error:
+        raise ParameterError("surrogate", str(folder), f"a folder of images; {error}") from None
+    if left_out:
+        more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        say(f"{folder}: left out {left_out[0]}{more}")
+    if not levels:
+        raise ParameterError(
+            "surrogate", str(folder), f"a folder with images ({', '.join(pictures.SUFFIXES)})"
+        )
+    stacked = np.stack(levels).astype(np.float32) / 255
     md5 = hashlib.md5(stacked.tobytes(), usedforsecurity=False).hexdigest()
     return torch.from_numpy(stacked).to(device), md5
