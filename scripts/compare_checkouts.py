@@ -25,7 +25,7 @@ from torch import Tensor
 
 RENAMED = {"oracle": "retrain"}
 """Stage of an older version -> its name today."""
-UNTIMED = ("time.", "system/", "progress.")
+UNTIMED = ("time.", "system/", "progress.", "progress/")
 """Metrics that differ from run to run."""
 
 SHORT = """
@@ -194,16 +194,18 @@ def read(store: Path) -> Made:
             made.curves[key] = _curves(database, run)
             latest = database.execute("SELECT key, value FROM latest_metrics WHERE run_uuid = ?", (run,))
             made.results[key] = {
-                k.replace("digit.", "class."): v for k, v in latest if not k.startswith((*UNTIMED, "train."))
+                k.replace("digit.", "class."): v
+                for k, v in latest
+                if not k.startswith((*UNTIMED, "train.", "train/"))
             }
     return made
 
 
 def _curves(database: sqlite3.Connection, run: str) -> dict[str, list[tuple[int, float]]]:
     curves: dict[str, list[tuple[int, float]]] = {}
-    query = "SELECT key, step, value FROM metrics WHERE run_uuid = ? AND key LIKE 'train.%' ORDER BY key, step, value"
+    query = "SELECT key, step, value FROM metrics WHERE run_uuid = ? AND key LIKE 'train_%' ORDER BY key, step, value"
     for key, step, value in database.execute(query, (run,)):
-        curves.setdefault(key, []).append((step, value))
+        curves.setdefault(key.replace("train.", "train/"), []).append((step, value))
     return curves
 
 

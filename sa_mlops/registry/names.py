@@ -56,6 +56,9 @@ DIGITS = tuple("0123456789")
 OLD_STAGES = {"oracle": "retrain"}
 """Values of `sa.stage` that older stores hold -> present ones."""
 OLD_METRIC = re.compile(r"(^|\.)digit\.(\d)(?=\.)")
+PROCESS = ("train/", "system/", "progress/", "train.", "progress.")
+"""Prefixes of metrics that are curves or counters, not results. MLflow groups by the part before `/`; older stores have
+a dot."""
 MAX_SETTINGS = 20_000
 """Characters of `sa.settings` that are read."""
 
@@ -90,7 +93,7 @@ def class_metric(name: str, measure: str, *, base: bool = False) -> str:
 
 def results(metrics: Mapping[str, float]) -> dict[str, float]:
     """Metrics that are results, not curves or counters, under their present names, sorted."""
-    kept = sorted(k for k in metrics if not k.startswith(("train.", "system/", "progress.")))
+    kept = sorted(k for k in metrics if not k.startswith(PROCESS))
     return current_metrics({k: metrics[k] for k in kept})
 
 

@@ -6,6 +6,7 @@ import functools
 import logging
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import mlflow
 from filelock import FileLock
@@ -26,8 +27,11 @@ from requests.exceptions import ChunkedEncodingError
 
 from sa_mlops.environment import database
 from sa_mlops.errors import Stopped
-from sa_mlops.registry import names, processes, stores
+from sa_mlops.registry import last_words, names, processes, stores
 from sa_mlops.registry.stores import StoreError
+
+if TYPE_CHECKING:
+    from mlflow.data.meta_dataset import MetaDataset
 
 EXPERIMENT = "sa-mlops"
 LOCK_SECONDS = 120
@@ -44,6 +48,8 @@ TRANSACTIONS = (
 """Modules in which a signal's exception could leave a transaction open, and the store locked."""
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
 """Tag that makes MLflow's UI open an experiment with its training runs, not with traces."""
+MADE_UP = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
+"""A name that MLflow made up for a run, as `amazing-wasp-363`."""
 TRIES = 5
 """Attempts to get an answer from a server whose answers break off."""
 BATCH = 900
@@ -208,32 +214,42 @@ def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[st
         _refuse_used(os.environ["MLFLOW_RUN_ID"])
     status = "FINISHED"
     run = None
-    try:
-        with _undisturbed():
-            run = mlflow.start_run(
-                run_name=None if adopted else name,
-                nested=nested,
-                tags={**tags, **processes.identity()},
-                log_system_metrics=True,
-            )
-            if not nested:
-                _call_training(run.info.experiment_id)
-        yield run.info.run_id
-    except (Stopped, KeyboardInterrupt):
-        status = "KILLED"
-        raise
-    except BaseException as error:
-        status = "FAILED"
-        if run is not None:
-            # The store itself may have failed.
-            with suppress(Exception):
-                MlflowClient().set_tag(run.info.run_id, "sa.error", _line(error, 500))
-        if isinstance(error, MlflowException | OSError):
-            raise StoreError(f"{name}: {_line(error, 400)}") from error
-        raise
-    finally:
-        if run is not None:
-            _end(status)
+    with last_words.kept() as tail:
+        try:
+            with _undisturbed():
+                run = mlflow.start_run(
+                    run_name=None if adopted else name,
+                    nested=nested,
+                    tags={**tags, **processes.identity()},
+                    log_system_metrics=True,
+                )
+                if adopted and MADE_UP.fullmatch(run.info.run_name or ""):
+                    MlflowClient().update_run(run.info.run_id, name=name)
+                if not nested:
+                    _call_training(run.info.experiment_id)
+            yield run.info.run_id
+        except (Stopped, KeyboardInterrupt):
+            status = "KILLED"
+            raise
+        except BaseException as error:
+            status = "FAILED"
+            if run is not None:
+                _note_failure(run.info.run_id, error, tail.text())
+            if isinstance(error, MlflowException | OSError):
+                raise StoreError(f"{name}: {_line(error, 400)}") from error
+            raise
+        finally:
+            if run is not None:
+                _end(status)
+
+
+def _note_failure(run_id: str, error: BaseException, said: str) -> None:
+    """Put the cause on the run, and the end of standard error among its artifacts, unless the store itself failed."""
+    client = MlflowClient()
+    with suppress(Exception):
+        client.set_tag(run_id, "sa.error", _line(error, 500))
+    with suppress(Exception):
+        client.log_text(run_id, f"{said}\n{last_words.spelled(error)}".lstrip(), last_words.ARTIFACT)
 
 
 def _refuse_used(run_id: str) -> None:
@@ -308,6 +324,7 @@ class Recorder:
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self.client = client
         self.run_id = run_id
+        self._dataset: MetaDataset | None = None
 
     @asked_again
     def params(self, values: Mapping[str, str]) -> None:
@@ -315,6 +332,12 @@ class Recorder:
         known = self.client.get_run(self.run_id).data.params
         fresh = [Param(k, v) for k, v in values.items() if k not in known]
         self.client.log_batch(self.run_id, params=fresh)
+
+    @asked_again
+    def rename(self, old: str, new: str) -> None:
+        """Give the run another name, unless the user has named it."""
+        if old != new and self.client.get_run(self.run_id).info.run_name == old:
+            self.client.update_run(self.run_id, name=new)
 
     @asked_again
     def series(self, points: Mapping[str, list[tuple[int, int, float]]]) -> None:
@@ -325,12 +348,19 @@ class Recorder:
 
     @asked_again
     def metrics(self, values: Mapping[str, float], model_id: str | None = None) -> None:
-        """Log final values, on the run and on its logged model. Values that are not finite are omitted."""
+        """Log the finite ones of final values on the run and, tied to its data set, on its logged model."""
         finite = {k: float(v) for k, v in values.items() if math.isfinite(v)}
         items = list(finite.items())
         for start in range(0, len(items), BATCH):
             chunk = dict(items[start : start + BATCH])
-            mlflow.log_metrics(chunk, step=0, run_id=self.run_id, model_id=model_id, synchronous=True)
+            mlflow.log_metrics(
+                chunk,
+                step=0,
+                run_id=self.run_id,
+                model_id=model_id,
+                dataset=self._dataset if model_id is not None else None,
+                synchronous=True,
+            )
 
     @asked_again
     def tags(self, values: Mapping[str, str]) -> None:
@@ -354,6 +384,7 @@ class Recorder:
         source = CodeDatasetSource(tags={"dataset": name})
         made = MetaDataset(source, name=name, digest=md5)  # type: ignore[abstract]  # MLflow leaves `profile` open
         mlflow.log_input(made, context="training")
+        self._dataset = made
 
 
 def run_metrics(client: MlflowClient, run_id: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from sa_mlops.errors import CommandError
 from sa_mlops.parameters import ParameterError
@@ -22,6 +24,13 @@ from sa_mlops.registry import names, stores
 from sa_mlops.registry.version import Version
 
 PAGE = 200
+DESCRIPTIONS = {
+    names.GENERATORS: "Class-conditional generators: bases, every step of forgetting, and controls retrained without "
+    "the forgotten classes. The alias `champion` is set by `sa-mlops promote` alone, after the gates.",
+    names.FISHERS: "Fisher diagonals of generators: how much each parameter matters for the retained classes.",
+    names.JUDGES: "Classifiers that measure, attack, or serve in training. Those that measure never train.",
+}
+"""Text of a registered model's page."""
 T = TypeVar("T")
 
 
@@ -198,9 +207,12 @@ def _fetched(model_id: str) -> Path:
 def register(
     client: MlflowClient, name: str, *, model_id: str, run_id: str, tags: Mapping[str, str], description: str
 ) -> Version:
-    """Register a finished logged model as a new version of `name`; its tags are set in the same call."""
+    """Register a finished logged model as a new version of `name`; its tags are set in the same call.
+
+    The logged model names the version in the tag from which MLflow's pages link it.
+    """
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=DESCRIPTIONS.get(name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -212,4 +224,6 @@ def register(
         tags=dict(tags),
         description=description,
     )
+    link = [{"name": name, "version": str(entity.version)}]
+    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(link)})
     return from_entity(entity)

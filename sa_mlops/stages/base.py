@@ -46,6 +46,7 @@ def obtain(ctx: Context, settings: BaseSettings, judges: Judges, *, alias: bool 
         run.figure(samples, "figures/samples.png")
         metrics = measured.metrics() | {f"time.{stage}": progress.seconds}
         return Made(
+            picture="figures/samples.png",
             content=model,
             metrics=metrics if forgotten else metrics | {"base.test_nelbo": measured.test_nelbo},
             description=(

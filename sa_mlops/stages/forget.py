@@ -88,7 +88,13 @@ def obtain(
         tags = judges.tags() | ({} if root is None else {names.BASE: root.uri})
         tags |= {names.METHOD: settings.method, names.TARGET: settings.target}
         tags[names.FORGOTTEN_LAST] = ctx.classes[settings.forget[-1] if last is None else last]
-        return Made(content=after, metrics=metrics, description=description, tags=tags)
+        return Made(
+            content=after,
+            metrics=metrics,
+            description=description,
+            tags=tags,
+            picture="figures/before_after.png",
+        )
 
     return make(ctx, key, made, before=judges.ready)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
+from urllib.parse import quote
 
 from sa_mlops.core.runtime import machine
 from sa_mlops.datasets import pin
@@ -60,12 +61,14 @@ class Made:
     metrics : of the run and of the version.
     description : Markdown, shown with the version.
     tags : further tags of the version.
+    picture : path of the run's figure that stands above the description on MLflow's page; empty for none.
     """
 
     content: CVAE | Callable[[Path], None]
     metrics: Mapping[str, float]
     description: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    picture: str = ""
 
 
 def make(
@@ -80,12 +83,12 @@ def make(
     """
     found = reusable(ctx, key)
     if found is not None:
-        ctx.runs.reused(key.stage, found)
+        ctx.runs.reused(key.stage, _run_title(key), found)
         return found
     if before is not None:
         before()
     params = key.params or spelled(ctx, key.settings)
-    with ctx.runs.run(key.stage, key.title, params) as run:
+    with ctx.runs.run(key.stage, _run_title(key), params) as run:
         for version in key.used:
             run.recorder.used(version.model_id)
         if key.steps:
@@ -106,7 +109,8 @@ def make(
             publish = partial(publish_generator, ctx.client, run.recorder, made.content)
         else:
             publish = partial(publish_files, ctx.client, run.recorder, key.name, made.content)
-        version = publish(tags=tags, description=made.description, metrics=made.metrics, params=params)
+        description = _picture(run.run_id, made.picture) + made.description
+        version = publish(tags=tags, description=description, metrics=made.metrics, params=params)
     ctx.runs.made.add(version.uri)
     return version
 
@@ -122,6 +126,17 @@ def spelled(ctx: Context, settings: object) -> dict[str, str]:
     flat = jsonable(settings)
     fields = {**flat.pop("optimisation", {}), **flat}
     return {k: ctx.spell(v) if k in CLASS_FIELDS else str(v) for k, v in fields.items()}
+
+
+def _picture(run_id: str, path: str) -> str:
+    """Markdown of an artifact's picture; its address has no server, so that every MLflow server shows its own."""
+    return f"![{path}](get-artifact?path={quote(path, safe='')}&run_uuid={run_id})\n\n" if path else ""
+
+
+def _run_title(key: Key) -> str:
+    """`forget 1 from v2`; the titles of Fisher diagonals name their generator already."""
+    parent = names.parse_uri(key.tags.get(names.PARENT, ""))
+    return f"{key.title} from v{parent[1]}" if parent and key.name == names.GENERATORS else key.title
 
 
 def _identity(ctx: Context, key: Key) -> dict[str, str]:

@@ -44,7 +44,7 @@ class Progress:
     ----------
     title : a few words for the bar.
     total : number of steps of the loop, or of samples if `unit` says so.
-    recorder : receives points as `train.TERM`; None records nothing.
+    recorder : receives points as `train/TERM`; None records nothing.
     before : steps of earlier loops of the same run.
     """
 
@@ -99,9 +99,9 @@ class Progress:
         for name, value in values.items():
             point = (step, now, value)
             self.points.setdefault(name, []).append(point)
-            self._pending.setdefault(f"train.{name}", []).append(point)
+            self._pending.setdefault(f"train/{name}", []).append(point)
         done = self.before + step
-        self._pending["progress.step"] = [(done, now, float(done))]
+        self._pending["progress/step"] = [(done, now, float(done))]
         self._bar.update(step - self._last)
         self._last = step
         shown = "  ".join(f"{k} {v:.4g}" for k, v in values.items())

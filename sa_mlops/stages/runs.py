@@ -45,6 +45,16 @@ class StageRun:
         self.client.log_image(self.run_id, pixels(grid).repeat(2, 0).repeat(2, 1), key=key, step=step)
 
 
+def entry_title(stage: str, config: Parameters) -> str:
+    """Name of a command's run: `forget 1`, `sequential 0,1 from v2`, `probe v3`."""
+    given = config.spelled()
+    words = [stage, given.get("classes", "")]
+    for key, link in (("version", ""), ("from_version", "from ")):
+        word = given.get(key, "auto")
+        words += [f"{link}v{word}" if word.isdecimal() else f"{link}{word}"] if word != "auto" else []
+    return " ".join(word for word in words if word)
+
+
 class Runs:
     """Opens the runs of a command on one data set.
 
@@ -58,11 +68,13 @@ class Runs:
         self.made: set[str] = set()
         self._entry: tuple[str, StageRun] | None = None
         self._claimed = False
+        self._name = ""
 
     @contextmanager
     def entry(self, stage: str, config: Parameters) -> Iterator[StageRun]:
         """The command's own run."""
-        with tracking.open_run(stage, nested=False, tags={"sa.entry": stage}) as run_id:
+        self._name = entry_title(stage, config)
+        with tracking.open_run(self._name, nested=False, tags={"sa.entry": stage}) as run_id:
             run = self._opened(run_id, config.spelled())
             self._entry, self._claimed = (stage, run), False
             try:
@@ -76,21 +88,23 @@ class Runs:
         own = self._claim(stage)
         if own is not None:
             own.recorder.tags({names.STAGE: stage})
+            own.recorder.rename(self._name, title)
             own.recorder.params({f"resolved.{k}": v for k, v in params.items()})
             yield own
             return
         with tracking.open_run(title, nested=True, tags={names.STAGE: stage}) as run_id:
             yield self._opened(run_id, params)
 
-    def reused(self, stage: str, version: Version) -> None:
-        """Say that a registered version is used, and note it on the command's run."""
+    def reused(self, stage: str, title: str, version: Version) -> None:
+        """Say that a registered version is used, and note it with its results on the command's run."""
         say(f"{version.title}: reused ({version.uri})")
         if self._entry is not None:
             self._entry[1].recorder.used(version.model_id)
         own = self._claim(stage)
         if own is not None:
             own.recorder.tags({names.STAGE: stage, names.REUSED: version.uri})
-            own.recorder.metrics(tracking.run_metrics(self.client, version.run_id))
+            own.recorder.rename(self._name, f"{title} (reused)")
+            own.recorder.metrics(names.results(tracking.run_metrics(self.client, version.run_id)))
 
     def _opened(self, run_id: str, params: Mapping[str, str]) -> StageRun:
         recorder = Recorder(self.client, run_id)

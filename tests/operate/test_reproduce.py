@@ -53,7 +53,7 @@ def test_a_hardened_version_says_so_counts_both_phases_and_is_rebuilt_equal(
     assert version.title == "v4 forget 1 hardened"
     run = MlflowClient().get_run(version.run_id).data
     assert json.loads(version.tags[names.SETTINGS])["harden"]["retain_weight"] == 99
-    assert run.metrics["progress.step"] == int(run.tags[names.STEPS]) == 25
+    assert run.metrics["progress/step"] == int(run.tags[names.STEPS]) == 25
     before = counts()
     result = reproduce("4", "cpu")
     assert result.document["max_abs_difference"] == 0, result.text

@@ -162,7 +162,7 @@ class TestCommand:
         metrics = document["models:/sa-cvae/2"]["metrics"]
         assert isinstance(metrics, dict)
         assert "forget.prob" in metrics
-        assert not [name for name in metrics if name.startswith(("train.", "system/"))]
+        assert not [name for name in metrics if name.startswith(("train/", "system/"))]
 
     def test_the_text_is_one_line_a_version(
         self, shared_store: Store, capsys: pytest.CaptureFixture[str]

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from stores import Start, Store
 
 from sa_mlops.errors import Stopped
-from sa_mlops.registry import tracking
+from sa_mlops.registry import last_words, tracking
 from sa_mlops.registry.tracking import KIND, TRAINING, Recorder, StoreError, open_run
 
 pytestmark = pytest.mark.integration
@@ -73,6 +73,19 @@ class TestStatus:
         run = runs(client)["broken"]
         assert run.info.status == "FAILED"
         assert run.data.tags["sa.error"] == "first second"
+
+    def test_the_end_of_standard_error_is_logged_with_a_run_that_fails(self, client: MlflowClient) -> None:
+        def fail() -> None:
+            with open_run("broken", nested=False, tags={}):
+                sys.stderr.write("10 %\r20 %\nlast words\n")
+                raise ZeroDivisionError("why")
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        run_id = runs(client)["broken"].info.run_id
+        text = mlflow.artifacts.load_text(f"runs:/{run_id}/{last_words.ARTIFACT}")
+        assert text.startswith("20 %\nlast words\n")
+        assert text.endswith("ZeroDivisionError: why\n")
 
     @pytest.mark.parametrize("stop", [Stopped("SIGTERM"), KeyboardInterrupt()])
     def test_a_stop_kills_it(self, client: MlflowClient, stop: BaseException) -> None:
@@ -152,6 +165,13 @@ class TestRunThatMlflowOpened:
         "with open_run('ours', nested=False, tags={'sa.entry': 'base'}) as run_id: print(run_id)\n"
         "with open_run('next', nested=False, tags={}) as run_id: print(run_id)\n"
     )
+
+    def test_a_name_that_mlflow_made_up_is_replaced(self, client: MlflowClient, start: Start) -> None:
+        opened = client.create_run("0", run_name="amazing-wasp-363").info.run_id
+        process = start("-c", self.CODE, MLFLOW_RUN_ID=opened, MLFLOW_EXPERIMENT_ID="0")
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert client.get_run(opened).info.run_name == "ours"
 
     def test_it_is_taken_over_where_it_is(self, client: MlflowClient, start: Start) -> None:
         experiment = client.create_experiment("theirs")

@@ -159,14 +159,14 @@ def test_every_update_is_a_nested_run_with_a_gradient_norm_at_every_step(done: D
     }
     assert children.keys() == {"standard", "projected", "alternating"} == set(done.result.document["updates"])
     for run in children.values():
-        history = done.client.get_metric_history(run.info.run_id, "train.gradient_norm")
+        history = done.client.get_metric_history(run.info.run_id, "train/gradient_norm")
         assert [m.step for m in history] == list(range(1, 121))
 
 
 def test_the_standard_update_ends_where_the_version_ended(done: Done) -> None:
     version = versions.get(done.client, names.GENERATORS, 2)
     (last,) = [
-        m.value for m in done.client.get_metric_history(version.run_id, "train.replay") if m.step == 120
+        m.value for m in done.client.get_metric_history(version.run_id, "train/replay") if m.step == 120
     ]
     mean = done.run.data.metrics["latent.update.standard.replay"]
     assert mean == pytest.approx(last, rel=0.1)

@@ -178,7 +178,7 @@ def test_the_pictures_that_the_description_names_are_on_the_run(
 def test_curves_and_sample_grids_are_logged_over_the_steps(client: MlflowClient) -> None:
     run_id = get(client, names.GENERATORS, 2).run_id
     for term in CURVES:
-        assert client.get_metric_history(run_id, f"train.{term}")[-1].step == 120
+        assert client.get_metric_history(run_id, f"train/{term}")[-1].step == 120
     assert len([a for a in client.list_artifacts(run_id, "images") if a.path.endswith(".png")]) > 5
 
 

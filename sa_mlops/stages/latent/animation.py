@@ -41,7 +41,11 @@ def _animation(ctx: Context, run: StageRun, version: Version, name: str, term: s
         say(f"{version.title}: its run holds no sample grids; nothing to animate")
         return
     say(f"{version.title}: {len(grids)} sample grids animated")
-    history = {m.step: m.value for m in run.client.get_metric_history(version.run_id, f"train.{term}")}
+    history = {
+        m.step: m.value
+        for prefix in ("train/", "train.")  # the second in older stores
+        for m in run.client.get_metric_history(version.run_id, prefix + term)
+    }
     captions = [_caption(step, max(grids), term, history) for step in grids]
     with tempfile.TemporaryDirectory() as folder:
         for theme in (LIGHT, DARK):
