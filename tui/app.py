@@ -21,13 +21,14 @@ from sa_mlops.registry.version import Version
 from tui import messages
 from tui.plain import clean
 from tui.screens.confirm import ConfirmScreen
+from tui.screens.help import HelpScreen
 from tui.screens.launch import LaunchScreen, Order
 from tui.screens.main import MainScreen
 from tui.screens.registry import RegistryScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.text import TextScreen
 from tui.screens.tuning import TuningScreen
-from tui.services import commands, demo
+from tui.services import commands, demo, keeper
 from tui.services.devices import Device, devices, slurm
 from tui.services.launcher import SLURM, Launcher, Tracked, reap, spell
 from tui.services.layout import Layout
@@ -134,6 +135,9 @@ class AmnesiaApp(App[None]):
         layout.screen = self.current_mode if self.current_mode in SCREENS else self.DEFAULT_MODE
         if not self.workspace.read_only:
             layout.write(self.folder / "tui.json")
+            # Also if the terminal was closed: the queue does not stand still.
+            if any(t.state == "queued" for t in self.workspace.launches):
+                keeper.hire(self.workspace.launcher)
         self.workspace.sampler.close()
         commands.stop_all()
 
@@ -251,6 +255,18 @@ class AmnesiaApp(App[None]):
         if isinstance(self.screen, RunsScreen):
             self.screen.select(message.key)
 
+    async def action_quit(self) -> None:
+        """Leave; with a queue, after a question."""
+        w = self.workspace
+        if not w.queued or w.read_only:
+            self.exit()
+            return
+        count = f"{w.queued} runs are queued" if w.queued > 1 else "1 run is queued"
+        detail = (
+            f"{count}. They run on without this UI, each when its device is free; the next UI shows them."
+        )
+        self.ask("Leave?", detail, self.exit)
+
     def action_reload(self) -> None:
         """Read everything again."""
         say(self, "reading the store again")
@@ -276,16 +292,7 @@ class AmnesiaApp(App[None]):
 
     def action_help(self) -> None:
         """Show the purpose of the screen and its keys."""
-        text = Text()
-        if isinstance(self.screen, MainScreen):
-            text.append(self.screen.HELP_TEXT + "\n\n")
-        text.append("1 registry   2 runs   3 tuning   ^p every command by name\n\n", style="bold")
-        for active in self.screen.active_bindings.values():
-            binding = active.binding
-            if binding.description and not binding.action.startswith("show("):
-                text.append(f"{self.get_key_display(binding):>10}  ", style="bold")
-                text.append(f"{binding.tooltip or binding.description}\n")
-        self.push_screen(TextScreen("help", text))
+        self.push_screen(HelpScreen(self.screen))
 
     # ------------------------------------------------------------------ changes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
 
@@ -21,6 +22,17 @@ def clean(text: object, longest: int = LONGEST) -> str:
 def fit(text: object, width: int) -> str:
     """`clean` text in exactly `width` cells."""
     return set_cell_size(clean(text, max(1, width)), width)
+
+
+def joined(fields: Sequence[str], room: int, gap: str = "  ") -> str:
+    """The first fields that fit into `room` cells, whole; a field is never cut."""
+    kept = ""
+    for field in fields:
+        longer = f"{kept}{gap}{field}" if kept else field
+        if cell_len(longer) > room:
+            break
+        kept = longer
+    return kept
 
 
 def lines(text: str, longest: int = LONGEST, most: int = 500) -> str:

@@ -11,8 +11,10 @@ from PIL import Image
 from scenes import Scene
 from screen import SIZES, WIDE, application, opened, press, registry, runs, text, toasts
 from textual.pilot import Pilot
+from textual.widgets import Input
 from waiting import until
 
+from sa_mlops.registry import last_words, names
 from tui.app import AmnesiaApp
 from tui.messages import OpenRun
 from tui.screens.confirm import ConfirmScreen
@@ -58,12 +60,20 @@ async def test_curves_of_marked_runs_are_drawn_together(scene: Scene, tmp_path: 
         await until(lambda: "forget  log" in text(app), "no logarithmic scale")
 
 
-async def test_a_run_from_elsewhere_has_no_log(scene: Scene, tmp_path: Path) -> None:
+async def test_the_log_of_a_run_from_elsewhere_is_the_one_it_logged_when_it_failed(
+    scene: Scene, tmp_path: Path, client: MlflowClient
+) -> None:
     app = application(scene.uri, tmp_path, start="runs")
     async with opened(app) as pilot:
         await on_run(pilot, scene.runs["going"])
         await press(pilot, "t")
         await until(lambda: "started elsewhere" in text(app), "nothing is said")
+        await on_run(pilot, scene.runs["failed"])
+        client.log_text(scene.runs["failed"], "the last words", last_words.ARTIFACT)
+        app.action_reload()
+        runs(app).follow()
+        await until(lambda: "the last words" in text(app), "the logged end of standard error is not shown")
+        await on_run(pilot, scene.runs["going"])
         await press(pilot, "x")
         assert "only active runs that were started here can be cancelled" in toasts(app)
 
@@ -109,12 +119,12 @@ async def test_pictures_of_a_version_are_listed_and_shown(
     app = application(scene.uri, tmp_path, tab="images")
     async with opened(app) as pilot:
         registry(app).go_to("1")
-        await until(lambda: "figures/loss.png" in text(app), "it is not listed")
+        await until(lambda: "broken" in text(app), "it is not listed")
         registry(app).query_one("#image-list").focus()
         await press(pilot, "enter")
-        await until(lambda: "cannot be shown" in text(app) or "▀" in text(app), "it was not opened")
-        await press(pilot, "escape", "down", "enter")
-        await until(lambda: "▀" in text(app), "it is not drawn")
+        await until(lambda: "broken   1 of 2" in text(app) and "cannot be shown" in text(app), "no excuse")
+        await press(pilot, "right")
+        await until(lambda: "loss   2 of 2" in text(app) and "▀" in text(app), "the next one is not drawn")
 
 
 async def test_from_a_run_to_its_version(scene: Scene, tmp_path: Path) -> None:
@@ -157,3 +167,80 @@ async def test_arrows_walk_to_trials_behind_the_front(scene: Scene, tmp_path: Pa
             assert scatter.selected is not None
             keys.add(scatter.selected.key)
         assert scene.runs["trial 2"] in keys
+
+
+async def test_a_run_that_has_done_its_steps_measures(
+    scene: Scene, tmp_path: Path, client: MlflowClient
+) -> None:
+    client.log_metric(scene.runs["going"], "progress.step", 100, step=100)
+    app = application(scene.uri, tmp_path, start="runs")
+    async with opened(app):
+        line = next(line for line in text(app).split("\n") if "forget 3" in line)
+    assert "measuring" in line
+    assert "100%" not in line
+
+
+async def test_a_run_that_reused_a_version_shows_the_curves_of_its_making(
+    scene: Scene, tmp_path: Path, client: MlflowClient
+) -> None:
+    client.set_tag(scene.runs["failed"], names.REUSED, "models:/sa-cvae/1")
+    app = application(scene.uri, tmp_path, start="runs")
+    async with opened(app) as pilot:
+        await on_run(pilot, scene.runs["failed"])
+        await until(lambda: "curves of the run that made it" in text(app), "nothing is said")
+        await until(lambda: "a broken 5" in text(app), "no curve")
+
+
+async def test_runs_are_filtered_with_negation_and_sorted(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path, start="runs")
+    async with opened(app) as pilot:
+        await press(pilot, "slash")
+        runs(app).query_one("#prompt", Input).value = "objective.gap<0.25 -ewc_lambda=10.0"
+        await press(pilot, "enter")
+        assert [item.run.name for item in runs(app).runs.rows if item.run] == ["trial 2"]
+        await press(pilot, "escape", *"ooooo")
+        assert [item.run.name for item in runs(app).runs.rows if item.run] == [
+            "trial 1",
+            "trial 2",
+            "trial 0",
+        ]
+
+
+async def test_a_chart_fills_the_screen_and_its_cursor_reads_values(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path, start="runs")
+    async with opened(app) as pilot:
+        await on_run(pilot, scene.runs["base"])
+        await until(lambda: "a base 5" in text(app), "no curve")
+        await press(pilot, "f", "right", "right")
+        await until(lambda: "step 1   a base 50" in text(app), "no values under the cursor")
+
+
+async def test_a_file_of_a_run_is_opened(scene: Scene, tmp_path: Path, client: MlflowClient) -> None:
+    client.log_text(scene.runs["failed"], "its content", "notes/plan.txt")
+    app = application(scene.uri, tmp_path, start="runs")
+    async with opened(app) as pilot:
+        await on_run(pilot, scene.runs["failed"])
+        await press(pilot, "t", "t", "t", "t")
+        await until(lambda: "notes/plan.txt" in text(app), "it is not listed")
+        runs(app).query_one("#file-list").focus()
+        await press(pilot, "enter")
+        await until(lambda: "its content" in text(app), "it is not opened")
+
+
+async def test_the_queue_goes_on_after_the_ui(scene: Scene, tmp_path: Path, starter: Launcher) -> None:
+    starter.submit(("child", "stay"), "base", "cpu")
+    second = starter.submit(("child", "fail"), "forget", "cpu")
+    starter.tick()
+    app = application(scene.uri, tmp_path, start="runs")
+    app.workspace.launcher = starter
+    async with opened(app) as pilot:
+        await until(lambda: app.workspace.queued == 1, "the queue is not seen")
+        await press(pilot, "q")
+        assert "1 run is queued" in text(app)
+        await press(pilot, "n")
+        app.exit()
+    starter.cancel(starter.launches()[0].launch.key)
+    await until(
+        lambda: "failed" in [t.state for t in starter.launches() if t.launch.key == second.key],
+        "the queued run did not start",
+    )

@@ -10,16 +10,16 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
 from sa_mlops.registry.version import Version
+from tui.screens.modal import Modal
 from tui.services.workspace import Workspace
 from tui.widgets import facts
 from tui.widgets.preview import Preview, View
 
 
-class CompareScreen(ModalScreen[None]):
+class CompareScreen(Modal[None]):
     """Two or more versions.
 
     Parameters

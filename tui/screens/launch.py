@@ -11,7 +11,6 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Button, Footer, Input, Label, Select, Static
 
@@ -22,7 +21,8 @@ from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names
 from tui.messages import MeasureDevices
 from tui.plain import whole
-from tui.services.launcher import AUTO, SLURM, command_for, spell, submit_command_for
+from tui.screens.modal import Modal
+from tui.services.launcher import AUTO, SLURM, command_for, spell, submit_command_for, typed
 from tui.services.workspace import Workspace
 from tui.widgets.toast import copy
 
@@ -43,7 +43,7 @@ class Order:
     device: str
 
 
-class LaunchScreen(ModalScreen[Order | None]):
+class LaunchScreen(Modal[Order | None]):
     """Asks for an entry point and its parameters.
 
     Parameters
@@ -285,8 +285,8 @@ class LaunchScreen(ModalScreen[Order | None]):
             self.dismiss(Order(self.command(), self.entry, device))
 
     def action_copy(self) -> None:
-        """Copy the command."""
-        copy(self, spell(self.command()))
+        """Copy the command with its store."""
+        copy(self, typed(self.command(), self.workspace.store.uri))
 
 
 def _select(words: Sequence[tuple[str, str]], value: str, name: str, classes: str = "") -> Select[str]:

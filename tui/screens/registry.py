@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
@@ -18,14 +19,15 @@ from sa_mlops.config import ENTRY_POINTS
 from sa_mlops.registry import names
 from sa_mlops.registry.version import SHOWN, Version
 from tui.messages import Delete, OpenLaunch, OpenRun, Promote
-from tui.plain import clean, whole
+from tui.plain import clean, joined, whole
 from tui.screens.compare import CompareScreen
 from tui.screens.image import ImageScreen
 from tui.screens.main import MainScreen
+from tui.services import pages
 from tui.services.filters import HELP as FILTER_HELP
 from tui.services.filters import Filter
 from tui.services.records import Snapshot
-from tui.services.store import page_url
+from tui.services.store import picture_name
 from tui.services.tree import JUDGES_HEADING, ORDERS, Row, rows
 from tui.services.workspace import Workspace
 from tui.widgets import facts
@@ -33,7 +35,7 @@ from tui.widgets.preview import Preview
 from tui.widgets.rows import RowList
 from tui.widgets.runline import activity
 from tui.widgets.status import StatusBar
-from tui.widgets.toast import copy
+from tui.widgets.toast import copy, copy_page
 
 EMPTY = """
 
@@ -59,6 +61,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
         Binding("p", "promote", "promote"),
         Binding("slash", "ask('filter')", "filter", key_display="/"),
         Binding("v", "ask('go')", "go to", tooltip="jump to a version by its number"),
+        Binding("u", "parent", "parent", tooltip="go up to the version that this one was made from"),
         Binding("o", "order", "sort", tooltip=f"sort: {', '.join(ORDERS)}"),
         Binding("s", "turn('seed', 1)", "seed", tooltip="samples from other latents"),
         Binding("S", "turn('seed', -1)", "earlier seed", show=False),
@@ -240,17 +243,22 @@ The tree shows each version under its parent; struck-out classes in parentheses 
             text.append(f"{clean(method, 20)} " * bool(method) + "hardened " * v.hardened)
         else:
             text.append(clean(v.title.partition(" ")[2], 40) + " ")
-        for alias in self.snapshot.aliases_of(v):
-            text.append(f"@{clean(alias, 20)} ", style=f"bold {ink.warn}")
         metrics = self.snapshot.metrics_of(v)
-        right = "  ".join(
+        fields = [
             f"{label} {spelling.format(metrics[key])}"
             for label, key, spelling in SHOWN.get(v.stage, ())
             if key in metrics
+        ]
+        # The first metric has its room before the aliases, which a narrow row shortens.
+        aliases = [f"@{clean(alias, 20)}" for alias in self.snapshot.aliases_of(v)]
+        room = width - text.cell_len - (cell_len(fields[0]) + 1 if fields else 0)
+        words = joined(aliases, room - 1, " ") or (
+            clean(aliases[0], room - 1) if aliases and room > 4 else ""
         )
-        room = width - text.cell_len - len(right) - 1
-        if right and room >= 0:
-            text.append(" " * room + right, style="dim")
+        text.append(f"{words} " if words else "", style=f"bold {ink.warn}")
+        right = joined(fields, width - text.cell_len)
+        if right:
+            text.append(" " * (width - text.cell_len - cell_len(right)) + right, style="dim")
 
     def on_row_list_moved(self, event: RowList.Moved) -> None:
         """Show the version under the cursor."""
@@ -279,7 +287,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
                 text = facts.metric_lines(metrics, parent, base, self.ink, version.forgotten)
                 self.query_one("#metric-text", Static).update(text)
             case "about":
-                url = page_url(self.workspace.store.uri, version=version)
+                url = pages.page_url(self.workspace.store.uri, version=version)
                 self.query_one("#about-text", Static).update(
                     facts.about(self.snapshot, version, url, self.ink)
                 )
@@ -343,8 +351,9 @@ The tree shows each version under its parent; struck-out classes in parentheses 
             version = self.version
             run = self.snapshot.runs.get(version.run_id) if version is not None else None
             if run is not None:
-                fetch = partial(self.workspace.store.download, run, event.key)
-                self.app.push_screen(ImageScreen(event.key, fetch, self.workspace.graphics))
+                shown = self.query_one("#image-list", RowList)
+                fetch = partial(self.workspace.store.download, run)
+                self.app.push_screen(ImageScreen(shown.rows, shown.cursor, fetch, self.workspace.graphics))
             return
         row = self.lineage.selected
         if row is not None and row.run is not None:
@@ -422,6 +431,17 @@ The tree shows each version under its parent; struck-out classes in parentheses 
             self.filter, self.folded = Filter(), {JUDGES_HEADING}
             self.fill(select=uri)
 
+    def action_parent(self) -> None:
+        """Select the version that the selected one was made from."""
+        version = self.version
+        if version is None:
+            return
+        above = self.snapshot.parent_of(version)
+        if above is None:
+            self.say(f"{clean(version.title, 60)} was made from no other version")
+        else:
+            self.go_to(str(above.number))
+
     def action_order(self) -> None:
         """Sort by the next order."""
         orders = list(ORDERS)
@@ -484,7 +504,10 @@ The tree shows each version under its parent; struck-out classes in parentheses 
     def action_copy(self, what: str) -> None:
         """Copy the version's URI or the address of its page."""
         if (version := self.version) is not None:
-            copy(self, version.uri if what == "uri" else page_url(self.workspace.store.uri, version=version))
+            if what == "uri":
+                copy(self, version.uri)
+            else:
+                copy_page(self, self.workspace.store, version=version)
 
     def action_launch(self) -> None:
         """Open the launch form for the selected version."""
@@ -511,4 +534,4 @@ The tree shows each version under its parent; struck-out classes in parentheses 
 
 
 def _paint_path(path: str, width: int) -> Text:
-    return Text(clean(path, max(10, width)), no_wrap=True)
+    return Text(clean(picture_name(path), max(10, width)), no_wrap=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -11,76 +13,39 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.widgets import Footer, Static, TabbedContent, TabPane
+from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
 
 from sa_mlops.registry import names
 from tui.messages import Cancel, MoveInQueue, OpenLaunch, OpenVersion
-from tui.plain import age, clean, duration, fit, lines, number
+from tui.plain import clean, duration, fit, lines, number
+from tui.screens.chart import ChartScreen
+from tui.screens.columns import ColumnsScreen
+from tui.screens.image import ImageScreen
 from tui.screens.main import MainScreen
-from tui.services.launcher import SLURM, Tracked, spell
-from tui.services.records import CURVES, LOST, SYSTEM, Run, Snapshot, progress, seconds_left
-from tui.services.store import page_url
+from tui.screens.text import TextScreen
+from tui.services import columns, export
+from tui.services.columns import Column
+from tui.services.filters import RUN_HELP, Filter
+from tui.services.launcher import SLURM, spell, typed
+from tui.services.pages import page_url
+from tui.services.records import CURVES, LOST, SYSTEM, Run, progress, seconds_left, term
+from tui.services.runlist import ORDERS, Item, items
+from tui.services.store import IMAGE_TYPES, picture_name
 from tui.services.workspace import Workspace
 from tui.widgets import facts
 from tui.widgets.canvas import Canvas, Shown
 from tui.widgets.chart import Charts, Series
 from tui.widgets.ink import LETTERS
 from tui.widgets.rows import RowList
-from tui.widgets.runline import bar, state_text
+from tui.widgets.runline import bar, done, state_text
 from tui.widgets.status import StatusBar
-from tui.widgets.toast import copy
+from tui.widgets.toast import copy, copy_page
 
 AGE_SECONDS = 10.0
+TEXT_TYPES = (".txt", ".log", ".json", ".csv", ".md", ".yaml", ".yml", ".html", ".svg", ".py", "MLmodel")
+READ = 1_000_000
+"""Bytes of a file that are read to show it."""
 EMPTY = "No runs yet. `l` launches one; runs started elsewhere on this store also appear here."
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A line: a run, a launch without a run, or both."""
-
-    key: str
-    run: Run | None = None
-    launch: Tracked | None = None
-    depth: int = 0
-    branches: bool = False
-    closed: bool = False
-
-
-def items(snapshot: Snapshot, launches: tuple[Tracked, ...], opened: set[str]) -> list[Item]:
-    """Launches without a run first, then runs, newest first, with nested ones under those that are open or active."""
-    by_run = {s.run_id: s for s in launches if s.run_id}
-    known = set(snapshot.runs)
-    waiting = [s for s in launches if s.run_id not in known]
-    waiting.sort(key=lambda s: (not s.live, s.launch.order if s.live else -s.launch.order))
-    out = [Item(s.launch.key, None, s) for s in waiting if s.live or s.state in ("failed", "lost")]
-    children: dict[str, list[Run]] = {}
-    tops = []
-    for run in snapshot.runs.values():
-        if run.parent in known and run.parent != run.run_id:
-            children.setdefault(run.parent, []).append(run)
-        else:
-            tops.append(run)
-    tops.sort(key=lambda r: (-r.started, r.run_id))
-    for top in tops:
-        _add(out, top, 0, children, by_run, opened, set())
-    return out
-
-
-def _add(
-    out: list[Item],
-    run: Run,
-    depth: int,
-    children: dict[str, list[Run]],
-    by_run: dict[str, Tracked],
-    opened: set[str],
-    above: set[str],
-) -> None:
-    nested = [c for c in children.get(run.run_id, []) if c.run_id not in above]
-    shown = run.active != (run.run_id in opened)
-    out.append(Item(run.run_id, run, by_run.get(run.run_id), depth, bool(nested), not shown))
-    if shown and depth < 6:
-        for child in sorted(nested, key=lambda r: (r.started, r.run_id)):
-            _add(out, child, depth + 1, children, by_run, opened, above | {run.run_id})
 
 
 class RunsScreen(MainScreen):
@@ -95,7 +60,15 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
         Binding("a", "again", "again", tooltip="the launch form with this run's parameters"),
         Binding("x", "cancel", "cancel"),
         Binding("space", "mark", "mark", tooltip="draw several runs into the same charts"),
+        Binding("slash", "ask", "filter", key_display="/"),
+        Binding("o", "order", "sort", tooltip=f"sort: {', '.join(ORDERS)}"),
+        Binding("C", "columns", "columns", tooltip="choose the columns of the list; remembered"),
         Binding("t", "tab(1)", "next tab"),
+        Binding("f", "full", "full", tooltip="the chart or the picture on the whole screen"),
+        Binding("full_stop", "scrub(1)", "next step", show=False, tooltip="samples of the next step"),
+        Binding("comma", "scrub(-1)", "step before", show=False, tooltip="samples of the step before"),
+        Binding("w", "save", "save", show=False, tooltip="save the selected file here, in Files"),
+        Binding("E", "export", "export", show=False, tooltip="write the list to runs.csv and runs.json"),
         Binding("T", "tab(-1)", "previous tab", show=False),
         Binding("g", "log_scale", "log", tooltip="logarithmic charts"),
         Binding("z", "zoom", "zoom", tooltip="charts of the last half, quarter, eighth of the steps"),
@@ -118,12 +91,15 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
         super().__init__(workspace)
         self.opened: set[str] = set()
         self.marked: list[str] = []
+        self.filter = Filter()
+        self.grid_at: int | None = None
+        """Index of the sample grid that is shown; None for the newest."""
         self._select: str | None = None
 
     def compose(self) -> ComposeResult:
         """Status, list, error, panes, keys."""
         yield StatusBar(self.workspace)
-        runs: RowList[Item] = RowList(lambda item: item.key, self.paint, header=_header, id="run-list")
+        runs: RowList[Item] = RowList(lambda item: item.key, self.paint, header=self.header, id="run-list")
         runs.border_title = "Runs"
         yield runs
         with Vertical(id="run-detail"):
@@ -134,12 +110,16 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
                 with TabPane("Log", id="log"), VerticalScroll(id="log-scroll"):
                     yield Static(id="log-text", markup=False)
                 with TabPane("Samples", id="grid"):
+                    yield Static(id="grid-title", markup=False)
                     yield Canvas(self.workspace.graphics, id="grid-canvas")
                 with TabPane("System", id="system"):
                     yield Charts(id="system-charts")
+                with TabPane("Files", id="files"):
+                    yield RowList[str](lambda path: path, _paint_path, id="file-list")
                 with TabPane("Results", id="results"), VerticalScroll():
                     yield Static(id="result-text", markup=False)
         yield Static(id="no-runs", markup=False)
+        yield Input(id="prompt", classes="hidden")
         yield Footer(compact=True)
 
     def prepare(self) -> None:
@@ -169,16 +149,24 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
 
     def fill(self) -> None:
         """Compute the rows."""
-        found = items(self.snapshot, self.workspace.launches, self.opened)
+        layout = self.workspace.layout
+        order = layout.run_order if layout.run_order in ORDERS else "newest"
+        found = items(self.snapshot, self.workspace.launches, self.opened, self.filter, order)
         if self._select is not None and any(item.key == self._select for item in found):
             self.runs.set_rows(found, self._select)
             self._select = None
         else:
             self.runs.set_rows(found)
-        more = "" if self.snapshot.complete else " · reading…"
-        self.runs.border_title = Text(f"Runs · {len(self.snapshot.runs)}{more}")
+        words = [
+            "Runs",
+            f"{len(found)} of {len(self.snapshot.runs)}" if self.filter else f"{len(self.snapshot.runs)}",
+        ]
+        words += [f"by {order}"] if order != "newest" else []
+        words += [f"/{clean(self.filter.text, 30)}"] if self.filter else []
+        words += [] if self.snapshot.complete else ["reading…"]
+        self.runs.border_title = Text(" · ".join(words))
         unread = bool(self.workspace.stale) and not self.snapshot.complete
-        self.set_class(not found and (self.snapshot.complete or unread), "-empty")
+        self.set_class(not found and not self.filter and (self.snapshot.complete or unread), "-empty")
         self.query_one("#no-runs", Static).update(self.explained(EMPTY))
 
     def select(self, key: str) -> None:
@@ -206,36 +194,52 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
             text.append(fit(launch.entry, 12) + fit(launch.slot or launch.device, 8))
             text.append(fit(spell(launch.command), max(10, width - text.cell_len)), style="dim")
             return text
-        run = item.run
-        status = state_text(run.status, ink)
-        status.truncate(11, pad=True)
-        text.append_text(status)
-        fold = ("▸ " if item.closed else "▾ ") if item.branches else "  "
-        wide = width >= 110
-        text.append(fit("  " * item.depth + fold + run.label, 30 if wide else 22) + " ")
-        if wide:
-            start = run.start_version
-            text.append(fit(run.entry, 11) + fit(f"v{start}" if start else "", 5))
-            text.append(fit(run.classes, 14))
-        text.append_text(self._progress(run))
-        text.append(fit(age(run.started), 8) + fit(duration(run.seconds()), 8))
-        found = names.results(run.metrics)
-        shown = [("p", "forget.prob"), ("r", "retain.accuracy"), ("gap", "objective.gap")]
-        words = [f"{label} {number(found[key])}" for label, key in shown if key in found]
-        text.append("  ".join(words), style="dim")
+        for one in self._columns(width):
+            text.append_text(self._cell(item, item.run, one)).append(" ")
+        return text
+
+    def _columns(self, width: int) -> list[Column]:
+        """The columns that fit; without active runs there is no progress to show."""
+        keys = self.workspace.layout.columns.get("runs") or columns.RUNS
+        if not any(r.active for r in self.snapshot.runs.values()):
+            keys = [key for key in keys if key != "progress"]
+        return columns.fitting([columns.column(key) for key in keys], width - 2)
+
+    def _cell(self, item: Item, run: Run, one: Column) -> Text:
+        if one.key == "state":
+            text = state_text(run.status, self.ink)
+        elif one.key == columns.NAME:
+            fold = ("▸ " if item.closed else "▾ ") if item.branches else "  "
+            text = Text(clean("  " * item.depth + fold + run.label))
+        elif one.key == "progress":
+            text = self._progress(run)
+        else:
+            text = Text(clean(columns.value(run, one.key)), style="" if one.key in columns.FIXED else "bold")
+        text.truncate(one.width, overflow="ellipsis", pad=True)
         return text
 
     def _progress(self, run: Run) -> Text:
-        now, share = progress(self.snapshot, run) if run.active else (run, None)
+        if not run.active:
+            return Text()
+        now, share = progress(self.snapshot, run)
+        if share is None:
+            return Text("…")
+        if done(now, share):
+            return Text("measuring")
         left = seconds_left(now, share)
-        if not run.active or share is None:
-            return Text(fit("" if not run.active else "…", 21))
-        return Text(fit(f"{bar(share, 8)} {share:>4.0%} {duration(left) if left is not None else ''}", 21))
+        return Text(f"{bar(share, 6)} {share:>4.0%} {duration(left) if left is not None else ''}")
+
+    def header(self, width: int) -> Text:
+        """Headings of the columns."""
+        words = " ".join(fit(one.heading, one.width) for one in self._columns(width))
+        return Text("  " + words, no_wrap=True)
 
     def on_row_list_moved(self, _event: RowList.Moved) -> None:
         """Follow the run under the cursor."""
-        self.query_one("#log-scroll", VerticalScroll).scroll_end(animate=False)
-        self.follow()
+        if _event.sender is self.runs:
+            self.grid_at = None
+            self.query_one("#log-scroll", VerticalScroll).scroll_end(animate=False)
+            self.follow()
 
     def on_tabbed_content_tab_activated(self) -> None:
         """Fill the pane that was opened."""
@@ -259,6 +263,8 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
                 self.read_log(item)
             case "grid":
                 self.read_grid(item)
+            case "files":
+                self.read_files(item)
             case "results":
                 self._results(item)
 
@@ -289,24 +295,27 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
         return found
 
     @work(thread=True, exclusive=True, group="curves")
-    def read_curves(self, item: Item, prefix: str, charts: Charts) -> None:
-        """Read the curves of a run and of the marked ones."""
+    def read_curves(self, item: Item, prefixes: tuple[str, ...], charts: Charts) -> None:
+        """Read the curves of a run and of the marked ones; of a run that reused a version, those of its making."""
         found: dict[str, list[Series]] = {}
         try:
             for run in self._family(item)[:24]:
-                keys = sorted(k for k in run.metrics if k.startswith(prefix))[:12]
-                for key, points in self.workspace.store.history(run.run_id, keys).items():
-                    curves = found.setdefault(key, [])
+                maker = self.snapshot.maker_of(run) or run
+                keys = {term(k, prefixes): k for k in sorted(maker.metrics) if term(k, prefixes)}
+                read = self.workspace.store.history(maker.run_id, list(keys.values())[:12])
+                for name, key in list(keys.items())[:12]:
+                    curves = found.setdefault(name, [])
                     if len(curves) < len(LETTERS):
-                        curves.append(Series(run.label, points))
+                        curves.append(Series(run.label, read[key]))
         except Exception as error:  # no store: the last curves stay
             self.say(f"curves: {clean(error)}", True)
             return
-        drawn = tuple((key.removeprefix(prefix), tuple(curves)) for key, curves in sorted(found.items()))
-        self.call_later(self._charts, item, charts, drawn)
+        self.call_later(self._charts, item, charts, tuple((k, tuple(v)) for k, v in sorted(found.items())))
 
     def _charts(self, item: Item, charts: Charts, drawn: tuple[tuple[str, tuple[Series, ...]], ...]) -> None:
         if self.item is not None and self.item.key == item.key:
+            reused = item.run.reused if item.run is not None else ""
+            charts.note = f"reused {clean(reused, 60)}: curves of the run that made it" if reused else ""
             charts.charts = drawn
 
     @work(thread=True, exclusive=True, group="log")
@@ -317,11 +326,26 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
             top = self.snapshot.runs[top.parent]
             found = next((t for t in self.workspace.launches if t.run_id == top.run_id), None)
         if found is None:
-            text = Text("started elsewhere: the log is not on this machine", style="dim")
+            text = self._logged(item)
         else:
             text = Text(f"$ {spell(found.launch.command)}\n", style="bold")
             text.append(lines(self.workspace.launcher.tail(found.launch.key), 400), style="not bold")
         self.call_later(self._log, item, text)
+
+    def _logged(self, item: Item) -> Text:
+        """The end of standard error that the run, or one nested in it, logged when it failed."""
+        family = [] if item.run is None else [item.run, *self.snapshot.children_of(item.run.run_id)]
+        for run in family:
+            if run.status != "FAILED":
+                continue
+            try:
+                if said := self.workspace.store.log(run):
+                    return Text(f"end of standard error of {clean(run.label, 60)}\n", "bold").append(
+                        lines(said, 400), style="not bold"
+                    )
+            except Exception as error:  # lost, or no store: one line in its place
+                return Text(f"the log cannot be read: {clean(error)}")
+        return Text("started elsewhere: only runs that fail log the end of their standard error", style="dim")
 
     def _log(self, item: Item, text: Text) -> None:
         if self.item is not None and self.item.key == item.key:
@@ -336,20 +360,70 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
         """Read the newest sample grid of a run."""
         canvas = self.query_one("#grid-canvas", Canvas)
         shown: Shown = Text("no sample grids yet", style="dim")
+        title = ""
         try:
-            for run in self._family(item)[:8]:
-                path = self.workspace.store.newest_samples(run)
-                if path is not None:
-                    shown = canvas.read(self.workspace.store.download(run, path))
-                    if run.active:
-                        break
+            found = self._grids(item)
+            if found is not None:
+                run, paths = found
+                at = len(paths) - 1 if self.grid_at is None else max(0, min(len(paths) - 1, self.grid_at))
+                shown = canvas.read(self.workspace.store.download(run, paths[at]))
+                title = (
+                    f"{clean(run.label, 40)}: {picture_name(paths[at])}, {at + 1} of {len(paths)}   , . steps"
+                )
         except Exception as error:  # lost, no picture, no store: one line in its place
             shown = Text(f"cannot be shown: {clean(error)}")
-        self.call_later(self._grid, item, shown)
+        self.call_later(self._grid, item, shown, title)
 
-    def _grid(self, item: Item, shown: Shown) -> None:
+    def _grids(self, item: Item) -> tuple[Run, list[str]] | None:
+        """The run with the newest sample grids in the selected one, and their paths by step. Blocks."""
+        for run in self._family(item)[:8]:
+            source = self.snapshot.maker_of(run) or run
+            if paths := self.workspace.store.grids(source):
+                return source, paths
+        return None
+
+    def _grid(self, item: Item, shown: Shown, title: str) -> None:
         if self.item is not None and self.item.key == item.key:
+            self.query_one("#grid-title", Static).update(Text(title, "dim"))
             self.query_one("#grid-canvas", Canvas).show(shown)
+
+    @work(thread=True, exclusive=True, group="files")
+    def read_files(self, item: Item) -> None:
+        """List the artifacts of a run."""
+        try:
+            source = item.run and (self.snapshot.maker_of(item.run) or item.run)
+            found = [] if source is None else self.workspace.store.artifacts(source)
+            # MLflow keeps a compressed copy beside each logged image.
+            found = [path for path in found if "+compressed" not in path]
+        except Exception as error:  # no artifacts, no store
+            self.say(f"files: {clean(error)}", True)
+            found = []
+        self.call_later(self._files, item, found)
+
+    def _files(self, item: Item, found: list[str]) -> None:
+        if self.item is not None and self.item.key == item.key:
+            self.query_one("#file-list", RowList).set_rows(found)
+
+    @work(thread=True, exclusive=True, group="open")
+    def open_file(self, run: Run, path: str) -> None:
+        """Show a text on a page of its own."""
+        try:
+            body = self.workspace.store.download(run, path).read_bytes()[:READ]
+            shown = Text(lines(body.decode(errors="replace"), 400, 5000))
+        except Exception as error:  # lost, or no store: one line in its place
+            shown = Text(f"cannot be shown: {clean(error)}")
+        self.app.call_later(self.app.push_screen, TextScreen(clean(path, 100), shown))
+
+    @work(thread=True, group="save")
+    def save_file(self, run: Run, path: str) -> None:
+        """Copy an artifact into the working folder, beside files of that name."""
+        try:
+            out = free_name(Path.cwd() / path.rpartition("/")[2])
+            shutil.copyfile(self.workspace.store.download(run, path), out)
+        except Exception as error:  # lost, or no place to write
+            self.say(f"not written: {clean(error)}", True)
+        else:
+            self.say(f"written to {out}")
 
     def _results(self, item: Item) -> None:
         text = Text()
@@ -370,9 +444,13 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
 
     # ------------------------------------------------------------------ keys
 
-    def on_row_list_chosen(self, _event: RowList.Chosen) -> None:
-        """Enter: unfold, else open the version."""
+    def on_row_list_chosen(self, event: RowList.Chosen) -> None:
+        """Enter: unfold, else open the version; in Files, open the file."""
         item = self.item
+        if event.sender.id == "file-list":
+            if item is not None and item.run is not None:
+                self._open(item.run, event.key)
+            return
         if item is not None and item.branches:
             self.action_fold(not item.closed)
         elif self.narrow:
@@ -382,10 +460,119 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
         else:
             self.action_version()
 
+    def _open(self, run: Run, path: str) -> None:
+        run = self.snapshot.maker_of(run) or run
+        if path.lower().endswith(IMAGE_TYPES):
+            paths = [p for p in self.query_one("#file-list", RowList).rows if p.lower().endswith(IMAGE_TYPES)]
+            fetch = partial(self.workspace.store.download, run)
+            self.app.push_screen(ImageScreen(paths, paths.index(path), fetch, self.workspace.graphics))
+        elif path.lower().endswith(TEXT_TYPES):
+            self.open_file(run, path)
+        else:
+            self.say(f"{path} is neither a text nor a picture; w saves it")
+
+    def action_save(self) -> None:
+        """Save the selected file."""
+        path = self.query_one("#file-list", RowList).selected
+        if self.query_one("#run-tabs", TabbedContent).active != "files" or path is None:
+            self.say("open Files (t) and select a file first")
+        elif self.item is not None and self.item.run is not None:
+            self.save_file(self.snapshot.maker_of(self.item.run) or self.item.run, path)
+
+    def action_ask(self) -> None:
+        """Open the line of the filter."""
+        prompt = self.query_one("#prompt", Input)
+        prompt.placeholder = RUN_HELP
+        prompt.value = self.filter.text
+        prompt.remove_class("hidden")
+        prompt.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter while typing."""
+        if event.input.has_focus:
+            self.filter = Filter(event.value[:500])
+            self.fill()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Close the line."""
+        event.input.add_class("hidden")
+        self.runs.focus()
+
+    def action_order(self) -> None:
+        """Sort by the next order."""
+        orders, layout = list(ORDERS), self.workspace.layout
+        at = orders.index(layout.run_order) if layout.run_order in orders else 0
+        layout.run_order = orders[(at + 1) % len(orders)]
+        self.fill()
+
+    def action_columns(self) -> None:
+        """Choose the columns."""
+        layout = self.workspace.layout
+
+        def chosen(keys: list[str] | None) -> None:
+            if keys is not None:
+                layout.columns["runs"] = keys
+                self.runs.refresh()
+
+        shown = layout.columns.get("runs") or list(columns.RUNS)
+        known = columns.known(self.snapshot.runs.values())
+        self.app.push_screen(ColumnsScreen(known, shown, columns.RUNS), chosen)
+
+    def action_scrub(self, by: int) -> None:
+        """Samples of another step."""
+        item = self.item
+        if item is not None and self.query_one("#run-tabs", TabbedContent).active == "grid":
+            self.scrub(item, by)
+
+    @work(thread=True, exclusive=True, group="scrub")
+    def scrub(self, item: Item, by: int) -> None:
+        """Find the step beside the shown one."""
+        found = self._grids(item)
+        if found is not None:
+            last = len(found[1]) - 1
+            self.grid_at = max(0, min(last, (last if self.grid_at is None else self.grid_at) + by))
+            self.call_later(self.read_grid, item)
+
+    def action_full(self) -> None:
+        """The charts, or the sample grids, on the whole screen."""
+        active = self.query_one("#run-tabs", TabbedContent).active
+        if active in ("loss", "system"):
+            charts = self.query_one(f"#{active}-charts", Charts)
+            if charts.charts:
+                self.app.push_screen(ChartScreen(charts.charts, charts.offset_by, charts.log_scale))
+        elif active == "grid" and self.item is not None:
+            self.open_grids(self.item)
+
+    @work(thread=True, exclusive=True, group="open")
+    def open_grids(self, item: Item) -> None:
+        """Show the sample grids over their steps on the whole screen."""
+        found = self._grids(item)
+        if found is not None:
+            run, paths = found
+            at = len(paths) - 1 if self.grid_at is None else self.grid_at
+            fetch = partial(self.workspace.store.download, run)
+            self.app.call_later(self.app.push_screen, ImageScreen(paths, at, fetch, self.workspace.graphics))
+
+    def action_export(self) -> None:
+        """Write the listed runs as CSV and JSON into the working folder."""
+        listed = [item.run for item in self.runs.rows if item.run is not None]
+        try:
+            places = export.write(export.of_runs(listed), Path.cwd() / "runs")
+        except OSError as error:
+            self.say(f"not written: {clean(error)}", True)
+        else:
+            self.say("written to " + " and ".join(str(place) for place in places))
+
     def action_back(self) -> None:
-        """Back to the list."""
-        if self.has_class("-detail"):
+        """Close the filter, else back to the list."""
+        prompt = self.query_one("#prompt", Input)
+        if not prompt.has_class("hidden"):
+            prompt.add_class("hidden")
+        elif self.has_class("-detail"):
             self.remove_class("-detail")
+        elif self.focused is self.runs and self.filter:
+            self.filter = Filter()
+            self.fill()
         elif self.focused is self.runs and self.marked:
             self.marked.clear()
             self.runs.refresh()
@@ -451,9 +638,11 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
             return
         if item.run is None:
             assert item.launch is not None
-            copy(self, spell(item.launch.launch.command))
+            copy(self, typed(item.launch.launch.command, self.workspace.store.uri))
+        elif what == "id":
+            copy(self, item.key)
         else:
-            copy(self, item.key if what == "id" else page_url(self.workspace.store.uri, run=item.run))
+            copy_page(self, self.workspace.store, run=item.run)
 
     def action_launch(self) -> None:
         """Open the launch form."""
@@ -486,9 +675,13 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
             self.post_message(MoveInQueue(item.launch, places))
 
 
-def _header(width: int) -> Text:
-    wide = width >= 110
-    words = fit("  state", 13) + fit("  run", 31 if wide else 23)
-    if wide:
-        words += fit("entry", 11) + fit("from", 5) + fit("classes", 14)
-    return Text(words + fit("progress", 21) + fit("begun", 8) + fit("took", 8) + "results", no_wrap=True)
+def _paint_path(path: str, width: int) -> Text:
+    return Text(clean(path, max(10, width)), no_wrap=True)
+
+
+def free_name(path: Path) -> Path:
+    """The path, or one with a number in its name if there is a file already."""
+    found, i = path, 1
+    while found.exists():
+        found, i = path.with_name(f"{path.stem}-{i}{path.suffix}"), i + 1
+    return found

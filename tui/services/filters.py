@@ -1,4 +1,4 @@
-"""The filter line: words, tags, classes, aliases and ranges of metrics, all of which must hold."""
+"""The filter line: words, tags, classes, aliases and ranges of metrics, all of which must hold; `-` negates one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sa_mlops.registry import names
 from sa_mlops.registry.version import Version
+from tui.services.records import Run
 
 SHORT = {
     "p": "forget.prob",
@@ -19,7 +20,12 @@ SHORT = {
 }
 """Short names of metrics in filters and orders."""
 
-HELP = "words  stage:forget  class:1  @champion  seed=0  forget.prob<0.15  r>=0.95"
+HELP = "words  stage:forget  class:1  @champion  seed=0  p<0.15  r>=0.95  -word excludes"
+RUN_HELP = (
+    "words  state:failed  entry:forget  class:1  from:2  p<0.15  seconds>60  ewc_lambda=50  -word excludes"
+)
+NOT = ("-", "!")
+"""Marks of a word that must not hold."""
 COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -27,6 +33,46 @@ COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
 }
 RANGE = re.compile(r"([\w./-]+)(<=|>=|<|>)(-?[\d.]+(?:e-?\d+)?)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """The parts of a version or run that a filter reads.
+
+    Attributes
+    ----------
+    texts : searched for words.
+    fields : for `key:part` and `key=value`; tags also without their `sa.`.
+    """
+
+    texts: Sequence[str]
+    fields: Mapping[str, str]
+    metrics: Mapping[str, float]
+    classes: Sequence[str] = ()
+    aliases: Sequence[str] = ()
+
+
+def of_version(version: Version, aliases: Sequence[str], metrics: Mapping[str, float]) -> Subject:
+    """A version as a filter reads it."""
+    return Subject(
+        texts=(version.title, version.uri, version.description, *version.tags, *version.tags.values()),
+        fields={**version.tags, names.STAGE: version.stage},
+        metrics=metrics,
+        classes=version.forgotten,
+        aliases=aliases,
+    )
+
+
+def of_run(run: Run) -> Subject:
+    """A run as a filter reads it."""
+    state = {"FINISHED": "done"}.get(run.status, run.status.lower())
+    own = {"state": state, "entry": run.entry, "from": str(run.start_version or ""), "name": run.name}
+    return Subject(
+        texts=(run.label, run.run_id, run.error, state, *run.params.values(), *run.tags.values()),
+        fields={**run.tags, **run.given, **own},
+        metrics=names.results(run.metrics) | {"seconds": run.seconds()},
+        classes=names.parse_classes(run.classes),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +84,34 @@ class Filter:
     def __bool__(self) -> bool:
         return bool(self.text.strip())
 
-    def matches(self, version: Version, aliases: Sequence[str], metrics: Mapping[str, float]) -> bool:
-        """Whether every word holds for a version."""
-        return all(_holds(word, version, aliases, metrics) for word in self.text.lower().split())
+    def matches(self, subject: Subject) -> bool:
+        """Whether every word holds, and no negated one."""
+        return all(_wanted(word, subject) for word in self.text.lower().split())
 
 
-def _holds(word: str, version: Version, aliases: Sequence[str], metrics: Mapping[str, float]) -> bool:
+def _wanted(word: str, subject: Subject) -> bool:
+    if word in NOT:  # still being typed
+        return True
+    return not _holds(word[1:], subject) if word.startswith(NOT) else _holds(word, subject)
+
+
+def _holds(word: str, subject: Subject) -> bool:
     if bounds := RANGE.fullmatch(word):
-        value = metrics.get(SHORT.get(bounds[1], bounds[1]))
+        value = subject.metrics.get(SHORT.get(bounds[1], bounds[1]))
         try:
             return value is not None and COMPARE[bounds[2]](value, float(bounds[3]))
         except ValueError:
             return False
     if word.startswith("@"):
-        return any(word[1:] in alias.lower() for alias in aliases)
+        return any(word[1:] in alias.lower() for alias in subject.aliases)
     if word.startswith("class:"):
         wanted = word.partition(":")[2].split(",")
-        forgotten = {name.lower().replace(" ", "_") for name in version.forgotten}
-        return {name for name in wanted if name} <= forgotten
+        found = {name.lower().replace(" ", "_") for name in subject.classes}
+        return {name for name in wanted if name} <= found
     for mark in (":", "="):
-        key, found, wanted_text = word.partition(mark)
-        if found and key:
-            tags = {**version.tags, names.STAGE: version.stage}
-            value_text = tags.get(f"sa.{key}", tags.get(key))
-            if value_text is not None:
-                return wanted_text == value_text.lower() if mark == "=" else wanted_text in value_text.lower()
-    parts = (version.title, version.uri, version.description, *aliases, *version.tags, *version.tags.values())
-    return word in " ".join(parts).lower()
+        key, split, wanted_text = word.partition(mark)
+        if split and key:
+            text = subject.fields.get(f"sa.{key}", subject.fields.get(key))
+            if text is not None:
+                return wanted_text == text.lower() if mark == "=" else wanted_text in text.lower()
+    return word in " ".join((*subject.texts, *subject.aliases)).lower()

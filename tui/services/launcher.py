@@ -1,7 +1,7 @@
 """Runs started from the UI: each in its own process session, with a record and a log on disk.
 
-They outlive the UI and are found again by the next one. A queued launch is a record without a process; an open UI
-starts it when its device is free.
+They outlive the UI and are found again by the next one. A queued launch is a record without a process; an open UI, or
+the queue's keeper (`keeper.py`) after it, starts it when its device is free.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from filelock import FileLock
 from sa_mlops.cluster.plan import option_words
 from sa_mlops.config import ENTRY_POINTS, SubmitConfig
 from sa_mlops.registry import processes
+from sa_mlops.registry.last_words import as_shown
 from tui.services.commands import python_path
 from tui.services.store import PATIENCE
 
@@ -122,6 +123,11 @@ def submit_command_for(
 def spell(command: Sequence[str]) -> str:
     """A command as it would be typed."""
     return shlex.join(command)
+
+
+def typed(command: Sequence[str], uri: str) -> str:
+    """A command with its store, as it runs from any shell in the project's folder."""
+    return f"MLFLOW_TRACKING_URI={shlex.quote(uri)} {spell(command)}"
 
 
 class Launcher:
@@ -246,16 +252,20 @@ class Launcher:
         self._write(dataclasses.replace(mine, order=other.order))
         self._write(dataclasses.replace(other, order=mine.order))
 
-    def _start(self, launch: Launch, slot: str) -> Launch:
-        environment = {k: v for k, v in os.environ.items() if PATIENCE.get(k) != v and k != "MLFLOW_RUN_ID"}
-        environment |= {
+    def environment(self) -> dict[str, str]:
+        """Environment of processes that run without the UI."""
+        kept = {k: v for k, v in os.environ.items() if PATIENCE.get(k) != v and k != "MLFLOW_RUN_ID"}
+        return kept | {
             "MLFLOW_TRACKING_URI": self.uri,
             "PYTHONUNBUFFERED": "1",
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+            "PYTHONPATH": python_path(),
         }
+
+    def _start(self, launch: Launch, slot: str) -> Launch:
+        environment = self.environment()
         if launch.device == AUTO and slot.startswith("cuda:"):
             environment["CUDA_VISIBLE_DEVICES"] = slot.removeprefix("cuda:")
-        environment["PYTHONPATH"] = python_path()
         program = STAGE_PROGRAM if launch.command[0] == STAGE_COMMAND else launch.command[0]
         words = [sys.executable, "-m", program, *launch.command[1:]]
         ending = self.folder / f"{launch.key}.exit"
@@ -314,16 +324,6 @@ _children: list[subprocess.Popen[bytes]] = []
 def reap() -> None:
     """Collect processes that ended; their records hold the exit status."""
     _children[:] = [child for child in _children if child.poll() is None]
-
-
-def as_shown(text: str) -> str:
-    """Output as a terminal leaves it: a carriage return restarts the line, escape sequences are dropped."""
-    plain = re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)", "", text)
-    shown = []
-    for line in plain.replace("\r\n", "\n").split("\n"):
-        parts = [part for part in line.split("\r") if part]
-        shown.append(parts[-1] if parts else "")
-    return "\n".join(shown)
 
 
 def _read(path: Path) -> Launch | None:

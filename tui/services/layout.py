@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,24 @@ class Layout:
     tab: str = "samples"
     beside: bool = False
     log_scale: bool = False
+    run_order: str = "newest"
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    """Keys of the chosen columns by list."""
 
     @classmethod
     def read(cls, path: Path) -> Layout:
         """The choices in a file; defaults for unusable ones."""
         try:
             known: dict[str, Any] = json.loads(path.read_text())
-            kept = {f.name: known[f.name] for f in fields(cls) if type(known.get(f.name)) is type(f.default)}
-            return cls(**kept)
+            usual = cls()
+            kept = {
+                f.name: known[f.name]
+                for f in fields(cls)
+                if type(known.get(f.name)) is type(getattr(usual, f.name))
+            }
+            layout = cls(**kept)
+            layout.columns = {k: [*map(str, found)] for k, found in layout.columns.items()}
+            return layout
         except (OSError, ValueError, TypeError, AttributeError):
             return cls()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from sa_mlops.registry import names, processes
@@ -15,9 +15,10 @@ PARENT_RUN = "mlflow.parentRunId"
 ENTRY = "sa.entry"
 PROJECT_ENTRY = "mlflow.project.entryPoint"
 ERROR = "sa.error"
-DONE_STEP = "progress.step"
-CURVES = "train."
-SYSTEM = "system/"
+DONE_STEP = ("progress/step", "progress.step")
+CURVES = ("train/", "train.")
+"""Prefixes of the curves of a training loop; the second in older stores."""
+SYSTEM = ("system/",)
 STUDY = "sa.study"
 TRIAL = "sa.trial"
 
@@ -102,8 +103,14 @@ class Run:
     @property
     def share(self) -> float | None:
         """Share of its own steps that are done, [0, 1]; None if it has reported none."""
-        steps, done = whole(self.tags.get(names.STEPS, "")), self.metrics.get(DONE_STEP)
+        steps = whole(self.tags.get(names.STEPS, ""))
+        done = next((self.metrics[key] for key in DONE_STEP if key in self.metrics), None)
         return min(1.0, max(0.0, done / steps)) if steps and done is not None else None
+
+    @property
+    def reused(self) -> str:
+        """URI of the version that it reused instead of making one, empty for none."""
+        return self.tags.get(names.REUSED, "")
 
     @property
     def start_version(self) -> int | None:
@@ -193,6 +200,12 @@ class Snapshot:
         given = run.given if run is not None else {}
         return {k: given.get(f"resolved.{k}", v) for k, v in given.items() if not k.startswith("resolved.")}
 
+    def maker_of(self, run: Run) -> Run | None:
+        """The run that made the version that a run reused."""
+        target = names.parse_uri(run.reused)
+        version = self.versions.get(target) if target else None
+        return self.runs.get(version.run_id) if version is not None else None
+
     def children_of(self, run_id: str) -> list[Run]:
         """Runs nested in a run, oldest first."""
         found = [r for r in self.runs.values() if r.parent == run_id and r.run_id != run_id]
@@ -205,6 +218,11 @@ class Snapshot:
         return sorted(found, key=lambda v: v.number)
 
 
+def term(metric: str, prefixes: tuple[str, ...] = CURVES) -> str:
+    """A curve's name without its prefix; empty for a metric that is no curve."""
+    return next((metric.removeprefix(p) for p in prefixes if metric.startswith(p)), "")
+
+
 def with_lost(snapshot: Snapshot) -> Snapshot:
     """The snapshot with active runs without a process marked as lost; the same object if there are none."""
     active = (run for run in snapshot.runs.values() if run.active)
@@ -212,24 +230,31 @@ def with_lost(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, runs={**snapshot.runs, **lost}) if lost else snapshot
 
 
-def working(run: Run, children: Iterable[Run]) -> Run:
-    """The run that works at the moment: the newest active nested one, else the run itself."""
-    active = [r for r in children if r.active]
-    return max(active, key=lambda r: r.started) if active else run
+def working(snapshot: Snapshot, run: Run) -> Run:
+    """The run that works at the moment: the newest active one nested in it, at any depth, else the run itself."""
+    below = {run.run_id: run}
+    while active := [r for r in snapshot.children_of(run.run_id) if r.active and r.run_id not in below]:
+        run = max(active, key=lambda r: r.started)
+        below[run.run_id] = run
+    return run
 
 
 def progress(snapshot: Snapshot, run: Run) -> tuple[Run, float | None]:
-    """The run that works at the moment and the share of its steps done; a study's steps are its finished trials."""
-    children = snapshot.children_of(run.run_id)
+    """The run that works at the moment and the share of its steps done.
+
+    The steps of a study are its finished trials, except while something that its trials need is made.
+    """
+    now = working(snapshot, run)
     if run.stage == "tune" and (steps := whole(run.tags.get(names.STEPS, ""))):
-        done = sum(child.stage == "trial" and child.status == "FINISHED" for child in children)
-        return run, min(1.0, done / steps)
-    now = working(run, children)
+        children = snapshot.children_of(run.run_id)
+        trials = [r for r in children if r.stage == "trial"]
+        if now is run or any(r.active for r in trials):
+            return run, min(1.0, sum(r.status == "FINISHED" for r in trials) / steps)
     return now, now.share
 
 
 def seconds_left(run: Run, share: float | None) -> float | None:
     """Estimate from the share done since the run began; None if unknown."""
-    if not run.active or not share:
+    if not run.active or not share or share >= 1:
         return None
     return run.seconds() / share * (1 - share)

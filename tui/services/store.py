@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sa_mlops import environment
 from sa_mlops.errors import CommandError
-from sa_mlops.registry import names
+from sa_mlops.registry import last_words, names
 from sa_mlops.registry.stores import StoreError, local
 from sa_mlops.registry.version import Version
 from tui.services import tables
@@ -235,17 +235,23 @@ class Store:
 
     def images(self, run: Run) -> list[str]:
         """Paths of logged images and figures of a run: figures first, then the newest samples."""
-        found = [path for path in self._artifacts(run, "") if path.lower().endswith(IMAGE_TYPES)]
+        found = [path for path in self.artifacts(run, "") if path.lower().endswith(IMAGE_TYPES)]
         found = [path for path in found if "+compressed" not in path]
         return sorted(found, key=lambda path: (path.startswith("images/"), -image_step(path), path))
 
-    def newest_samples(self, run: Run) -> str | None:
-        """Path of the newest sample grid that a run has logged."""
-        found = self._artifacts(run, "images")
+    def grids(self, run: Run) -> list[str]:
+        """Paths of the sample grids that a run has logged, by their step."""
+        found = self.artifacts(run, "images")
         grids = [path for path in found if path.startswith("images/samples+") and path.endswith(".png")]
-        return max(grids, key=image_step, default=None)
+        return sorted(grids, key=image_step)
 
-    def _artifacts(self, run: Run, folder: str) -> list[str]:
+    def log(self, run: Run) -> str:
+        """The end of standard error that a failed run has logged; empty without one."""
+        if last_words.ARTIFACT not in self.artifacts(run, "log"):
+            return ""
+        return self.download(run, last_words.ARTIFACT).read_text(errors="replace")
+
+    def artifacts(self, run: Run, folder: str = "") -> list[str]:
         """Paths of a run's artifacts below a folder, at most some hundreds."""
         root = local(run.artifacts)
         if root is not None:
@@ -326,12 +332,12 @@ class Store:
         self.client.delete_model_version(version.name, str(version.number))
 
 
-def page_url(uri: str, *, version: Version | None = None, run: Run | None = None) -> str:
-    """Address of MLflow's page about a version or a run; for a local store on the address of `make ui`."""
-    root = uri.rstrip("/") if uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
-    if version is not None:
-        return f"{root}/#/models/{version.name}/versions/{version.number}"
-    return f"{root}/#/experiments/{run.experiment}/runs/{run.run_id}" if run is not None else f"{root}/"
+def picture_name(path: str) -> str:
+    """A readable name of an artifact: `samples, step 40`, `before after`."""
+    name = path.rpartition("/")[2].rpartition(".")[0]
+    if image_step(path) >= 0:
+        name = f"{name.partition('+')[0]}, step {image_step(path)}"
+    return name.replace("_", " ")
 
 
 def image_step(path: str) -> int:

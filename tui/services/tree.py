@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sa_mlops.registry import names
 from sa_mlops.registry.version import Version
-from tui.services.filters import Filter
+from tui.services.filters import Filter, of_version
 from tui.services.records import Run, Snapshot
 
 GENERATOR_STAGES = ("base", "forget", "retrain")
@@ -59,7 +59,7 @@ def rows(
     chosen = {
         v.uri
         for v in snapshot.versions.values()
-        if not pattern or pattern.matches(v, snapshot.aliases_of(v), snapshot.metrics_of(v))
+        if not pattern or pattern.matches(of_version(v, snapshot.aliases_of(v), snapshot.metrics_of(v)))
     }
     return _tree(snapshot, pattern, folded, chosen) if order == "lineage" else _flat(snapshot, order, chosen)
 

@@ -26,8 +26,19 @@ class Series:
     points: Sequence[Point]
 
 
+Drawn = tuple[tuple[str, tuple[Series, ...]], ...]
+"""Charts by name, each with its curves."""
+
+
 def chart(
-    series: Sequence[Series], width: int, height: int, *, title: str = "", log: bool = False, zoom: int = 0
+    series: Sequence[Series],
+    width: int,
+    height: int,
+    *,
+    title: str = "",
+    log: bool = False,
+    zoom: int = 0,
+    cursor: float | None = None,
 ) -> Text:
     """Curves in one chart of `width` x `height` characters with its title, axes and legend.
 
@@ -35,6 +46,7 @@ def chart(
     ----------
     log : logarithmic values; without those that are not positive.
     zoom : show the last 1 / 2^zoom of the steps.
+    cursor : step that a vertical line marks.
     """
     plot_width, plot_height = width - MARGIN, height - 2 - bool(title)
     if plot_width < 4 or plot_height < 1:
@@ -67,6 +79,8 @@ def chart(
             for x, y in points
         ]
         grid.curve(dots, i)
+    if cursor is not None and first <= cursor <= last:
+        grid.mark = round((cursor - first) / max(last - first, 1e-12) * (plot_width - 1))
     for row in range(plot_height):
         edge = high if row == 0 else low if row == plot_height - 1 and high > low else None
         text.append("".rjust(MARGIN) if edge is None else f"{_unscale(edge, log):>{MARGIN - 1}.4g} ", "dim")
@@ -95,6 +109,7 @@ class _Grid:
         self.bits = [[0] * width for _ in range(height)]
         self.owner = [[0] * width for _ in range(height)]
         self.letters: dict[tuple[int, int], int] = {}
+        self.mark: int | None = None
 
     def curve(self, dots: Sequence[tuple[int, int]], index: int) -> None:
         """Dots (column, row) joined by lines, with a letter at the end."""
@@ -120,8 +135,20 @@ class _Grid:
                 text.append(LETTERS[index % len(LETTERS)], style=f"bold {SERIES[index % len(SERIES)]}")
             elif bits:
                 text.append(chr(0x2800 + bits), style=SERIES[index % len(SERIES)])
+            elif column == self.mark:
+                text.append("│", style="dim")
             else:
                 text.append(" ")
+
+
+def values_at(series: Sequence[Series], step: float) -> str:
+    """`step 40   a forget 1 12.3`: the value of each curve at its step nearest to one."""
+    words = [f"step {step:g}"]
+    for i, s in enumerate(series):
+        if s.points:
+            _, y = min(s.points, key=lambda p: abs(p[0] - step))
+            words.append(f"{LETTERS[i % len(LETTERS)]} {clean(s.name, 24)} {y:.5g}")
+    return "   ".join(words)
 
 
 def _scale(y: float, log: bool) -> float:
@@ -139,7 +166,12 @@ class Charts(Widget):
     LEAST = 44
     LOWEST = 9
 
-    charts: reactive[tuple[tuple[str, tuple[Series, ...]], ...]] = reactive(())
+    charts: reactive[Drawn] = reactive(())
+    note: reactive[str] = reactive("")
+    """A line above the charts."""
+    alone: reactive[bool] = reactive(False)
+    """Show one chart, as large as there is room."""
+    cursor: reactive[float | None] = reactive(None)
     log_scale: reactive[bool] = reactive(False)
     zoom: reactive[int] = reactive(0)
     offset_by: reactive[int] = reactive(0)
@@ -148,11 +180,12 @@ class Charts(Widget):
         """The charts that fit, from `offset_by` on."""
         width, height = self.size
         if not self.charts:
-            return Text("no curves yet", style="dim")
-        across = max(1, min(len(self.charts), width // self.LEAST))
-        down = max(1, min(-(-len(self.charts) // across), height // self.LOWEST))
+            return Text("no curves: this run has trained nothing itself", style="dim")
+        height -= bool(self.note)
+        across = 1 if self.alone else max(1, min(len(self.charts), width // self.LEAST))
+        down = 1 if self.alone else max(1, min(-(-len(self.charts) // across), height // self.LOWEST))
         order = [self.charts[(i + self.offset_by) % len(self.charts)] for i in range(len(self.charts))]
-        text = Text(no_wrap=True)
+        text = Text(f"{self.note}\n" if self.note else "", style="", no_wrap=True)
         for row in range(down):
             shown = order[row * across : (row + 1) * across]
             blocks = [
@@ -163,6 +196,7 @@ class Charts(Widget):
                     title=name,
                     log=self.log_scale,
                     zoom=self.zoom,
+                    cursor=self.cursor,
                 ).split("\n")
                 for name, series in shown
             ]

@@ -116,7 +116,8 @@ def about(snapshot: Snapshot, version: Version, url: str, ink: Ink) -> Text:
     text.append(f"{clean(url, 300)}\n", style="underline")
     if version.description.strip():
         text.append("\n")
-        for line in version.description.strip().split("\n")[:40]:
+        shown = [line for line in version.description.strip().split("\n") if not line.startswith("![")]
+        for line in shown[:40]:
             text.append(clean(line.replace("**", ""), 1000) + "\n")
     text.append("\n")
     return text.append_text(pairs(version.tags))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from tui.plain import clean, duration, number
-from tui.services.records import CURVES, LOST, Run, Snapshot, progress, seconds_left
+from tui.services.records import LOST, Run, Snapshot, progress, seconds_left, term
 from tui.widgets.ink import Ink
 
 STATES = {
@@ -31,6 +31,11 @@ def state_text(status: str, ink: Ink) -> Text:
     return Text(f"{glyph} {word}", style=getattr(ink, colour, ""))
 
 
+def done(run: Run, share: float | None) -> bool:
+    """Whether an active run has done its steps: it measures and registers its result."""
+    return run.active and share is not None and share >= 1
+
+
 def activity(snapshot: Snapshot, run: Run, ink: Ink) -> Text:
     """The stage, progress, remaining time and loss terms of an active run."""
     now, share = progress(snapshot, run)
@@ -40,9 +45,9 @@ def activity(snapshot: Snapshot, run: Run, ink: Ink) -> Text:
         clean(run.label, 40) if now is run else f"{clean(run.label, 30)}: {clean(now.name, 40)}", "bold"
     )
     if share is not None:
-        text.append(f"  {bar(share)} {share:.0%}")
+        text.append("  measuring" if done(now, share) else f"  {bar(share)} {share:.0%}")
     left = seconds_left(now, share)
     text.append(f"  {duration(left)} left" if left is not None else f"  since {duration(run.seconds())}")
-    terms = {k.removeprefix(CURVES): v for k, v in now.metrics.items() if k.startswith(CURVES)}
+    terms = {name: v for k, v in now.metrics.items() if (name := term(k))}
     text.append("  " + " · ".join(f"{clean(k, 16)} {number(v)}" for k, v in sorted(terms.items())[:4]), "dim")
     return text

@@ -9,9 +9,12 @@ from textual.widget import Widget
 from tui.plain import clean
 from tui.services.workspace import Workspace
 
+SCREENS = (("registry", "1 Registry"), ("runs", "2 Runs"), ("tuning", "3 Tuning"))
+"""The main screens by their mode, with their keys."""
+
 
 class StatusBar(Widget):
-    """The status of a workspace in one line; a narrow line drops the devices and the store."""
+    """The main screens and the status of a workspace in one line; a narrow line drops the devices and the store."""
 
     DEFAULT_CSS = "StatusBar { height: 1; background: $panel; color: $foreground; }"
 
@@ -29,14 +32,17 @@ class StatusBar(Widget):
         if w.running or w.queued:
             words.append(f"{w.running} running" + (f", {w.queued} queued" if w.queued else ""))
         store = "demo" if w.demo else clean(w.store.uri, 60)
-        left = " ─ ".join([" sa-mlops", store, *words])
-        if cell_len(left) > self.size.width:
-            left = " ─ ".join([" sa-mlops", *words])
-        text = Text(left, no_wrap=True, overflow="ellipsis")
+        tabs = Text(" ", no_wrap=True, overflow="ellipsis")
+        for mode, word in SCREENS:
+            tabs.append(f" {word} ", "reverse bold" if mode == self.app.current_mode else "")
+        left = " ─ ".join(["", store, *words])
+        if tabs.cell_len + cell_len(left) > self.size.width:
+            left = " ─ ".join(["", *words])
+        text = tabs.append(left)
         shown = [d.line() for d in w.devices]
-        while shown and cell_len(left) + 3 + cell_len("  ".join(shown)) + 1 > self.size.width:
+        while shown and text.cell_len + 3 + cell_len("  ".join(shown)) + 1 > self.size.width:
             shown.pop()
         right = "  ".join(shown)
         if right:
-            text.append(" " * (self.size.width - cell_len(left) - cell_len(right) - 1) + right, style="dim")
+            text.append(" " * (self.size.width - text.cell_len - cell_len(right) - 1) + right)
         return text

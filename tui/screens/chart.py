@@ -1,0 +1,134 @@
+"""A chart on the whole screen, with a cursor that reads its values, and a search over the metrics."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import Footer, Input, Static
+
+from tui.screens.modal import Modal
+from tui.widgets.chart import Charts, Drawn, Series, values_at
+
+
+class ChartScreen(Modal[None]):
+    """One chart at a time.
+
+    Parameters
+    ----------
+    charts : name and curves of each.
+    at : index of the first one shown.
+    """
+
+    HELP_TEXT = (
+        "The cursor reads every curve at one step. / shows the metrics whose name has the typed letters."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "back", "close"),
+        Binding("left", "move(-1)", "back", show=False),
+        Binding("right", "move(1)", "cursor", key_display="← →"),
+        Binding("home", "move(-100000)", "first step", show=False),
+        Binding("end", "move(100000)", "last step", show=False),
+        Binding("down,m", "turn(1)", "next chart"),
+        Binding("up,M", "turn(-1)", "chart before", show=False),
+        Binding("g", "log_scale", "log"),
+        Binding("z", "zoom", "zoom"),
+        Binding("slash", "ask", "search", key_display="/"),
+    ]
+
+    def __init__(self, charts: Drawn, at: int, log_scale: bool) -> None:
+        super().__init__()
+        self.all = charts
+        self.shown = charts
+        self.at = at % max(1, len(charts))
+        self.step: float | None = None
+        self.log_scale = log_scale
+
+    def compose(self) -> ComposeResult:
+        """The chart, the values under the cursor, the search."""
+        with Vertical(id="chart"):
+            yield Charts(id="full-chart")
+            yield Static(id="chart-values", markup=False)
+        yield Input(id="prompt", classes="hidden", placeholder="part of a metric's name")
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        """Show the first chart."""
+        chart = self.query_one(Charts)
+        chart.alone = True
+        chart.log_scale = self.log_scale
+        chart.charts = self.shown
+        self.show()
+
+    @property
+    def curves(self) -> tuple[str, tuple[Series, ...]]:
+        """Name and curves of the chart that is shown."""
+        return self.shown[self.at]
+
+    def show(self) -> None:
+        """Show the chart and the values under the cursor."""
+        chart = self.query_one(Charts)
+        chart.offset_by, chart.cursor = self.at, self.step
+        name, series = self.curves
+        self.query_one("#chart").border_title = Text(f"{name}   {self.at + 1} of {len(self.shown)}")
+        words = "← → move the cursor" if self.step is None else values_at(series, self.step)
+        self.query_one("#chart-values", Static).update(Text(words))
+
+    def action_move(self, by: int) -> None:
+        """Move the cursor along the steps."""
+        steps = sorted({x for s in self.curves[1] for x, _ in s.points})
+        if not steps:
+            return
+        if self.step is None:
+            at = len(steps) if by < 0 else -1
+        else:
+            step = self.step
+            at = min(range(len(steps)), key=lambda i: abs(steps[i] - step))
+        self.step = steps[max(0, min(len(steps) - 1, at + by))]
+        self.show()
+
+    def action_turn(self, by: int) -> None:
+        """Another chart."""
+        self.at = (self.at + by) % len(self.shown)
+        self.show()
+
+    def action_log_scale(self) -> None:
+        """Logarithmic or linear values."""
+        chart = self.query_one(Charts)
+        chart.log_scale = not chart.log_scale
+
+    def action_zoom(self) -> None:
+        """The last half, quarter, eighth of the steps, then all."""
+        chart = self.query_one(Charts)
+        chart.zoom = (chart.zoom + 1) % 4
+
+    def action_ask(self) -> None:
+        """Open the search."""
+        prompt = self.query_one(Input)
+        prompt.remove_class("hidden")
+        prompt.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Keep the charts whose name matches; all if none does."""
+        words = event.value.lower()
+        self.shown = tuple(c for c in self.all if words in c[0].lower()) or self.all
+        self.at = 0
+        self.query_one(Charts).charts = self.shown
+        self.show()
+
+    def on_input_submitted(self) -> None:
+        """Close the search."""
+        self.query_one(Input).add_class("hidden")
+        self.set_focus(None)
+
+    def action_back(self) -> None:
+        """Close the search, else the chart."""
+        prompt = self.query_one(Input)
+        if prompt.has_class("hidden"):
+            self.dismiss(None)
+        else:
+            prompt.add_class("hidden")
+            self.set_focus(None)

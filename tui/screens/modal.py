@@ -1,0 +1,27 @@
+"""Base class of the screens over a main screen."""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+
+from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen
+
+R = TypeVar("R")
+
+
+class Modal(ModalScreen[R]):
+    """A screen over another, with help of its own."""
+
+    HELP_TEXT: ClassVar[str] = ""
+    """Text above the list of keys in the help."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark,f1", "help", "help", key_display="?", show=False)
+    ]
+
+    def action_help(self) -> None:
+        """Show the purpose of the screen and its keys."""
+        from tui.screens.help import HelpScreen
+
+        self.app.push_screen(HelpScreen(self))

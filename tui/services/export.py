@@ -1,0 +1,59 @@
+"""Lists written as CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from sa_mlops.registry import names
+from sa_mlops.registry.version import Version
+from tui.services.records import Run, Snapshot
+
+Record = Mapping[str, object]
+
+
+def of_runs(runs: Iterable[Run]) -> list[Record]:
+    """A record a run: identity, state, times, parameters and results."""
+    return [
+        {"run": r.run_id, "name": r.name, "entry": r.entry, "status": r.status, "parent": r.parent,
+         "started": r.started, "seconds": round(r.seconds(), 3)}
+        | {f"param.{k}": v for k, v in r.given.items()}
+        | names.results(r.metrics)
+        for r in runs
+    ]  # fmt: skip
+
+
+def of_versions(snapshot: Snapshot, versions: Iterable[Version]) -> list[Record]:
+    """A record a version: identity, aliases, tags and results."""
+    return [
+        {"version": v.uri, "title": v.title, "parent": v.parent, "aliases": ",".join(snapshot.aliases_of(v)),
+         "created": v.created}
+        | dict(v.tags)
+        | dict(snapshot.metrics_of(v))
+        for v in versions
+    ]  # fmt: skip
+
+
+def write(records: Sequence[Record], place: Path) -> tuple[Path, Path]:
+    """Write `PLACE.csv` and `PLACE.json`, beside older ones of that name.
+
+    Raises
+    ------
+    OSError : if they cannot be written.
+    """
+    number = 0
+    while any(_named(place, number, kind).exists() for kind in ("csv", "json")):
+        number += 1
+    table, document = (_named(place, number, kind) for kind in ("csv", "json"))
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for record in records for key in record)))
+        writer.writeheader()
+        writer.writerows(records)
+    document.write_text(json.dumps(records, indent=1) + "\n")
+    return table, document
+
+
+def _named(place: Path, number: int, kind: str) -> Path:
+    return place.with_name(f"{place.name}{f'-{number}' if number else ''}.{kind}")
