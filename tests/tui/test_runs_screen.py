@@ -188,7 +188,7 @@ async def test_a_run_that_reused_a_version_shows_the_curves_of_its_making(
     async with opened(app) as pilot:
         await on_run(pilot, scene.runs["failed"])
         await until(lambda: "curves of the run that made it" in text(app), "nothing is said")
-        await until(lambda: "a broken 5" in text(app), "no curve")
+        await until(lambda: "a forget broken 5" in text(app), "no curve")
 
 
 async def test_runs_are_filtered_with_negation_and_sorted(scene: Scene, tmp_path: Path) -> None:
@@ -211,7 +211,9 @@ async def test_a_chart_fills_the_screen_and_its_cursor_reads_values(scene: Scene
     async with opened(app) as pilot:
         await on_run(pilot, scene.runs["base"])
         await until(lambda: "a base 5" in text(app), "no curve")
-        await press(pilot, "f", "right", "right")
+        await press(pilot, "f")
+        await until(lambda: "move the cursor" in text(app), "it is not opened")
+        await press(pilot, "right", "right")
         await until(lambda: "step 1   a base 50" in text(app), "no values under the cursor")
 
 
