@@ -12,4 +12,5 @@ SECTIONS: dict[str, str] = {
     "g": "startup",
     "h": "memory",
     "i": "growth",
+    "j": "conv",
 }

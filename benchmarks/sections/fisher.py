@@ -30,7 +30,7 @@ def run(bench: Bench) -> Section:
             "ours": Contender(
                 lambda: generator_fisher(model, settings, generator, chunk=CHUNK), settings.samples
             ),
-            "plain": Contender(lambda: _plain_passes(model, settings.samples, generator), settings.samples),
+            "plain": Contender(lambda: plain_passes(model, settings.samples, generator), settings.samples),
             "loop": Contender(
                 lambda: reference.fisher_by_loop(model, budget.loop_samples), budget.loop_samples
             ),
@@ -67,7 +67,7 @@ def run(bench: Bench) -> Section:
     )
 
 
-def _plain_passes(model: CVAE, samples: int, generator: torch.Generator) -> None:
+def plain_passes(model: CVAE, samples: int, generator: torch.Generator) -> None:
     """As many forward and backward passes of the same loss as the Fisher diagonal takes, for the batch's gradient."""
     for start in range(0, samples, CHUNK):
         batch = _draw(model, min(CHUNK, samples - start), generator)
@@ -79,7 +79,7 @@ def _plain_passes(model: CVAE, samples: int, generator: torch.Generator) -> None
 def _draw(model: CVAE, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     device = generator.device
     z = torch.randn(n, model.z_dim, generator=generator, device=device)
-    labels = torch.randint(len(LABELS), (n,), generator=generator, device=device)
+    labels = torch.randint(model.classes, (n,), generator=generator, device=device)
     noise = torch.randn(n, model.z_dim, generator=generator, device=device)
     with torch.no_grad():
         return model.sample(z, labels), one_hot(labels, model.classes), noise

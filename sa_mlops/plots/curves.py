@@ -117,7 +117,7 @@ def layer_fisher(diagonal: Mapping[str, Floats], *, title: str | None = None, th
     axes.set_yticks(range(len(diagonal)), list(diagonal))
     axes.set_ylim(len(diagonal) - 0.5, -0.5)
     axes.set_xscale("log")
-    axes.set_xlabel("Fisher value, of those above zero: 5-95 %, quartiles, median; mean of all (diamond)")
+    axes.set_xlabel("Fisher value, of those above zero: 5-95 %, quartiles, median;\nmean of all (diamond)")
     dress(axes, theme)
     return figure
 
