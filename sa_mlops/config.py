@@ -227,15 +227,22 @@ class StepConfig(RecipeConfig, FisherConfig, FromVersionConfig, HardenConfig, Cl
         return self.options.images
 
     def resolved(
-        self, earlier: tuple[int, ...], images_md5: str | None, fisher_source: str = "recomputed"
+        self,
+        earlier: tuple[int, ...],
+        images_md5: str | None,
+        fisher_source: str = "recomputed",
+        net: str | None = None,
     ) -> StepSettings:
-        """The resolved settings of a step from a generator that has forgotten the class indices `earlier`."""
+        """The resolved settings of a step from a generator that has forgotten the class indices `earlier`.
+
+        `net` is the generator's, by default that of the options.
+        """
         step = StepSettings(
             method=self.method, forget=self.indices, earlier=tuple(sorted(earlier)),
             harden=self.hardening(self.spec.count)
         )  # fmt: skip
         upstream = Upstream(
-            recipe=self.recipe, z_dim=self.z_dim, net=self.net_name, images_md5=images_md5,
+            recipe=self.recipe, z_dim=self.z_dim, net=net or self.net_name, images_md5=images_md5,
             fisher_source=fisher_source
         )  # fmt: skip
         return self.options.resolve(step, upstream)

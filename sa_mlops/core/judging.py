@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,8 @@ MIN_ENTROPY = 0.9772
 """Least mean entropy of an uncertain judge, as a share of ln K."""
 MAX_PROBABILITY = 1.5
 """Largest probability of a class from an uncertain judge, as a multiple of chance, 1/K."""
+MIN_ACCURACY = 0.5
+"""Least test accuracy of a judge that may measure, as a share of the way from chance, 1/K, to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class Control:
 
     Attributes
     ----------
-    name : `grey`, `noise` (U[0, 1]) or `gaussian` (N(0.5, 0.25^2), clipped).
+    name : `grey`, `noise` (U[0, 1]) or `gaussian` (N(0.5, 0.25^2), clipped); for colour images also `colour` (flat) and
+        `grey_noise` (U[0, 1], equal in all channels).
     samples : how many images.
     entropy : mean entropy of the answers, nats.
     max_probability : the largest probability given to any class for any of the images.
@@ -44,6 +48,14 @@ class Control:
     def uncertain(self) -> bool:
         """Whether the answers are close to uniform, as an evaluation judge's must be."""
         return self.entropy >= self.least_entropy and self.max_probability <= self.most_probable
+
+    @property
+    def answers(self) -> str:
+        """The answers beside their limits, in words."""
+        return (
+            f"{self.name.replace('_', ' ')} gets entropy {self.entropy:.3f} (at least {self.least_entropy:.3f}) and a "
+            f"class at {self.max_probability:.3f} (at most {self.most_probable:.3f})"
+        )
 
     @property
     def least_entropy(self) -> float:
@@ -66,13 +78,18 @@ class JudgeCheck:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Reasons why it must not measure, one line each; empty for a calibrated judge."""
-        return tuple(
-            f"{c.name}: entropy {c.entropy:.3f} (at least {c.least_entropy:.3f}), "
-            f"a class at {c.max_probability:.3f} (at most {c.most_probable:.3f})"
-            for c in self.controls
-            if not c.uncertain
-        )
+        """Reasons why it must not measure, one line each; empty for a judge that may."""
+        return failures(self.accuracy, self.controls)
+
+
+def failures(accuracy: float, controls: Sequence[Control]) -> tuple[str, ...]:
+    """Reasons why a judge must not measure, from its test accuracy in [0, 1] and its answers to the controls."""
+    reasons = [c.answers for c in controls if not c.uncertain]
+    chance = 1 / len(controls[0].answer)
+    least = chance + MIN_ACCURACY * (1 - chance)
+    if accuracy < least:
+        reasons.append(f"it is right on {accuracy:.1%} of the test images (at least {least:.1%})")
+    return tuple(reasons)
 
 
 def control_images(shape: tuple[int, int, int], device: torch.device) -> dict[str, Tensor]:
@@ -83,11 +100,16 @@ def control_images(shape: tuple[int, int, int], device: torch.device) -> dict[st
     generator = make_generator(device, 0, "controls")
     size = (CONTROL_SAMPLES, *shape)
     normal = torch.randn(size, generator=generator, device=device)
-    return {
+    controls = {
         "grey": torch.tensor(GREY_LEVELS, device=device)[:, None, None, None].expand(-1, *shape),
         "noise": torch.rand(size, generator=generator, device=device),
         "gaussian": (0.5 + 0.25 * normal).clamp(0, 1),
     }
+    if shape[0] > 1:
+        colours = torch.rand((CONTROL_SAMPLES, shape[0], 1, 1), generator=generator, device=device)
+        grey = torch.rand((CONTROL_SAMPLES, 1, *shape[1:]), generator=generator, device=device)
+        controls |= {"colour": colours.expand(size), "grey_noise": grey.expand(size)}
+    return controls
 
 
 @torch.no_grad()

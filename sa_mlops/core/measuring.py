@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sa_mlops.core.elbo import negative_elbo
-from sa_mlops.core.judging import Control, features, judge_controls
+from sa_mlops.core.judging import Control, failures, features, judge_controls
 from sa_mlops.core.metrics.frechet import Moments, frechet_distance, moments
 from sa_mlops.core.metrics.intervals import Interval, bootstrap_interval
 from sa_mlops.core.metrics.manifold import precision_recall
@@ -198,16 +198,26 @@ class Evaluator:
 
         Raises
         ------
-        JudgeError : if the calibrated judge is certain of a class there; its measurements would mean nothing.
+        JudgeError : if the calibrated judge is certain of a class there, or wrong on too many test images; its
+            measurements would mean nothing.
         """
         calibrated = judge_controls(self.calibrated, self.device)
-        for control in calibrated:
-            if not control.uncertain:
-                raise JudgeError(
-                    f"the evaluation judge is not calibrated: {control.name} gets entropy {control.entropy:.3f} and a "
-                    f"class at {control.max_probability:.3f}; train it again with `sa-mlops judge --fresh`"
-                )
+        data = self.data
+        with torch.no_grad():
+            choices = self.calibrated.head(self._real_features()).argmax(dim=1)
+        accuracy = float((choices == data.test_labels).double().mean())
+        if reasons := failures(accuracy, calibrated):
+            classes = data.spec.count
+            raise JudgeError(
+                f"the judge of {data.name} cannot be believed: {'; '.join(reasons)}; try more images a class "
+                f"({len(data.train_labels) // classes} now), fewer classes ({classes} now) or another seed"
+            )
         return calibrated, judge_controls(self.plain, self.device)
+
+    def _real_features(self) -> Tensor:
+        if self._test_features is None:
+            self._test_features = features(self.calibrated, self.data.test_images)
+        return self._test_features
 
     def samples(self, model: CVAE, label: int, count: int = SAMPLES) -> Tensor:
         """Images (count, C, H, W) of one class, at the same latents for every model of a latent size."""
@@ -327,10 +337,8 @@ class Evaluator:
         return membership_inference(losses[0], losses[1], generator, resamples=MEMBERSHIP_RESAMPLES)
 
     def _quality(self, generated: Tensor, forgotten: tuple[int, ...]) -> tuple[float, float, float]:
-        if self._test_features is None:
-            self._test_features = features(self.calibrated, self.data.test_images)
         keep = ~torch.isin(self.data.test_labels, self._classes(forgotten))
-        real = self._test_features[keep]
+        real = self._real_features()[keep]
         if forgotten not in self._real_moments:
             self._real_moments[forgotten] = moments(real)
         fid = frechet_distance(self._real_moments[forgotten], moments(generated))

@@ -5,6 +5,8 @@ No generator makes them, so the judge learns nothing about a generator under tes
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,17 +15,18 @@ from sa_mlops.datasets.spec import Images
 
 
 def outliers(images: Images, count: int, generator: torch.Generator) -> Tensor:
-    """`count` outliers (count, C, H, W) in [0, 1], in equal parts of seven kinds.
+    """`count` outliers (count, C, H, W) in [0, 1], in equal parts of seven kinds, of ten for colour images.
 
     Uniform noise, Gaussian noise, grey levels (with a little noise), heavily blurred images, mixtures of four images
-    in equal parts, images whose patches are shuffled, and images faded into noise.
+    in equal parts, images whose patches are shuffled, and images faded into noise; in colour also flat colours, noise
+    without colour and noise of one hue.
 
     Parameters
     ----------
     images : (n, C, H, W) in [0, 1], the pool of images to distort.
     """
     device = images.device
-    kinds = (_uniform, _gaussian, _grey, _blurred, _mixed, _shuffled, _noisy)
+    kinds = kinds_of(images.shape[1])
     sizes = [count // len(kinds) + (i < count % len(kinds)) for i in range(len(kinds))]
 
     parts = []
@@ -91,3 +94,31 @@ def _noisy(images: Tensor, generator: torch.Generator) -> Tensor:
     """An image at a tenth to a quarter of its contrast under full-range noise."""
     share = 0.1 + 0.15 * _rand((len(images), 1, 1, 1), generator)
     return share * images + (1 - share) * _rand(tuple(images.shape), generator)
+
+
+def _colour(images: Tensor, generator: torch.Generator) -> Tensor:
+    """One colour for all pixels, with up to 0.05 of uniform noise."""
+    level = _rand((*images.shape[:2], 1, 1), generator)
+    ripple = 0.1 * _rand((len(images), 1, 1, 1), generator) * (_rand(tuple(images.shape), generator) - 0.5)
+    return (level + ripple).clamp(0, 1)
+
+
+def _grey_noise(images: Tensor, generator: torch.Generator) -> Tensor:
+    """U[a, b] pixels, equal in all channels."""
+    return _uniform(images[:, :1], generator).expand_as(images)
+
+
+def _tinted_noise(images: Tensor, generator: torch.Generator) -> Tensor:
+    """U[0, 1] pixels, equal in all channels, times a colour."""
+    tint = _rand((*images.shape[:2], 1, 1), generator)
+    return tint * _rand((len(images), 1, *images.shape[2:]), generator)
+
+
+Kind = Callable[[Tensor, torch.Generator], Tensor]
+KINDS: tuple[Kind, ...] = (_uniform, _gaussian, _grey, _blurred, _mixed, _shuffled, _noisy)
+COLOUR_KINDS: tuple[Kind, ...] = (_colour, _grey_noise, _tinted_noise)
+
+
+def kinds_of(channels: int) -> tuple[Kind, ...]:
+    """The kinds of outliers of images with so many channels."""
+    return KINDS + (COLOUR_KINDS if channels > 1 else ())

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sa_mlops.core.elbo import negative_elbo
-from sa_mlops.core.outliers import outliers
+from sa_mlops.core.outliers import KINDS, kinds_of, outliers
 from sa_mlops.datasets.spec import DataSpec, Images
 from sa_mlops.errors import CommandError
 from sa_mlops.models.classifiers import Judge, make_judge
@@ -151,7 +151,7 @@ def check_finite(step: int, terms: Mapping[str, Tensor]) -> None:
 
 
 OUTLIER_SHARE = 0.5
-"""Outliers per image of a batch."""
+"""Outliers per image of a batch of grey images; colour images have more kinds, and as many of each."""
 OUTLIER_WEIGHT = 16.0
 """Weight w of the outliers' loss."""
 MIN_JUDGE_STEPS = 400
@@ -164,38 +164,42 @@ def train_judge(
     settings: JudgeSettings,
     generator: torch.Generator,
     *,
+    effort: int = 1,
     report: Report = silent,
 ) -> Judge:
     """A classifier; a calibrated one is also shown images that show no class, whose target is uniform.
 
     Outlier exposure after Hendrycks et al. (2019): loss = CE(images) + w CE(uniform, outliers), with half a batch
-    of outliers (see `core.outliers`) beside each batch of images. Images are shifted by up to 1/14 of their size.
+    of outliers or more (see `core.outliers`) beside each batch of images. Images are shifted by up to 1/14 of their
+    size.
 
     Parameters
     ----------
     images : (n, C, H, W) in [0, 1], on the device that trains.
     labels : (n,) int64, class indices.
     spec : classes and image shape.
+    effort : factor of the steps and of the outliers' weight, for data on which a judge is hard to calibrate.
     report : receives `loss`.
     """
     torch.manual_seed(generator.initial_seed())
     judge = make_judge(settings.architecture, spec).to(images.device).to(memory_format=torch.channels_last)
-    steps = judge_steps(settings, len(images))
+    steps = effort * judge_steps(settings, len(images))
     optimisation = Optimisation(
         steps=steps, lr=settings.lr, batch_size=settings.batch_size, schedule="one_cycle"
     )
     adam, schedule = make_optimiser(list(judge.parameters()), optimisation)
     batches = Batches(len(images), settings.batch_size, generator)
     judge.train()
+    share = OUTLIER_SHARE * len(kinds_of(spec.shape[0])) / len(KINDS)
     watch = Watch(report)
     for step in range(1, steps + 1):
         rows = batches.next()
         moved = shifted(images[rows], generator)
         if settings.calibrated:
-            outlying = outliers(images, int(len(rows) * OUTLIER_SHARE), generator)
+            outlying = outliers(images, int(len(rows) * share), generator)
             logits, astray = judge(torch.cat([moved, outlying])).split([len(rows), len(outlying)])
             loss = F.cross_entropy(logits, labels[rows])
-            loss = loss - OUTLIER_WEIGHT * F.log_softmax(astray, dim=1).mean()
+            loss = loss - effort * OUTLIER_WEIGHT * F.log_softmax(astray, dim=1).mean()
         else:
             loss = F.cross_entropy(judge(moved), labels[rows])
         adam.zero_grad()

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from sa_mlops.datasets.spec import DataSpec
 from sa_mlops.settings import Architecture
 
+ROOM, MOST = 4, 512
+
 
 class Judge(nn.Module):
     """A classifier with a named feature layer.
@@ -43,8 +45,15 @@ class Judge(nn.Module):
 
 
 def make_judge(architecture: Architecture, spec: DataSpec) -> Judge:
-    """An untrained judge; the weights come from torch's global generator."""
+    """An untrained judge; the weights come from torch's global generator.
+
+    Features are wider for many classes: `ROOM` units a class, `MOST` at most.
+    """
     channels, h, w = spec.shape
+
+    def width_of(least: int) -> int:
+        return max(least, min(ROOM * spec.count, MOST))
+
     match architecture:
         case "reference":
             # The paper's evaluation classifier. Small images are padded, so that both 5x5 layers fit.
@@ -53,28 +62,32 @@ def make_judge(architecture: Architecture, spec: DataSpec) -> Judge:
             def halved(side: int) -> int:
                 return (side + 2 * pad - 4) // 2
 
-            features, width = nn.Sequential(
+            width = width_of(50)
+            features = nn.Sequential(
                 nn.Conv2d(channels, 10, 5, padding=pad), nn.BatchNorm2d(10), nn.MaxPool2d(2), nn.ReLU(),
                 nn.Conv2d(10, 20, 5, padding=pad), nn.BatchNorm2d(20), nn.Dropout2d(0.2), nn.MaxPool2d(2), nn.ReLU(),
-                nn.Flatten(), nn.Linear(20 * halved(halved(h)) * halved(halved(w)), 50), nn.ReLU(),
-            ), 50  # fmt: skip
+                nn.Flatten(), nn.Linear(20 * halved(halved(h)) * halved(halved(w)), width), nn.ReLU(),
+            )  # fmt: skip
         case "wide":
-            features, width = nn.Sequential(
+            width = width_of(64)
+            features = nn.Sequential(
                 nn.Conv2d(channels, 32, 5, stride=2, padding=2), nn.BatchNorm2d(32), nn.ReLU(),
                 nn.Conv2d(32, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-                nn.Flatten(), nn.Linear(32 * ((h + 1) // 4) * ((w + 1) // 4), 64), nn.BatchNorm1d(64), nn.ReLU(),
-            ), 64  # fmt: skip
+                nn.Flatten(), nn.Linear(32 * ((h + 1) // 4) * ((w + 1) // 4), width), nn.BatchNorm1d(width), nn.ReLU(),
+            )  # fmt: skip
         case "residual":
-            features, width = nn.Sequential(
+            width = width_of(96)
+            features = nn.Sequential(
                 nn.Conv2d(channels, 24, 4, stride=2, padding=1), nn.BatchNorm2d(24), nn.ReLU(),
                 _Residual(24), nn.MaxPool2d(2), _Residual(24), nn.Flatten(),
-                nn.Linear(24 * (h // 4) * (w // 4), 96), nn.ReLU(),
-            ), 96  # fmt: skip
+                nn.Linear(24 * (h // 4) * (w // 4), width), nn.ReLU(),
+            )  # fmt: skip
         case "perceptron":
-            features, width = nn.Sequential(
+            width = 256
+            features = nn.Sequential(
                 nn.Flatten(), nn.Linear(spec.pixels, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.3),
-                nn.Linear(512, 256), nn.BatchNorm1d(256), nn.ReLU(),
-            ), 256  # fmt: skip
+                nn.Linear(512, width), nn.BatchNorm1d(width), nn.ReLU(),
+            )  # fmt: skip
     return Judge(architecture, spec, features, width)
 
 

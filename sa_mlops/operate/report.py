@@ -247,18 +247,21 @@ def _by_class(version: Version, metrics: Mapping[str, float]) -> tuple[tuple[str
 
 
 def _controls(client: MlflowClient, version: Version) -> tuple[tuple[str, ...], ...]:
-    rows: list[tuple[str, ...]] = [("judge", *(f"{c}: entropy / largest p" for c in judge.CONTROLS))]
+    found: dict[str, Mapping[str, float]] = {}
     for role, key in (("calibrated", names.JUDGE), ("plain", names.JUDGE_PLAIN)):
         number = version.link(key, names.JUDGES)
         if number is None:
             continue
         try:
-            m = tracking.run_metrics(client, versions.get(client, names.JUDGES, number).run_id)
+            found[role] = tracking.run_metrics(client, versions.get(client, names.JUDGES, number).run_id)
         except VersionError:
             continue
+    shown = judge.answered(found)
+    rows = [("judge", *(f"{c.replace('_', ' ')}: entropy / largest p" for c in shown))]
+    for role, m in found.items():
         cells = (
             f"{_show(m, f'control.{c}.entropy', '{:.3f}')} / {_show(m, f'control.{c}.max_prob', '{:.3f}')}"
-            for c in judge.CONTROLS
+            for c in shown
         )
         rows.append((role, *cells))
     return tuple(rows)

@@ -185,7 +185,7 @@ def obtain_from(
     """The step of a command and everything that it needs: base, Fisher diagonal, judges."""
     start = start or base_for(ctx, config, judges)
     images, md5 = surrogate
-    settings = config.resolved(start.forgotten_indices, md5)
+    settings = config.resolved(start.forgotten_indices, md5, net=start.net)
     needed = interface.named(settings.method).needs.fisher
     protection = fisher.obtain(ctx, start, config.fisher_samples) if needed else None
     return obtain(ctx, start, settings, protection, judges, images, config.ordered[-1])

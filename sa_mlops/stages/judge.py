@@ -17,14 +17,16 @@ from sa_mlops.registry.version import Version
 from sa_mlops.settings import JUDGES
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.make import Key, Made, make, spelled
-from sa_mlops.stages.progress import Progress
+from sa_mlops.stages.progress import Progress, say
 from sa_mlops.stages.result import Result, table
 from sa_mlops.stages.runs import StageRun
 
 MEASURING = ("calibrated", "plain")
 """The roles that measure; the other judges attack or train."""
-CONTROLS = ("grey", "noise", "gaussian")
-"""Images of no class; a calibrated judge is uncertain about them."""
+CONTROLS = ("grey", "noise", "gaussian", "colour", "grey_noise")
+"""Images of no class; a calibrated judge is uncertain about them. The last two are for colour images only."""
+EFFORTS = (1, 2, 4)
+"""Efforts with which the calibrated judge is trained, one after the other, until it may measure."""
 
 
 def key(ctx: Context, role: str) -> Key:
@@ -48,16 +50,25 @@ def obtain(ctx: Context, role: str) -> Version:
 
     def train(run: StageRun) -> Made:
         data, settings = ctx.dataset, JUDGES[role]
-        generator = ctx.generator("judge", role, settings.seed_offset)
-        with Progress(wanted.title, wanted.steps, run.recorder) as progress:
-            judge = train_judge(
-                data.train_images, data.train_labels, data.spec, settings, generator, report=progress
-            )
-        check = check_judge(judge, data.test_images, data.test_labels)
+        done, seconds = 0, 0.0
+        for effort in EFFORTS if role == "calibrated" else EFFORTS[:1]:
+            again = () if effort == 1 else (effort,)
+            generator = ctx.generator("judge", role, settings.seed_offset, *again)
+            steps = effort * wanted.steps
+            with Progress(wanted.title, steps, run.recorder, before=done) as progress:
+                judge = train_judge(
+                    data.train_images, data.train_labels, data.spec, settings, generator, effort=effort,
+                    report=progress,
+                )  # fmt: skip
+            done, seconds = done + steps, seconds + progress.seconds
+            check = check_judge(judge, data.test_images, data.test_labels)
+            if role != "calibrated" or not check.failures:
+                break
+            say(f"{wanted.title}: {'; '.join(check.failures)}")
         _draw(run, check, ctx.classes)
         return Made(
             content=lambda folder: weights.save_judge(folder, judge),
-            metrics={"time.judge": progress.seconds, **_metrics(check)},
+            metrics={"time.judge": seconds, "judge.effort": float(effort), **_metrics(check)},
             description=_description(role, check),
         )
 
@@ -71,11 +82,17 @@ def load(ctx: Context, version: Version) -> Judge:
 
 def controls_text(controls: Mapping[str, Mapping[str, float]]) -> str:
     """The answers of each judge to images of no class, as a table; `controls` are metrics by role."""
+    shown = answered(controls)
     rows = [
-        [role, *(f"{m[f'control.{c}.entropy']:.3f} / {m[f'control.{c}.max_prob']:.3f}" for c in CONTROLS)]
+        [role, *(f"{m[f'control.{c}.entropy']:.3f} / {m[f'control.{c}.max_prob']:.3f}" for c in shown)]
         for role, m in controls.items()
     ]
-    return table(["judge's answer (mean entropy / largest p)", *CONTROLS], rows)
+    return table(["judge's answer (mean entropy / largest p)", *(c.replace("_", " ") for c in shown)], rows)
+
+
+def answered(controls: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+    """The controls that every judge was shown; `controls` are metrics by role."""
+    return tuple(c for c in CONTROLS if all(f"control.{c}.entropy" in m for m in controls.values()))
 
 
 def run(config: JudgeConfig) -> Result:

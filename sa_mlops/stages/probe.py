@@ -207,9 +207,10 @@ def _retrained(ctx: Context, config: ProbeConfig, version: Version, judges: Judg
         names.DATA_MD5: ctx.dataset.md5,
         names.SEED: str(ctx.seed),
     }
-    found = versions.find(ctx.client, names.GENERATORS, keys)
-    if found is not None:
-        return found
+    for tags in (keys | {names.NET: version.net}, keys):  # older versions of `mlp` do not name it
+        found = versions.find(ctx.client, names.GENERATORS, tags)
+        if found is not None and found.net == version.net:
+            return found
     if config.no_train:
         raise CommandError(
             f"no generator retrained without {classes} is registered for seed {ctx.seed}; "

@@ -68,7 +68,9 @@ def run(config: SequentialConfig) -> Result:
         for number, index in enumerate(config.ordered, start=1):
             say(f"step {number} of {len(config.ordered)}: forget {ctx.classes[index]}")
             before = steps[-1].version
-            settings = config.step(index).resolved(before.forgotten_indices, md5, config.fisher_source)
+            settings = config.step(index).resolved(
+                before.forgotten_indices, md5, config.fisher_source, before.net
+            )
             protection = fisher_of(ctx, config, steps)
             after = forget.obtain(ctx, before, settings, protection, judges, images)
             steps.append(Step(after, judges.ensure(after)))

@@ -141,7 +141,7 @@ class TrialRunner:
 
     def resolved(self, config: ForgetConfig) -> StepSettings:
         """The settings of a step from the base."""
-        return config.resolved(self.base.forgotten_indices, None)
+        return config.resolved(self.base.forgotten_indices, None, net=self.base.net)
 
     def class_scores(self, model: CVAE) -> tuple[ClassScores, ...]:
         """Scores of all classes under the calibrated judge, at a tenth of the cost of an evaluation."""

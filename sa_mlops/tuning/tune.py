@@ -83,7 +83,7 @@ def searched(judges: Judges, config: TuneConfig, start: Version, fisher: Version
         "space": ",".join(config.searched)
     }
     # The fingerprint covers the code's revision: a study does not continue under code that trains differently.
-    settings = config.trial(config.ordered[0], 0, {}).resolved(start.forgotten_indices, None)
+    settings = config.trial(config.ordered[0], 0, {}).resolved(start.forgotten_indices, None, net=start.net)
     upstream = {
         "base": start.uri,
         "fisher": fisher.uri if fisher else "",

@@ -62,6 +62,32 @@ def test_the_pool_is_left_as_it_was(digits: Tensor) -> None:
     assert torch.equal(pool, digits)
 
 
+class TestColour:
+    @pytest.fixture(scope="class")
+    def colour(self, digits: Tensor) -> dict[str, Tensor]:
+        kinds = (*KINDS, "colour", "grey_noise", "tinted_noise")
+        parts = outliers(digits[:50].repeat(1, 3, 1, 1), 20 * len(kinds), seeded()).split(20)
+        return dict(zip(kinds, parts, strict=True))
+
+    def test_grey_images_get_no_kind_of_colour(self, digits: Tensor) -> None:
+        assert outliers(digits, 7, seeded()).shape == (7, 1, 28, 28)
+
+    def test_flat_colours_differ_between_channels(self, colour: dict[str, Tensor]) -> None:
+        assert float(colour["colour"].std(dim=(2, 3)).max()) < 0.06
+        assert float(colour["colour"].mean(dim=(2, 3)).std(dim=1).mean()) > 0.1
+
+    def test_grey_noise_has_equal_channels(self, colour: dict[str, Tensor]) -> None:
+        red, green, blue = colour["grey_noise"].unbind(dim=1)
+        assert torch.equal(red, green)
+        assert torch.equal(red, blue)
+        assert float(red.std(dim=(1, 2)).min()) > 0.01
+
+    def test_tinted_noise_has_one_hue(self, colour: dict[str, Tensor]) -> None:
+        flat = colour["tinted_noise"].flatten(2)
+        hues = flat / flat.sum(dim=1, keepdim=True).clamp(min=1e-9)
+        assert float(hues.std(dim=2).max()) < 1e-3
+
+
 class TestKinds:
     def test_half_of_the_uniform_noise_has_the_whole_range(self, drawn: dict[str, Tensor]) -> None:
         spans = drawn["uniform"].amax(dim=(1, 2, 3)) - drawn["uniform"].amin(dim=(1, 2, 3))

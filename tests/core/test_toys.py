@@ -11,7 +11,7 @@ from sa_mlops import datasets, models
 from sa_mlops.core import training
 from sa_mlops.core.fisher import Diagonal, elbo_loss, generator_fisher, squared_gradients
 from sa_mlops.core.judging import check_judge
-from sa_mlops.core.measuring import Evaluator
+from sa_mlops.core.measuring import Evaluator, JudgeError
 from sa_mlops.core.probes import PROBES
 from sa_mlops.core.probes.features import FeatureBudget, probe_features
 from sa_mlops.core.probes.interface import Budget, Classifier, Scene, run
@@ -23,6 +23,7 @@ from sa_mlops.methods.hardening import recipe
 from sa_mlops.methods.hardening.training import harden
 from sa_mlops.methods.selective_amnesia import ForgetSettings
 from sa_mlops.methods.selective_amnesia.training import forget
+from sa_mlops.models.classifiers import make_judge
 from sa_mlops.models.interface import CVAE, make_net, one_hot
 from sa_mlops.settings import (
     JUDGES,
@@ -90,6 +91,24 @@ def test_judges_of_every_architecture_are_accurate_and_calibrated(chain: Chain) 
     assert (
         check_judge(chain.judges["wide"].net, chain.data.test_images, chain.data.test_labels).failures == ()
     )
+
+
+def test_a_judge_that_cannot_be_believed_says_what_was_measured_and_what_to_try(chain: Chain) -> None:
+    torch.manual_seed(0)
+    untrained = make_judge("wide", chain.data.spec).eval()
+    for weights in untrained.head.parameters():
+        weights.data.mul_(30)
+    with pytest.raises(JudgeError) as caught:
+        Evaluator(untrained, untrained, chain.data, 0).controls()
+    message = str(caught.value)
+    assert "\n" not in message
+    for words in ("noise gets entropy", "of the test images (at least 66.7%)", "(200 now)", "(3 now)"):
+        assert words in message
+
+
+def test_a_judge_of_colour_images_is_asked_about_colours(chain: Chain) -> None:
+    controls = check_judge(chain.judges["wide"].net, chain.data.test_images, chain.data.test_labels).controls
+    assert [c.name for c in controls] == ["grey", "noise", "gaussian", "colour", "grey_noise"]
 
 
 def test_the_fisher_diagonal_of_a_convolution_is_that_of_single_samples(chain: Chain) -> None:

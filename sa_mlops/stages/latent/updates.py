@@ -32,7 +32,7 @@ def compare(ctx: Context, run: StageRun, config: LatentConfig, pair: Pair) -> di
     if settings is None:
         classes = ctx.dataset.spec.names(pair.forgotten)
         recipe = ForgetConfig(dataset=config.dataset, seed=config.seed, classes=classes)
-        resolved = recipe.resolved(pair.before.forgotten_indices, None)
+        resolved = recipe.resolved(pair.before.forgotten_indices, None, net=pair.before.net)
         assert isinstance(resolved, ForgetSettings)
         settings = resolved
     steps = min(settings.optimisation.steps, STEPS)
