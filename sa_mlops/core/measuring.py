@@ -18,6 +18,7 @@ from sa_mlops.core.metrics.nearest import nearest_real
 from sa_mlops.core.metrics.objectives import forgetting_gap, retention
 from sa_mlops.core.metrics.scores import ClassScores, class_scores, pixel_variance, sample_scores
 from sa_mlops.core.runtime import make_generator
+from sa_mlops.core.training import Report, silent
 from sa_mlops.datasets.spec import Dataset, DataSpec, Images, metric_word
 from sa_mlops.errors import CommandError
 from sa_mlops.models.classifiers import Judge
@@ -231,8 +232,11 @@ class Evaluator:
             return model.sample(z, torch.full((count,), label, device=self.device))
 
     @torch.no_grad()
-    def draw(self, model: CVAE) -> Drawn:
-        """Sample every class of a generator and record the judges' answers; independent of the forgotten classes."""
+    def draw(self, model: CVAE, report: Report = silent) -> Drawn:
+        """Sample every class of a generator and record the judges' answers; independent of the forgotten classes.
+
+        `report` is called after each class with their number so far and no terms.
+        """
         labels, log_probs, plain, embedded = [], [], [], []
         for c in range(self.data.spec.count):
             images = self.samples(model, c)
@@ -241,6 +245,7 @@ class Evaluator:
             embedded.append(embedding)
             log_probs.append(F.log_softmax(self.calibrated.head(embedding), dim=1))
             plain.append(self.plain.log_probs(images))
+            report(c + 1, {})
         elbo = self._nelbo(model, self.data.test_images, self.data.test_labels, draws=1)
         return Drawn(
             model, torch.cat(labels), torch.cat(log_probs), torch.cat(plain), torch.cat(embedded), elbo

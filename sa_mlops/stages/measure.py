@@ -16,7 +16,7 @@ from sa_mlops.registry.version import Version
 from sa_mlops.stages import judge
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.judge import MEASURING, controls_text
-from sa_mlops.stages.progress import say
+from sa_mlops.stages.progress import bar, say
 from sa_mlops.stages.result import Result, table
 
 REVISION = 1
@@ -73,12 +73,17 @@ class Judges:
 
     def measure(self, model: CVAE, forgotten: tuple[int, ...]) -> Evaluation:
         """Measure a net with these classes as the forgotten ones."""
-        return self.evaluator.evaluate(model, forgotten)
+        return self.evaluator.score(self._draw(model, "measuring"), forgotten)
+
+    def _draw(self, model: CVAE, title: str) -> Drawn:
+        evaluator = self.evaluator
+        with bar(title, model.classes, "class") as report:
+            return evaluator.draw(model, report)
 
     def beside_base(self, base: Version, forgotten: tuple[int, ...]) -> dict[str, float]:
         """The same measures of the base at the same latents, as `base.METRIC`; the base is sampled once."""
         if base.uri not in self._drawn:
-            self._drawn[base.uri] = self.evaluator.draw(self.ctx.load(base))
+            self._drawn[base.uri] = self._draw(self.ctx.load(base), f"measuring {base.title}")
         found = self.evaluator.score(self._drawn[base.uri], forgotten)
         return {BASE_PREFIX + k: v for k, v in found.metrics().items()}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sa_mlops.core.training import NotFiniteError
+from sa_mlops.core.training import NotFiniteError, Report
 from sa_mlops.plots.curves import Curve
 from sa_mlops.registry.tracking import Recorder
 
@@ -32,6 +33,19 @@ def say(text: str) -> None:
     """One line for people, on standard error."""
     tqdm.write(text, file=sys.stderr)
     sys.stderr.flush()
+
+
+@contextmanager
+def bar(title: str, total: int, unit: str) -> Iterator[Report]:
+    """A bar on a terminal, nothing elsewhere; what it yields takes the number done so far."""
+    with tqdm(
+        total=total, desc=title, unit=unit, file=sys.stderr, disable=not interactive(), leave=False, dynamic_ncols=True
+    ) as shown:  # fmt: skip
+
+        def report(step: int, _: Mapping[str, Tensor]) -> None:
+            shown.update(step - shown.n)
+
+        yield report
 
 
 class Progress:
