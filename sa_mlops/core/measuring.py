@@ -32,6 +32,8 @@ MEMBERSHIP_SAMPLES = 3000
 """At most as many training and test images each behind the membership attack."""
 ELBO_DRAWS = 4
 """Reparameterised draws behind an image's negative ELBO in the membership attack (one behind the test nELBO)."""
+CHUNK_VALUES = 4_000_000
+"""Most pixel values of the images whose negative ELBO is taken together."""
 RESAMPLES = 1000
 MEMBERSHIP_RESAMPLES = 200
 
@@ -319,7 +321,8 @@ class Evaluator:
         """Negative ELBO of each image (n,), averaged over draws that are the same for every model."""
         generator = make_generator(self.device, self.seed, "elbo", len(images))
         parts = []
-        for rows, classes in zip(images.split(5000), labels.split(5000), strict=True):
+        chunk = max(1, min(5000, CHUNK_VALUES // self.data.spec.pixels))
+        for rows, classes in zip(images.split(chunk), labels.split(chunk), strict=True):
             shape = (len(rows), model.z_dim)
             noises = [torch.randn(shape, generator=generator, device=self.device) for _ in range(draws)]
             parts.append(
