@@ -104,8 +104,8 @@ def _colour(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _grey_noise(images: Tensor, generator: torch.Generator) -> Tensor:
-    """U[a, b] pixels, equal in all channels."""
-    return _uniform(images[:, :1], generator).expand_as(images)
+    """U[0, 1] pixels, equal in all channels."""
+    return _rand((len(images), 1, *images.shape[2:]), generator).expand_as(images)
 
 
 def _tinted_noise(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -153,7 +153,7 @@ def check_finite(step: int, terms: Mapping[str, Tensor]) -> None:
 OUTLIER_SHARE = 0.5
 """Outliers per image of a batch of grey images; colour images have more kinds, and as many of each."""
 OUTLIER_WEIGHT = 16.0
-"""Weight w of the outliers' loss."""
+"""Weight w of the outliers' loss for up to ten classes; beyond, it grows with their number, as the gradient shrinks."""
 MIN_JUDGE_STEPS = 400
 
 
@@ -190,6 +190,7 @@ def train_judge(
     adam, schedule = make_optimiser(list(judge.parameters()), optimisation)
     batches = Batches(len(images), settings.batch_size, generator)
     judge.train()
+    weight = OUTLIER_WEIGHT * max(1.0, spec.count / 10) * effort
     share = OUTLIER_SHARE * len(kinds_of(spec.shape[0])) / len(KINDS)
     watch = Watch(report)
     for step in range(1, steps + 1):
@@ -199,7 +200,7 @@ def train_judge(
             outlying = outliers(images, int(len(rows) * share), generator)
             logits, astray = judge(torch.cat([moved, outlying])).split([len(rows), len(outlying)])
             loss = F.cross_entropy(logits, labels[rows])
-            loss = loss - effort * OUTLIER_WEIGHT * F.log_softmax(astray, dim=1).mean()
+            loss = loss - weight * F.log_softmax(astray, dim=1).mean()
         else:
             loss = F.cross_entropy(judge(moved), labels[rows])
         adam.zero_grad()
