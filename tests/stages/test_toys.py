@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
+import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 from stores import ROOT, Store, child_environment
@@ -53,3 +55,36 @@ def test_forget_takes_a_data_set_a_net_and_a_method_of_one_file_each(
     assert made.tags[names.TARGET] == "another class"
     assert names.FIM not in made.tags, "a method without a penalty needs no Fisher diagonal"
     assert made.settings["share"] == 0.9
+
+
+CONV = "--dataset,shapes,--z-dim,2"
+COMMANDS = (
+    f"base,{CONV},--steps,300",
+    f"forget,{CONV},--from-version,1,--classes,disc,--fisher-samples,200",
+    f"retrain,{CONV},--steps,300,--classes,disc",
+    "reproduce,2,--json",
+    "latent,--dataset,shapes,--version,2,--subset,200,--no-z2,--no-updates,--json",
+    f"probe,{CONV},--version,2,--probes,joint,--attempts,10,--no-train,--json",
+    f"sequential,{CONV},--from-version,1,--classes,bar,--steps,5,--fisher-samples,50,--json",
+    "sample,2,--classes,0,--json",
+)
+
+
+def test_every_stage_takes_the_convolutional_net_which_colour_images_get(
+    empty_store: Store, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_TOYS, str(ROOT / "tests" / "toys"), *COMMANDS],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=480,
+        env=child_environment(),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = [versions.get(MlflowClient(), names.GENERATORS, n) for n in (1, 2, 3, 4)]
+    assert [v.stage for v in made] == ["base", "forget", "retrain", "forget"]
+    assert {v.net for v in made} == {"conv"}
+    assert '"max_abs_difference": 0.0' in done.stdout
+    drawn = mlflow.pyfunc.load_model(made[1].uri).predict(pd.DataFrame({"label": ["disc", 0]}))
+    assert drawn.shape == (2, 8, 12, 3)

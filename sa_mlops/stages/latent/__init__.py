@@ -33,7 +33,7 @@ def run(config: LatentConfig, budget: Planar = PLANAR) -> Result:
         Recorder(ctx.client, after.run_id).metrics(metrics, model_id=after.model_id)
         animate(ctx, run, pair)
         if config.z2:
-            found, values = planar(ctx, config, run, pair.forgotten, budget)
+            found, values = planar(ctx, config, run, pair.forgotten, after.net, budget)
             claims, metrics = [*claims, *found], metrics | values
         updates = compare(ctx, run, config, pair) if config.updates else {}
         metrics |= {f"latent.update.{u}.{k}": v for u, row in updates.items() for k, v in row.items()}

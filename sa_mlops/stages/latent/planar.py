@@ -30,15 +30,19 @@ PLANAR = Planar()
 
 
 def planar(
-    ctx: Context, config: LatentConfig, run: StageRun, forgotten: tuple[int, ...], budget: Planar
+    ctx: Context, config: LatentConfig, run: StageRun, forgotten: tuple[int, ...], net: str, budget: Planar
 ) -> tuple[list[Claim], dict[str, float]]:
-    """Train a base with z_dim 2, let it forget the same classes, and draw both; the claims and their metrics."""
+    """Train a base with z_dim 2 and the same net, let it forget the same classes, and draw both.
+
+    Returns the claims and their metrics.
+    """
     judges = Judges(ctx)
     common: dict[str, Any] = {
         "dataset": config.dataset,
         "seed": config.seed,
         "device": config.device,
         "z_dim": 2,
+        "net": net,
     }
     recipe = BaseConfig(**common, steps=budget.base_steps)
     start = base.obtain(ctx, recipe.settings(), judges, alias=False)
