@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import pytest
@@ -129,8 +130,9 @@ def test_forgetting_lowers_the_class_and_keeps_the_others(chain: Chain) -> None:
     before, after = (evaluator.evaluate(model, (1,)) for model in (chain.base, chain.after))
     assert before.forgotten is not None
     assert after.forgotten is not None
-    assert after.forgotten.probability < before.forgotten.probability
-    assert after.forgotten.accuracy < before.forgotten.accuracy - 0.3
+    # The answers to grey are uniform, so which class is the largest is chance.
+    assert after.forgotten.probability < 1.1 / 3 < before.forgotten.probability
+    assert after.forgotten.entropy > 0.99 * math.log(3) > before.forgotten.entropy
     assert after.retained.accuracy > before.retained.accuracy - 0.1
     assert {f"class.{name}.prob" for name in ("bar", "disc", "Check mark")} <= after.metrics().keys()
 
