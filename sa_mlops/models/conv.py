@@ -121,5 +121,11 @@ class Conv(CVAE):
         """See `CVAE.last_layer`."""
         return self.decoder.convolutions[-1]
 
+    def label_layers(self) -> Sequence[nn.Linear]:
+        """The embeddings of the label at every scale, and the linear layers that are given it."""
+        e, d = self.encoder, self.decoder
+        layers = (*e.labels, e.hidden, e.posterior, d.latent, *d.labels)
+        return [layer for layer in layers if isinstance(layer, nn.Linear)]
+
 
 NET = Conv

@@ -75,6 +75,22 @@ class CVAE(nn.Module, ABC):
     def last_layer(self) -> nn.Module:
         """The layer that yields the pixel logits; they are linear in its parameters."""
 
+    @abstractmethod
+    def label_layers(self) -> Sequence[nn.Linear]:
+        """The layers of encoder and decoder that the condition enters: it is the last K of their inputs."""
+
+    def label_weights(self, part: nn.Module | None = None) -> list[Tensor]:
+        """The weights that multiply the condition: one view (out, K) a layer, column c for class c.
+
+        Writing into a view, without gradients, changes the net.
+
+        Parameters
+        ----------
+        part : only layers inside this module, such as `decoder`.
+        """
+        inside = set((self if part is None else part).modules())
+        return [layer.weight[:, -self.classes :] for layer in self.label_layers() if layer in inside]
+
     def sample(self, z: Tensor, labels: Tensor) -> Tensor:
         """Mean images (n, C, H, W) in [0, 1] of latents (n, z_dim) and class indices (n,) int64."""
         return torch.sigmoid(self.decode(z, one_hot(labels, self.classes)))

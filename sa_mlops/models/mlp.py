@@ -49,5 +49,9 @@ class MLP(CVAE):
         """See `CVAE.last_layer`."""
         return self.decoder[-1]
 
+    def label_layers(self) -> Sequence[nn.Linear]:
+        """The first layer of each side."""
+        return [layer for side in (self.encoder, self.decoder) if isinstance(layer := side[0], nn.Linear)]
+
 
 NET = MLP

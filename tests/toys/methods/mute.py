@@ -23,7 +23,7 @@ class MuteSettings(MethodSettings):
 def run(request: Request) -> CVAE:
     """The start with other weights for the forgotten labels."""
     model = copy.deepcopy(request.start)
-    weights = model.decoder[0].weight[:, model.z_dim :]
+    (weights,) = model.label_weights(model.decoder)
     weights[:, list(request.settings.forget)] += request.settings.share * (
         weights.mean(dim=1, keepdim=True) - weights[:, list(request.settings.forget)]
     )

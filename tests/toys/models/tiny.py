@@ -37,5 +37,8 @@ class Tiny(CVAE):
     def last_layer(self) -> nn.Module:
         return self.decoder[-1]
 
+    def label_layers(self) -> Sequence[nn.Linear]:
+        return [self.posterior, self.decoder[0]]
+
 
 NET = Tiny
