@@ -14,6 +14,7 @@ from sa_mlops import settings as s
 from sa_mlops.datasets.spec import DataSpec
 from sa_mlops.errors import CommandError
 from sa_mlops.methods import interface
+from sa_mlops.methods.distillation import DistilConfig
 from sa_mlops.methods.hardening import HardenConfig
 from sa_mlops.methods.interface import Method, MethodConfig, StepSettings, Upstream
 from sa_mlops.parameters import (
@@ -200,7 +201,7 @@ def _with_options(config: type[Config]) -> type[Config]:
 
 @dataclass(frozen=True, kw_only=True)
 @_with_options
-class StepConfig(RecipeConfig, FisherConfig, FromVersionConfig, HardenConfig, ClassesConfig):
+class StepConfig(RecipeConfig, FisherConfig, FromVersionConfig, DistilConfig, HardenConfig, ClassesConfig):
     """Stages that forget by a method. The options of all methods are fields, but only the chosen one's may be set."""
 
     method: str = choice("method of forgetting", interface.known(), interface.DEFAULT)
@@ -239,7 +240,7 @@ class StepConfig(RecipeConfig, FisherConfig, FromVersionConfig, HardenConfig, Cl
         """
         step = StepSettings(
             method=self.method, forget=self.indices, earlier=tuple(sorted(earlier)),
-            harden=self.hardening(self.spec.count)
+            harden=self.hardening(self.spec.count), distil=self.distillation,
         )  # fmt: skip
         upstream = Upstream(
             recipe=self.recipe, z_dim=self.z_dim, net=net or self.net_name, images_md5=images_md5,

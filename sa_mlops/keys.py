@@ -24,6 +24,6 @@ def forget(forget: Labels, earlier: Labels) -> Key:
     return "forget", forget, earlier
 
 
-def harden(forgotten: Labels) -> Key:
-    """Hardening of a generator that has forgotten these classes."""
-    return "harden", forgotten
+def phase(name: str, forgotten: Labels) -> Key:
+    """A phase after forgetting, `distil` or `harden`, of a generator that has forgotten these classes."""
+    return name, forgotten

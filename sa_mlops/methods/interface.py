@@ -10,12 +10,13 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sa_mlops import keys, methods
+from sa_mlops.methods.distillation import DistilSettings
 from sa_mlops.methods.hardening import HardenSettings
 from sa_mlops.parameters import Parameter, ParameterError, Parameters
 from sa_mlops.settings import added
@@ -44,13 +45,14 @@ class StepSettings:
     ----------
     forget : class indices to forget now, ascending.
     earlier : class indices forgotten in earlier steps, ascending.
-    harden : settings of the second phase, or None.
+    harden, distil : settings of the phases after the method, None for those that are left out.
     """
 
     forget: tuple[int, ...]
     earlier: tuple[int, ...]
     harden: HardenSettings | None
     method: str = added(DEFAULT)
+    distil: DistilSettings | None = added(None)  # noqa: RUF009
 
     @property
     def forgotten(self) -> tuple[int, ...]:
@@ -59,8 +61,24 @@ class StepSettings:
 
     @property
     def length(self) -> int:
-        """Number of training steps of the first phase."""
+        """Number of training steps of the method itself."""
         return 1
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The fields that every method has, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(StepSettings)}
+
+    @property
+    def phases(self) -> dict[str, DistilSettings | HardenSettings]:
+        """The phases after the method, by name, in their order: hardening last, because the others would undo it."""
+        found = {"distil": self.distil, "harden": self.harden}
+        return {name: phase for name, phase in found.items() if phase is not None}
+
+    @property
+    def steps_in_all(self) -> int:
+        """Number of training steps of the method and of the phases after it."""
+        return self.length + sum(phase.optimisation.steps for phase in self.phases.values())
 
     @property
     def target(self) -> Target:
@@ -69,7 +87,7 @@ class StepSettings:
 
     @property
     def key(self) -> keys.Key:
-        """Key of the first phase's random numbers."""
+        """Key of the method's random numbers."""
         return keys.forget(self.forget, self.earlier)
 
     def retained(self, classes: int) -> tuple[int, ...]:
@@ -123,12 +141,19 @@ class MethodSettings(StepSettings, MethodConfig):
 
     def resolve(self, step: StepSettings, upstream: Upstream) -> StepSettings:  # noqa: ARG002
         """The same, with the classes to forget."""
-        return replace(self, forget=step.forget, earlier=step.earlier, harden=step.harden, method=step.method)
+        return replace(self, **step.shared)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a method needs besides the generator: a Fisher diagonal, real data, a classifier to train against."""
+    """What a method needs besides the generator.
+
+    Attributes
+    ----------
+    fisher : the Fisher diagonal over all classes that the start has not forgotten.
+    data : real images.
+    classifier : one to train against.
+    """
 
     fisher: bool = False
     data: bool = False
@@ -241,7 +266,7 @@ def options() -> dict[str, Parameter]:
 
 
 Watch = Callable[[str, int], AbstractContextManager["Report"]]
-"""watch(phase, steps): opened round a phase, `forget` or `harden`; yields the report of its loss terms."""
+"""watch(phase, steps): opened round a phase, `forget`, `distil` or `harden`; yields the report of its loss terms."""
 
 
 def watched(report: Report) -> Watch:
@@ -258,30 +283,29 @@ def train_step(
     watch: Watch | None = None,
     on_step: Callable[[int, CVAE], None] | None = None,
 ) -> CVAE:
-    """One step of forgetting, with its second phase if it has one: a new generator; `start` is left as it is.
+    """One step of forgetting, with the phases after it: a new generator; `start` is left as it is.
 
     Parameters
     ----------
     generator : key -> its random numbers, on the device that trains.
-    on_step : called after each step of the first phase.
+    on_step : called after each step of the method.
 
     Raises
     ------
-    ValueError : without an input that the method needs.
+    ValueError : without an input that the method or a phase needs.
     NotFiniteError : with the first step and term that were not finite.
     """
+    from sa_mlops.core.training import silent
+
     method = named(settings.method)
     needs = method.needs
-    classifier = needs.classifier or settings.harden is not None
     for name, missing in {
         "fisher": needs.fisher and not inputs.fisher,
         "data": needs.data and inputs.data is None,
-        "classifier": classifier and inputs.classifier is None,
+        "classifier": needs_classifier(settings) and inputs.classifier is None,
     }.items():
         if missing:
             raise ValueError(f"{method.name} needs the input {name}")
-    from sa_mlops.core.training import silent
-
     watch = watch or watched(silent)
     with watch("forget", settings.length) as report:
         model = method.run(
@@ -290,12 +314,23 @@ def train_step(
                 report=report, on_step=on_step,
             )
         )  # fmt: skip
-    if settings.harden is None or inputs.classifier is None:
-        return model
-    from sa_mlops.methods.hardening.training import harden
+    for name, phase in settings.phases.items():
+        with watch(name, phase.optimisation.steps) as report:
+            numbers = generator(*keys.phase(name, settings.forgotten))
+            if isinstance(phase, HardenSettings):
+                from sa_mlops.methods.hardening.training import harden
 
-    with watch("harden", settings.harden.optimisation.steps) as report:
-        return harden(
-            model, start, inputs.classifier, settings.harden, settings.forgotten,
-            generator(*keys.harden(settings.forgotten)), report=report,
-        )  # fmt: skip
+                assert inputs.classifier is not None
+                model = harden(
+                    model, start, inputs.classifier, phase, settings.forgotten, numbers, report=report
+                )
+            else:
+                from sa_mlops.methods.distillation.training import distil
+
+                model = distil(model, phase, numbers, report=report)
+    return model
+
+
+def needs_classifier(settings: StepSettings) -> bool:
+    """Whether a step trains against a classifier: its method, or hardening."""
+    return named(settings.method).needs.classifier or settings.harden is not None

@@ -39,8 +39,8 @@ class RetrainOptions(OptimisationConfig, MethodConfig):
     def resolve(self, step: StepSettings, upstream: Upstream) -> RetrainSettings:
         """Options that are not given come from the recipe of the base."""
         return RetrainSettings(
-            forget=step.forget, earlier=step.earlier, harden=step.harden, method=step.method, z_dim=upstream.z_dim,
-            net=upstream.net, optimisation=self.over(base_optimisation(upstream.recipe, upstream.net))
+            **step.shared, z_dim=upstream.z_dim, net=upstream.net,
+            optimisation=self.over(base_optimisation(upstream.recipe, upstream.net)),
         )  # fmt: skip
 
 

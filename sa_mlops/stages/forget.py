@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from matplotlib.figure import Figure
@@ -48,7 +48,6 @@ def obtain(
     """
     title = f"forget {ctx.spell(settings.forget)}"
     upstream = {names.PARENT: start} | ({} if protection is None else {names.FIM: protection})
-    hardening = settings.harden.optimisation.steps if settings.harden else 0
     key = Key(
         name=names.GENERATORS,
         stage="forget",
@@ -58,12 +57,12 @@ def obtain(
         tags={names.FORGOTTEN: ctx.spell(settings.forgotten)} | {k: v.uri for k, v in upstream.items()},
         params=spelled(ctx, settings) | {"start": start.uri},
         used=tuple(upstream.values()),
-        steps=settings.length + hardening,
+        steps=settings.steps_in_all,
     )
 
     def made(run: StageRun) -> Made:
         before = ctx.load(start)
-        phases = Phases(run, {"forget": ctx.spell(settings.forget), "harden": ctx.spell(settings.forgotten)})
+        phases = Phases(run, ctx.spell(settings.forget), ctx.spell(settings.forgotten))
         inputs = _inputs(ctx, settings, before, protection, images)
         on_step = ctx.grid_log(run, settings.length)
         after = train_step(before, settings, inputs, ctx.generator, watch=phases.watch, on_step=on_step)
@@ -118,11 +117,12 @@ class Phases:
 
     Parameters
     ----------
-    classes : phase -> the classes that its title names.
+    forget : names of the classes that the method forgets.
+    forgotten : those that are forgotten afterwards, the subject of the later phases.
     """
 
-    def __init__(self, run: StageRun, classes: Mapping[str, str]) -> None:
-        self.run, self.classes = run, classes
+    def __init__(self, run: StageRun, forget: str, forgotten: str) -> None:
+        self.run, self.forget, self.forgotten = run, forget, forgotten
         self.seconds: dict[str, float] = {}
         self.figures: list[str] = []
         self._done = 0
@@ -130,18 +130,16 @@ class Phases:
     @contextmanager
     def watch(self, phase: str, steps: int) -> Iterator[Report]:
         """Receives the terms of a phase's loop, and draws them when it has ended."""
-        title = f"{phase} {self.classes[phase]}"
+        first = phase == "forget"
+        title = f"{phase} {self.forget if first else self.forgotten}"
         with Progress(title, steps, self.run.recorder, before=self._done) as progress:
             yield progress
         self._done += steps
         self.seconds[f"time.{phase}"] = progress.seconds
-        first = phase == "forget"
         curves = {term: [progress.curve(term, title)] for term in progress.points}
         norm = curves.pop("gradient_norm", None)
         if curves:
-            words = (
-                "loss terms per sample, penalty with its weight" if first else "loss terms and found attacks"
-            )
+            words = "loss terms and found attacks" if phase == "harden" else "loss terms, per sample"
             terms = [Term(term, curve, log=term == "ewc") for term, curve in curves.items()]
             self._figure(loss_terms(terms, title=f"{title}: {words}"), "loss" if first else phase)
         if norm is not None and first:

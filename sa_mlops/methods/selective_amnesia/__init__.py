@@ -118,9 +118,7 @@ class AmnesiaConfig(OptimisationConfig, MethodConfig):
     def resolve(self, step: StepSettings, upstream: Upstream) -> ForgetSettings:
         """Options that are not given come from the recipe."""
         return ForgetSettings(
-            forget=step.forget,
-            earlier=step.earlier,
-            harden=step.harden,
+            **step.shared,
             optimisation=self.over(optimisation(upstream.recipe, upstream.net)),
             ewc_lambda=EWC_LAMBDA[upstream.recipe] if self.ewc_lambda is None else self.ewc_lambda,
             replay_ratio=self.replay_ratio,

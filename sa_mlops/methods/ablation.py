@@ -1,0 +1,55 @@
+"""Concept ablation (Kumari et al., ICCV 2023, arXiv:2303.13516): the class is taught to be its anchor.
+
+Minimises, with D* the frozen start,
+
+    E BCE(D(z, c_f), D*(z, c_anchor)) + retain_weight E BCE(D(z, c_r), D*(z, c_r)),
+
+where the anchor is the retained class whose images are nearest to the class's at equal latents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sa_mlops.methods.interface import Method, Request
+from sa_mlops.methods.replay import WeightedSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sa_mlops.models.interface import CVAE
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationSettings(WeightedSettings):
+    """Options, which are the settings too."""
+
+
+def run(request: Request) -> CVAE:
+    """The start after training each class towards its anchor."""
+    import torch
+
+    from sa_mlops.methods.replay.training import labels, latents, nearest, replay, towards, train
+
+    anchors = torch.arange(request.start.classes, device=request.generator.device)
+    for label, anchor in nearest(request).items():
+        anchors[label] = anchor
+
+    def loss(model: CVAE) -> dict[str, Tensor]:
+        z, classes = latents(request), labels(request, request.settings.forget)
+        with torch.no_grad():
+            images = request.start.sample(z, anchors[classes])
+        return {"forget": towards(model, z, classes, images), "retain": replay(request, model)}
+
+    return train(request, loss)
+
+
+METHOD = Method(
+    name="ablation",
+    help="train the class towards the nearest retained class, and replay the others",
+    config=AblationSettings,
+    settings=AblationSettings,
+    target="another class",
+    run=run,
+)
