@@ -35,7 +35,7 @@ def python(code: str, status: int = 0) -> str:
 def test_its_name_and_options_are_in_the_help_of_forget() -> None:
     told = python("from sa_mlops.cli import main; sys.exit(main(['forget', '--help']))")
     words = " ".join(told.split()).replace("- ", "-")
-    assert "mute, retrain, selective-amnesia" in words
+    assert "mute, random-label, redaction" in words
     assert "--share FLOAT share of the way to the mean; a number from 0 to 1" in words
 
 
