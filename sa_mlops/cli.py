@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from sa_mlops import __version__, environment
 from sa_mlops.cluster.plan import option_words
 from sa_mlops.config import ALIASES, ENTRY_POINTS, SEED, EntryPoint, SubmitConfig
-from sa_mlops.errors import CommandError, Stopped
+from sa_mlops.errors import CommandError, Stopped, comes_from_outside, in_one_line, plain
 from sa_mlops.parameters import Parameter, ParameterError, spell_option
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ def _show(result: Result, as_json: bool) -> Result:
     except BrokenPipeError:
         # The reader has closed the pipe; click would make it status 1.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise CommandError(f"standard output cannot be written ({error.strerror})") from None
     return result
 
 
@@ -325,6 +327,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(" ".join(str(error).split()), FAILED)
     except (Stopped, KeyboardInterrupt, click.Abort):
         return _fail("interrupted; nothing unfinished was registered", INTERRUPTED)
+    except Exception as error:
+        if not comes_from_outside(error):
+            raise
+        return _fail(in_one_line(error, 400), FAILED)
     if isinstance(outcome, int):
         return outcome
     return DONE if outcome is None or outcome.passed else FAILED
@@ -337,4 +343,4 @@ def _fail(message: str, status: int) -> int:
 
 def say(message: str) -> None:
     """One line on standard error."""
-    click.echo(f"{PROGRAM}: {message}", err=True)
+    click.echo(f"{PROGRAM}: {plain(message)}", err=True)

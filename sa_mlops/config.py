@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from sa_mlops.methods.distillation import DistilConfig
 from sa_mlops.methods.hardening import HardenConfig
 from sa_mlops.methods.interface import Method, MethodConfig, StepSettings, Upstream
 from sa_mlops.parameters import (
+    FileError,
     Parameter,
     ParameterError,
     Parameters,
@@ -27,6 +27,7 @@ from sa_mlops.parameters import (
     number,
     numbers,
     param,
+    read_json,
     text,
     whole,
 )
@@ -274,14 +275,14 @@ class ForgetConfig(StepConfig):
 
     def _read(self, path: Path) -> dict[str, Any]:
         """Values by name from a settings file: only of parameters that say how to forget."""
-        known = {k for k, p in self.parameters().items() if p.group == "how"} - {"settings"}
-        allowed = f"a JSON file with values for any of {', '.join(sorted(known))}"
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            raise ParameterError("settings", self.settings, allowed) from None
-        if not isinstance(values, dict) or not values.keys() <= known:
-            raise ParameterError("settings", self.settings, allowed)
+        known = {k: p for k, p in self.parameters().items() if p.group == "how" and k != "settings"}
+        values = read_json("settings", path, known)
+        for key, value in values.items():
+            try:
+                known[key].check(key, value)
+            except ParameterError:
+                given = f"the text {value!r:.40}" if isinstance(value, str) else f"{value!r:.40}"
+                raise FileError("settings", path, f"{key} is {given}; give {known[key].allowed}") from None
         return values
 
 

@@ -6,9 +6,11 @@ Nothing heavy is imported here: `sa-mlops --help` and the TUI's first screen dep
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Self
 
 Kind = Literal["int", "float", "bool", "choice", "classes", "numbers", "text"]
@@ -29,6 +31,50 @@ class ParameterError(ValueError):
         super().__init__(f"{spell_option(name)}: {shown} is not allowed; give {allowed}")
         self.name = name
         self.allowed = allowed
+
+
+class FileError(ParameterError):
+    """A file given by the user cannot be used. The message is one line: option, file, key, reason."""
+
+    def __init__(self, name: str, path: Path, reason: str) -> None:
+        ValueError.__init__(self, f"{spell_option(name)}: {str(path)!r}: {reason}")
+        self.name, self.allowed = name, reason
+
+
+def read_json(name: str, path: Path, known: Collection[str]) -> dict[str, Any]:
+    """The JSON object in a file that the option `name` gives, with keys among `known`. A byte-order mark is allowed.
+
+    Raises
+    ------
+    FileError : if the file cannot be read, is no JSON object, or has a key twice or one that is not known.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise FileError(name, path, f"the key {key[:40]!r} appears twice")
+        return dict(pairs)
+
+    try:
+        values = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
+    except FileError:
+        raise
+    except OSError as error:
+        where = "" if path.is_absolute() else f"; relative paths are looked up in {Path.cwd()}"
+        raise FileError(name, path, f"{error.strerror or error}{where}") from None
+    except UnicodeDecodeError:
+        raise FileError(name, path, "it is not text in UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise FileError(name, path, f"line {error.lineno} is not JSON ({error.msg})") from None
+    except (ValueError, RecursionError):
+        raise FileError(name, path, "it is not JSON") from None
+    if not isinstance(values, dict):
+        raise FileError(name, path, f"a JSON object with any of {', '.join(sorted(known))} is expected")
+    for key in values:
+        if key not in known:
+            raise FileError(name, path, f"the key {key[:40]!r} is none of {', '.join(sorted(known))}")
+    return values
 
 
 def spell_option(name: str) -> str:

@@ -22,9 +22,10 @@ from packaging.requirements import Requirement
 from sa_mlops import __version__
 from sa_mlops.datasets import pin as data
 from sa_mlops.environment import database
-from sa_mlops.registry import lineage, names, processes, stores, tracking, versions, weights
+from sa_mlops.errors import in_one_line, plain
+from sa_mlops.registry import gates, lineage, names, processes, stores, tracking, versions, weights
 from sa_mlops.registry.stores import StoreError
-from sa_mlops.registry.version import Version
+from sa_mlops.registry.version import Version, edited
 from sa_mlops.registry.versions import VersionError
 from sa_mlops.stages.result import Result
 
@@ -58,8 +59,9 @@ class Finding:
 
     def line(self) -> str:
         """One or two lines of text."""
+        found = plain(self.found)
         mark = {"ok": "ok   ", "note": "note ", "wrong": "WRONG", "fixed": "fixed"}[self.level]
-        return f"{mark}  {self.area}: {self.found}" + (f"\n       do: {self.advice}" if self.advice else "")
+        return f"{mark}  {self.area}: {found}" + (f"\n       do: {self.advice}" if self.advice else "")
 
 
 def examine(fix: bool = False) -> Result:
@@ -80,10 +82,12 @@ def examine(fix: bool = False) -> Result:
             findings += registered(client)
             findings += models(client, fix)
     except (StoreError, MlflowException) as error:
-        advice = getattr(error, "advice", "") or "start the server, or correct MLFLOW_TRACKING_URI"
+        advice = (
+            getattr(error, "advice", "") or "see that the store can be opened, or correct MLFLOW_TRACKING_URI"
+        )
         if "schema" in str(error):
             advice = f"copy the database, then `mlflow db upgrade {shlex.quote(mlflow.get_tracking_uri())}`"
-        found = error.found if isinstance(error, StoreError) else str(error)
+        found = error.found if isinstance(error, StoreError) else in_one_line(error)
         findings.append(Finding("store", "wrong", " ".join(found.split())[:300], advice))
     wrong = sum(f.level == "wrong" for f in findings)
     fixed = sum(f.level == "fixed" for f in findings)
@@ -236,14 +240,43 @@ def registered(client: MlflowClient) -> Iterator[Finding]:
     sound = 0
     for name in names.MODELS:
         for version in reversed(known[name]):
-            problems = [*_links(version, numbers), *_files(client, version)]
+            problems = [*_tags(version), *_links(version, numbers), *_files(client, version)]
             yield from problems
             sound += not problems
+    yield from _renamed(client, known)
+    yield from _aliases(client, known[names.GENERATORS])
     bases = [v for v in known[names.GENERATORS] if v.stage == "base"]
     if bases and names.BASE_ALIAS not in lineage.alias_map(client, names.GENERATORS):
         advice = "run `sa-mlops base` with the base's parameters: it is reused and gets the alias"
         yield Finding("versions", "note", f"no version has the alias {names.BASE_ALIAS}", advice)
     yield Finding("versions", "ok", f"{sound} with all their files and links")
+
+
+def _tags(version: Version) -> list[Finding]:
+    advice = "correct the tag, or delete the version: `promote` refuses it"
+    return [Finding("versions", "wrong", f"{version.uri}: {what}", advice) for what in edited(version)]
+
+
+def _aliases(client: MlflowClient, generators: list[Version]) -> Iterator[Finding]:
+    """The alias of the base, and records of changes that cannot be read."""
+    base = lineage.alias_map(client, names.GENERATORS).get(names.BASE_ALIAS)
+    for version in generators:
+        if version.number == base and version.stage != "base":
+            what = f"the alias {names.BASE_ALIAS} points at {version.uri}, which is no base ({version.title})"
+            advice = "run `sa-mlops base` with the base's parameters: it is reused and gets the alias"
+            yield Finding("versions", "wrong", what, advice)
+    for model in client.search_registered_models(f"name = '{names.GENERATORS}'", max_results=1):
+        for tag, text in dict(model.tags).items():
+            if tag.startswith(gates.EVENT) and not gates.alias_events({tag: text}):
+                what = f"the record {tag[:80]} of a change of an alias cannot be read and is left out"
+                yield Finding("versions", "note", what, "delete the tag of the registered model")
+
+
+def _renamed(client: MlflowClient, known: dict[str, list[Version]]) -> Iterator[Finding]:
+    """Registered models under other names with versions of this project."""
+    for name in () if known[names.GENERATORS] else versions.renamed(client):
+        what = f"{names.GENERATORS} has no version, but the registered model {name[:80]!r} has versions of this project"
+        yield Finding("versions", "wrong", what, versions.rename_back(name))
 
 
 def _links(version: Version, numbers: dict[str, set[int]]) -> list[Finding]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from sa_mlops.registry import gates, lineage, names, tracking, versions
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from sa_mlops.registry import gates, lineage, names, tracking, versions, weights
+from sa_mlops.registry.version import Version, edited
+from sa_mlops.registry.versions import VersionError
 from sa_mlops.stages.result import Result
 
 
@@ -15,10 +20,12 @@ def promote(word: str, gate_file: Path | None) -> Result:
     Raises
     ------
     ParameterError : if the version does not exist, or the file of limits cannot be read.
+    VersionError, WeightsError : if tags were edited, or its weights or its run are gone.
     """
     limits = gates.read_limits(gate_file)
     client = tracking.connect()
     version = versions.given(client, word)
+    _check(client, version)
     verdicts = gates.judge_version(version, tracking.run_metrics(client, version.run_id), limits)
     passed = all(v.passed for v in verdicts)
     previous = lineage.alias_map(client, names.GENERATORS).get(names.CHAMPION_ALIAS)
@@ -38,3 +45,15 @@ def promote(word: str, gate_file: Path | None) -> Result:
         "gates": [asdict(v) for v in verdicts],
     }
     return Result(document, text, passed)
+
+
+def _check(client: MlflowClient, version: Version) -> None:
+    """Raise VersionError or WeightsError for a version that no gate can judge."""
+    for problem in edited(version):
+        raise VersionError(f"{version.uri} is not promoted: {problem}")
+    weights.load_cvae(versions.files(version) / "artifacts")
+    try:
+        client.get_run(version.run_id)
+    except MlflowException:
+        advice = "make it again with --fresh"
+        raise VersionError(f"{version.uri}: its run was deleted, and its metrics with it; {advice}") from None

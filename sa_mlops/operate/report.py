@@ -9,6 +9,7 @@ import re
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mlflow.tracking import MlflowClient
 
 from sa_mlops.config import ENTRY_POINTS
 from sa_mlops.core.measuring import MANIFOLD_SAMPLES, SAMPLES
+from sa_mlops.errors import CommandError, plain
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.lineage import Edge, Node, lineage_tree
 from sa_mlops.registry import lineage, names, tracking, versions
@@ -97,8 +99,8 @@ def report(word: str, out: Path | None) -> Result:
     title = f"Report on {subjects[0].uri}" if alone else f"{len(subjects)} versions of run {run_id}"
     sections = [s for version in subjects for s in _sections(client, version, alone=alone)]
     page, text = folder / "report.html", folder / "report.md"
-    page.write_text(to_html(title, sections), encoding="utf-8")
-    text.write_text(to_markdown(title, sections), encoding="utf-8")
+    for path, content in ((page, to_html(title, sections)), (text, to_markdown(title, sections))):
+        _write_whole(path, content)
     for path in (page, text):
         client.log_artifact(run_id, str(path), "report")
     if alone:
@@ -111,6 +113,23 @@ def report(word: str, out: Path | None) -> Result:
         "run_id": run_id,
     }
     return Result(document, f"{page}\n{text}")
+
+
+def _write_whole(path: Path, content: str) -> None:
+    """Write a file, or leave what was there.
+
+    Raises
+    ------
+    CommandError : if it cannot be written, as on a full disk.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(content, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise CommandError(f"{path} cannot be written ({error.strerror or error})") from None
 
 
 def _subjects(client: MlflowClient, word: str) -> tuple[list[Version], str]:
@@ -288,7 +307,9 @@ def _lineage_picture(client: MlflowClient, version: Version) -> bytes:
     numbers = {v.number for v in shown}
     figure = lineage_tree(
         [
-            Node(str(v.number), v.title, ", ".join(f"@{a}" for a in v.aliases), v.number == version.number)
+            Node(
+                str(v.number), v.title[:40], ", ".join(f"@{a}" for a in v.aliases), v.number == version.number
+            )
             for v in shown
         ],
         [Edge(str(v.parent), str(v.number)) for v in shown if v.parent in numbers],
@@ -331,7 +352,7 @@ def to_html(title: str, sections: Sequence[Section]) -> str:
     ]
     for s in sections:
         parts.append(f"<h2>{html.escape(s.heading)}</h2>")
-        parts += [f"<p>{html.escape(p)}</p>" for p in s.paragraphs]
+        parts += [f"<p>{html.escape(plain(p))}</p>" for p in s.paragraphs]
         if s.table:
             head, *body = s.table
             parts.append("<table><tr>" + "".join(f"<th>{html.escape(c)}</th>" for c in head) + "</tr>")
@@ -355,7 +376,7 @@ def to_markdown(title: str, sections: Sequence[Section], *, pictures: bool = Tru
         if s.figures and not pictures:
             continue
         parts.append(f"## {_cell(s.heading)}")
-        parts += list(s.paragraphs)
+        parts += map(_prose, s.paragraphs)
         if s.table:
             head, *body = s.table
             lines = ["| " + " | ".join(map(_cell, head)) + " |", "|" + "---|" * len(head)]
@@ -363,9 +384,14 @@ def to_markdown(title: str, sections: Sequence[Section], *, pictures: bool = Tru
         for png, caption in s.figures:
             parts.append(f"![{_cell(caption)}](data:image/png;base64,{base64.b64encode(png).decode()})")
         if s.command:
-            parts.append(f"```\n{s.command}\n```")
+            parts.append(f"```\n{plain(' '.join(s.command.split())).replace('```', '')}\n```")
     return "\n\n".join(parts) + "\n"
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    return _prose(text).replace("|", "\\|")
+
+
+def _prose(text: str) -> str:
+    """Text on one line in which tags of versions make no HTML, link or picture. Code in backquotes stays code."""
+    return plain(" ".join(text.split())).replace("<", "&lt;").replace("[", "\\[").replace("!\\[", "\\!\\[")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +16,8 @@ from typing import Literal
 import numpy as np
 from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
-from pydantic import ConfigDict, FiniteFloat, TypeAdapter
 
-from sa_mlops.parameters import ParameterError
+from sa_mlops.parameters import FileError, read_json
 from sa_mlops.registry import names
 from sa_mlops.registry.lineage import alias_map
 from sa_mlops.registry.version import Version
@@ -69,7 +69,6 @@ GATES: Mapping[str, Gate] = {
 RATIO = "_ratio"
 """Suffix, in a file of limits, of a limit in the gate's unit; without it the limit is absolute."""
 KEYS = tuple(GATES) + tuple(name + RATIO for name, gate in GATES.items() if gate.unit is not None)
-_FILE = TypeAdapter(dict[str, FiniteFloat], config=ConfigDict(strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +93,16 @@ def read_limits(path: Path | None) -> dict[str, float]:
 
     Raises
     ------
-    ParameterError : if the file cannot be read, or has an unknown key or a value that is not a finite number.
+    FileError : if the file cannot be read, or has an unknown key or a value that is not a finite number.
     """
     if path is None:
         return {}
-    try:
-        given = _FILE.validate_json(path.read_bytes())
-    except (OSError, ValueError):
-        given = {"": math.nan}
-    if not given.keys() <= set(KEYS):
-        raise ParameterError("gates", str(path), f"a JSON file with numbers for any of {', '.join(KEYS)}")
+    given = read_json("gates", path, KEYS)
+    for key, value in given.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not abs(value) <= sys.float_info.max:
+            said = f"the text {value!r:.40}" if isinstance(value, str) else f"{value!r:.40}"
+            raise FileError("gates", path, f"{key} is {said}; give a number")
     return given
 
 

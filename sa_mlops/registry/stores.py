@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sqlite3
+import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from sa_mlops.environment import database
-from sa_mlops.errors import CommandError
+from sa_mlops.errors import CommandError, in_one_line
 
 ARTIFACTS = "mlruns"
 """MLflow's folder of artifacts beside a sqlite store."""
+PATIENCE = 30.0
+"""Seconds in which a server must begin to answer; one that is restarted needs some."""
+REGISTRY = "MLFLOW_REGISTRY_URI"
 PLACES = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -35,6 +41,78 @@ class StoreError(CommandError):
         self.found, self.advice = found, advice
 
 
+def refused(uri: str, error: BaseException) -> StoreError:
+    """The error of a store that cannot be opened, with the command that helps."""
+    advice = ""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("psycopg"):
+        advice = "its driver is not installed: `pip install 'psycopg[binary]>=3.2,<4'`"
+    elif not uri.startswith(("http:", "https:")) and "://" not in uri.removeprefix("file://"):
+        advice = f"folders are no longer stores: {_migrate(uri)}"
+    elif "readonly" in str(error) or "unable to open" in str(error):
+        advice = "its file or folder may not be written by this user; see `ls -l`"
+    return StoreError(f"tracking store {uri}: {in_one_line(error)}", advice)
+
+
+def _migrate(uri: str) -> str:
+    folder = local(uri if uri.startswith(("file:", "/")) else str(Path(uri).absolute()))
+    source = shlex.quote(str(folder or uri))
+    return f"`mlflow migrate-filestore --source {source} --target sqlite:///mlflow.db`"
+
+
+def answers(uri: str) -> None:
+    """Wait until a server answers, at most `PATIENCE` seconds; MLflow's own requests would wait minutes in silence.
+
+    Raises
+    ------
+    StoreError : if it does not answer, or the store is of a kind that MLflow no longer opens.
+    """
+    if uri.startswith("file:") or "://" not in uri:
+        allowed = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() == "true"
+        if not allowed and uri != "databricks":
+            raise StoreError(f"tracking store {uri}: MLflow no longer keeps runs in a folder", _migrate(uri))
+    if not uri.startswith(("http://", "https://")):
+        return
+    import requests
+
+    end, told = time.monotonic() + PATIENCE, False
+    while True:
+        try:
+            requests.get(f"{uri.rstrip('/')}/health", timeout=5)
+        except (requests.exceptions.SSLError, requests.exceptions.InvalidURL):
+            return  # MLflow has its own settings for certificates, and its own words for addresses.
+        except requests.exceptions.RequestException as error:
+            if time.monotonic() >= end:
+                cause = (
+                    "no answer" if isinstance(error, requests.exceptions.Timeout) else "it cannot be reached"
+                )
+                advice = "start the server, or correct MLFLOW_TRACKING_URI"
+                raise StoreError(f"tracking store {uri}: {cause}", advice) from None
+            if not told:
+                sys.stderr.write(f"sa-mlops: {uri} does not answer; waiting up to {PATIENCE:.0f} s\n")
+                told = True
+            time.sleep(0.5)
+        else:
+            return
+
+
+def check_registry(uri: str) -> None:
+    """Raise StoreError if the model registry that `MLFLOW_REGISTRY_URI` names cannot be used."""
+    other = os.environ.get(REGISTRY, "")
+    if not other or other == uri:
+        return
+    from mlflow.tracking import MlflowClient
+
+    advice = f"unset {REGISTRY}, or name a registry that can be searched"
+    try:
+        answers(other)
+        MlflowClient().search_model_versions(
+            "name = 'sa-cvae'", max_results=1, order_by=["version_number DESC"]
+        )
+    except Exception as error:  # each kind of registry has its own
+        found = error.found if isinstance(error, StoreError) else in_one_line(error)
+        raise StoreError(f"model registry {other} ({REGISTRY}): {found}", advice) from None
+
+
 def check(uri: str) -> None:
     """Raise StoreError if MLflow would migrate the store on opening it, or its artifacts are recorded elsewhere."""
     path = database(uri)
@@ -42,6 +120,13 @@ def check(uri: str) -> None:
         return
     if path is None and not uri.startswith(("postgresql", "mysql", "mssql")):
         return
+    if is_newer(uri):
+        import mlflow
+
+        raise StoreError(
+            f"tracking store {uri}: its tables are those of a newer MLflow than {mlflow.__version__}",
+            "use the environment that made them, or `pip install --upgrade mlflow`",
+        )
     if is_outdated(uri):
         raise StoreError(
             f"tracking store {uri}: its tables are those of an older MLflow; nothing was changed",
@@ -52,6 +137,26 @@ def check(uri: str) -> None:
             f"tracking store {uri}: its artifacts were in {before} when they were recorded, and lie beside it now",
             "`sa-mlops doctor --fix` corrects the recorded places",
         )
+
+
+def is_newer(uri: str) -> bool:
+    """Whether the store's tables are of a revision that this MLflow does not know."""
+    import mlflow
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        if not sqlalchemy.inspect(engine).has_table("alembic_version"):
+            return False
+        with engine.connect() as connection:
+            found = (
+                connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).scalars().all()
+            )
+    finally:
+        engine.dispose()
+    migrations = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
+    known = {file.name.partition("_")[0] for file in migrations.glob("*.py")}
+    return bool(known) and any(str(revision) not in known for revision in found)
 
 
 def is_outdated(uri: str) -> bool:

@@ -26,7 +26,7 @@ from mlflow.tracking import MlflowClient
 from requests.exceptions import ChunkedEncodingError
 
 from sa_mlops.environment import database
-from sa_mlops.errors import Stopped
+from sa_mlops.errors import Stopped, in_one_line
 from sa_mlops.registry import last_words, names, processes, stores
 from sa_mlops.registry.stores import StoreError
 
@@ -91,6 +91,7 @@ def connect() -> MlflowClient:
     """
     uri = mlflow.get_tracking_uri()
     try:
+        stores.answers(uri)
         stores.check(uri)
         lock = _lock_beside(uri)
         if lock is None:
@@ -99,17 +100,21 @@ def connect() -> MlflowClient:
             return _ready_client()
     except StoreError:
         raise
-    except Exception as error:  # of SQLAlchemy, urllib3 or MLflow
-        raise StoreError(f"tracking store {uri}: {_line(error)}") from error
+    except Exception as error:  # of SQLAlchemy, urllib3, a driver or MLflow
+        raise stores.refused(uri, error) from error
 
 
 def _lock_beside(uri: str) -> Path | None:
+    """The lock under which a sqlite store gets its tables; None for other stores, and for one that is only read."""
     path = database(uri)
     if path is None:
         return None
     if not path.parent.is_dir():
         raise StoreError(f"tracking store {uri}: the folder {path.parent} does not exist")
-    return path.with_name(path.name + ".lock")
+    lock = path.with_name(path.name + ".lock")
+    if path.exists() and not os.access(lock if lock.exists() else path.parent, os.W_OK):
+        return None
+    return lock
 
 
 @asked_again
@@ -119,11 +124,8 @@ def _ready_client() -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     client = MlflowClient()
     client.search_experiments(max_results=1)
+    stores.check_registry(mlflow.get_tracking_uri())
     return client
-
-
-def _line(error: BaseException, width: int = 200) -> str:
-    return " ".join((str(error) or type(error).__name__).split())[:width]
 
 
 @contextmanager
@@ -184,17 +186,30 @@ def _send_again(number: int) -> None:
 
 
 def git_commit(root: Path) -> str:
-    """Commit of a checkout, with `-dirty` where tracked files were changed; empty outside of one."""
+    """Commit of the checkout whose top folder is `root`, with `-dirty` where tracked files were changed; else empty.
+
+    A repository around the folder, or one that Git's environment variables name, is not this checkout.
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
 
     def git(*words: str) -> str:
         try:
             done = subprocess.run(
-                ["git", *words], cwd=root, capture_output=True, text=True, timeout=20, check=False
+                ["git", *words],
+                cwd=root,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
             return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
+    top = git("rev-parse", "--show-toplevel")
+    if not top or not Path(top).samefile(root):
+        return ""
     commit = git("rev-parse", "HEAD")
     return commit + ("-dirty" if commit and git("status", "--porcelain", "--untracked-files=no") else "")
 
@@ -236,7 +251,7 @@ def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[st
             if run is not None:
                 _note_failure(run.info.run_id, error, tail.text())
             if isinstance(error, MlflowException | OSError):
-                raise StoreError(f"{name}: {_line(error, 400)}") from error
+                raise StoreError(f"{name}: {in_one_line(error, 400)}") from error
             raise
         finally:
             if run is not None:
@@ -247,7 +262,7 @@ def _note_failure(run_id: str, error: BaseException, said: str) -> None:
     """Put the cause on the run, and the end of standard error among its artifacts, unless the store itself failed."""
     client = MlflowClient()
     with suppress(Exception):
-        client.set_tag(run_id, "sa.error", _line(error, 500))
+        client.set_tag(run_id, "sa.error", in_one_line(error, 500))
     with suppress(Exception):
         client.log_text(run_id, f"{said}\n{last_words.spelled(error)}".lstrip(), last_words.ARTIFACT)
 
@@ -272,7 +287,7 @@ def _end(status: str) -> None:
     except (MlflowException, OSError) as error:
         # Otherwise the first error is being raised already.
         if status == "FINISHED":
-            raise StoreError(f"the run's end cannot be noted: {_line(error, 400)}") from error
+            raise StoreError(f"the run's end cannot be noted: {in_one_line(error, 400)}") from error
 
 
 @contextmanager
@@ -301,9 +316,13 @@ def _use_experiment(name: str) -> None:
             mlflow.set_experiment(name)
             return
         except MlflowException as error:
+            known = MlflowClient().get_experiment_by_name(name)
+            if known is not None and known.lifecycle_stage == "deleted":
+                restore = f"`mlflow experiments restore --experiment-id {known.experiment_id}`"
+                raise StoreError(f"experiment {name} was deleted", restore) from None
             # Two processes may create it at the same moment.
             if attempt == 4:
-                raise StoreError(_line(error)) from error
+                raise StoreError(in_one_line(error)) from error
             time.sleep(0.2 * (attempt + 1))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sa_mlops.errors import plain
 from sa_mlops.registry import names
 
 _RETAINED = ("r", "retain.accuracy", "{:.3f}")
@@ -123,7 +125,7 @@ class Version:
                 words = f"Fisher of v{self.parent}" if self.parent else "Fisher"
             case stage:
                 words = stage or "unknown"
-        return f"v{self.number} {words}"
+        return plain(f"v{self.number} {words}")
 
     def link(self, tag: str, name: str) -> int | None:
         """Number of the version of the registered model `name` that a tag names; None if it names none."""
@@ -140,3 +142,31 @@ def ancestry(version: Version, find: Callable[[int], Version | None]) -> list[Ve
             break
         chain.append(found)
     return chain[::-1]
+
+
+STAGES = {names.GENERATORS: ("base", "forget", "retrain"), names.FISHERS: ("fim",), names.JUDGES: ("judge",)}
+"""Registered model -> stages that make its versions."""
+
+
+def edited(version: Version) -> Iterator[str]:
+    """What tags of a version cannot have been written by a stage; one line each."""
+    tags = version.tags
+    allowed = STAGES.get(version.name, ())
+    if version.stage not in allowed:
+        given = tags.get(names.STAGE)
+        yield f"{names.STAGE} is {'missing' if given is None else repr(given[:40])}, not {' or '.join(allowed)}"
+    seed = tags.get(names.SEED, "")
+    if not re.fullmatch(r"\d{1,10}", seed):
+        yield f"{names.SEED} {seed[:40]!r} is not a seed"
+    for tag, form in ((names.CONFIG, r"[0-9a-f]{12}"), (names.DATA_MD5, r"[0-9a-f]{32}(\.dir)?")):
+        if not re.fullmatch(form, tags.get(tag, "")):
+            yield f"{tag} {tags.get(tag, '')[:40]!r} is not a hash"
+    if tags.get(names.SETTINGS) and not version.settings:
+        yield f"{names.SETTINGS} is not a JSON object"
+    unknown = [c for c in names.parse_classes(tags.get(names.FORGOTTEN, "")) if c not in version.classes]
+    if unknown:
+        yield f"{names.FORGOTTEN} names {', '.join(unknown)[:80]!r}, which is no class of the data set"
+    if len(version.forgotten) == len(version.classes):
+        yield f"{names.FORGOTTEN} names every class, so that none is retained"
+    if version.name == names.GENERATORS and bool(version.forgotten) == (version.stage == "base"):
+        yield f"{names.STAGE} {version.stage!r} contradicts {names.FORGOTTEN} {tags.get(names.FORGOTTEN, '')[:40]!r}"

@@ -157,11 +157,32 @@ def given(
 def describe_known(client: MlflowClient, name: str) -> str:
     """The words that `resolve` accepts now, for error messages."""
     newest = next(all_versions(client, name), None)
+    if newest is None and name == names.GENERATORS and (others := renamed(client)):
+        return f"it after {rename_back(others[0])}: the registered model was renamed"
     if newest is None:
         return f"it after `sa-mlops base`: {name} has no version yet"
     known = dict(client.get_registered_model(name).aliases)
     aliases = [a for a in sorted({*known, names.LATEST_ALIAS}) if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", a)]
     return f"a version number of {name} up to {newest.number} or an alias ({', '.join(aliases)})"
+
+
+def renamed(client: MlflowClient) -> list[str]:
+    """Names of registered models, other than this project's, whose newest version is a generator of this project."""
+    return [
+        model.name
+        for model in client.search_registered_models(max_results=PAGE)
+        if model.name not in names.MODELS
+        and any(
+            names.FORGOTTEN in (v.tags or {}) or names.CONFIG in (v.tags or {})
+            for v in model.latest_versions or ()
+        )
+    ]
+
+
+def rename_back(name: str) -> str:
+    """The command that gives a registered model its name back."""
+    call = f"MlflowClient().rename_registered_model({name!r}, '{names.GENERATORS}')"
+    return f'`python -c "from mlflow import MlflowClient; {call}"`'
 
 
 def files(version: Version) -> Path:

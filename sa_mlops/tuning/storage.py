@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,9 +14,10 @@ import sqlalchemy
 from filelock import FileLock
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import FrozenTrial
 
-from sa_mlops.errors import CommandError
+from sa_mlops.errors import CommandError, in_one_line
 
 HEARTBEAT, GRACE = 15, 60
 """Seconds between heartbeats of a trial in a database, and seconds without one after which the trial counts as dead."""
@@ -27,6 +29,27 @@ AGAIN = "again"
 
 class StudyError(CommandError):
     """The study cannot be opened. The message is one line."""
+
+
+class JournalLock(BaseJournalFileLock):
+    """Excludes other writers of a journal. The system releases it when a process dies; Optuna's own locks stay.
+
+    Parameters
+    ----------
+    path : of the journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(f"{path}.writer")
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        """Release it."""
+        self._lock.release()
 
 
 def beside_store(name: str) -> str:
@@ -45,8 +68,11 @@ def open_storage(place: str) -> BaseStorage:
     """
     with one_line(f"study storage {place}"):
         if place.endswith(".journal"):
-            Path(place).parent.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(JournalFileBackend(place))
+            path = Path(place).absolute()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = JournalLock(path)
+            mend(path, lock)
+            return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
         return RDBStorage(
             place,
             engine_kwargs={"pool_pre_ping": True},
@@ -54,6 +80,34 @@ def open_storage(place: str) -> BaseStorage:
             grace_period=GRACE,
             heartbeat_stale_trial_callback=again,
         )
+
+
+def mend(path: Path, lock: JournalLock) -> None:
+    """Remove the incomplete last line of a journal, whose writer was killed.
+
+    Raises
+    ------
+    StudyError : if another line is broken; it names the line and the command that removes it.
+    """
+    if not path.exists():
+        return
+    lock.acquire()
+    try:
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+    finally:
+        lock.release()
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            json.loads(line)
+        except ValueError:
+            raise StudyError(
+                f"study storage {path}: line {number} is broken; copy the file, then `sed -i {number}d {path}` goes on "
+                "without that line"
+            ) from None
 
 
 @contextmanager
@@ -85,7 +139,7 @@ def one_line(subject: str) -> Iterator[None]:
     except StudyError:
         raise
     except Exception as error:
-        raise StudyError(f"{subject}: {' '.join(str(error).split())[:200]}") from error
+        raise StudyError(f"{subject}: {in_one_line(error)}") from error
 
 
 def again(study: optuna.Study, trial: FrozenTrial) -> None:
