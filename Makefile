@@ -4,7 +4,8 @@
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
-EXPERIMENT := sa-mlops
+# An experiment that the environment names is used; MLflow refuses two.
+INTO := $(if $(strip $(MLFLOW_EXPERIMENT_ID)$(MLFLOW_EXPERIMENT_NAME)),,--experiment-name sa-mlops)
 STORE := $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)
 
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -13,6 +14,9 @@ export DVC_NO_ANALYTICS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export VIRTUAL_ENV := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
 export PATH := $(VIRTUAL_ENV)/bin:$(PATH)
+
+# Empty is unset.
+$(foreach name,MLFLOW_EXPERIMENT_ID MLFLOW_EXPERIMENT_NAME MLFLOW_RUN_ID,$(if $(strip $($(name))),,$(eval unexport $(name))))
 
 # By its path: a program of this name elsewhere on PATH is never run in its place.
 RUN := "$(VENV)/bin/python" -m
@@ -26,19 +30,27 @@ test: export OPENBLAS_NUM_THREADS := 1
 forget tune tui: export MLFLOW_TRACKING_URI := $(STORE)
 
 .DEFAULT_GOAL := help
-.PHONY: help forget test lint audit tui ui server tune bench clean runtime dev
+.PHONY: help forget test campaign lint audit tui ui server tune bench clean runtime dev
 
 help: ## list the targets
 	@echo "make TARGET [ARGS=\"...\"]"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
 
 forget: runtime ## train on MNIST, forget the class 1, register every version, print the table before and after
-	$(RUN) mlflow run . -e forget --env-manager local --experiment-name $(EXPERIMENT) $(ARGS)
+	$(RUN) mlflow run . -e forget --env-manager local $(INTO) $(ARGS)
 	@echo "Look at it: 'make ui' (MLflow in the browser), 'make tui' (terminal), '$(VENV)/bin/sa-mlops lineage'"
 
 test: dev ## check style and types, then run the test suite
 	@$(MAKE) --no-print-directory lint
-	$(RUN) pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	$(RUN) pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+# Figures go to build/, those of the pages to docs/ only by hand.
+campaign: dev ## nightly: 100 faults, 30 minutes of soak, 32 runs at once, 2,000 examples for every parser; hours
+	mkdir -p build
+	"$(VENV)/bin/python" scripts/faults.py --count 100 --out build/faults.json
+	"$(VENV)/bin/python" scripts/soak.py --minutes 30 --out build/soak.json
+	"$(VENV)/bin/python" scripts/load.py --out build/load.json
+	$(RUN) pytest --hypothesis-profile campaign tests/security tests/registry/test_recorded.py $(ARGS)
 
 lint: dev ## check style, types, import contracts and generated files
 	$(RUN) ruff check .
@@ -65,7 +77,7 @@ server: runtime ## MLflow server on its own PostgreSQL, this machine only (docs/
 	@scripts/server.sh $(ARGS)
 
 tune: runtime ## tune hyperparameters for more forgetting and less damage to retained classes
-	$(RUN) mlflow run . -e tune --env-manager local --experiment-name $(EXPERIMENT) $(ARGS)
+	$(RUN) mlflow run . -e tune --env-manager local $(INTO) $(ARGS)
 
 bench: runtime ## time the project beside the reference recipe
 	$(RUN) benchmarks $(ARGS)

@@ -177,9 +177,30 @@ BESIDE = {
 """Fixture -> what it waits for: minutes each, so they pass one after the other beside all other tests."""
 
 
+SERVERS = {"server", "stocked"}
+"""Fixtures that a session makes once a process, and that take many seconds."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for the last of them comes last."""
-    items.sort(key=lambda item: "fault_campaign" in getattr(item, "fixturenames", ()))
+    """What a process of `pytest --dist loadgroup` gets whole: a file, the terminal UI, all that share a server.
+
+    The terminal UI comes first, because it is the largest group; what waits for `BESIDE` comes last.
+    """
+    serving = {item.path for item in items if SERVERS & set(getattr(item, "fixturenames", ()))}
+
+    def group(item: pytest.Item) -> str:
+        return (
+            "tui" if item.path.parent.name == "tui" else "server" if item.path in serving else item.path.stem
+        )
+
+    def place(item: pytest.Item) -> tuple[bool, ...]:
+        asked = getattr(item, "fixturenames", ())
+        return "fault_campaign" in asked, "mnist_store" in asked, group(item) != "tui"
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=place)
 
 
 def is_over(pid: int) -> bool:
