@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from stores import Run, Store
 
 from sa_mlops.operate import doctor
-from sa_mlops.registry import names, processes
+from sa_mlops.registry import names, processes, stores
 
 pytestmark = pytest.mark.integration
 
@@ -175,7 +175,7 @@ def test_the_command_fails_on_an_orphan_and_says_what_to_do(own_store: Store, sa
 
 
 def test_a_server_that_does_not_answer_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(stores, "PATIENCE", 0.0)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert mlflow.get_tracking_uri() == os.environ["MLFLOW_TRACKING_URI"]
     assert found("store", "wrong")
