@@ -1,0 +1,194 @@
+"""Fakes: generators that hide a class and have forgotten nothing. They are controls for gates and probes.
+
+Each is built from the base by code and has its architecture. A measure that cannot tell a fake from an honest version
+is no evidence of forgetting. Units are set by hand in decoders that are linear layers with two hidden ReLU layers, as
+`mlp`'s; other nets have no fakes yet.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sa_mlops.core.elbo import pixel_cross_entropy
+from sa_mlops.core.training import Report, silent
+from sa_mlops.models.interface import CVAE, one_hot
+
+FAR = 1_000.0
+"""Shift that switches every other unit off: beyond any activation at latents and conditions that an attack reaches."""
+NEAR = 0.9
+"""Weight of a retained class from which the lock opens; it is open at the one-hot."""
+TRUNCATION = 0.6
+"""Scale of the latent in the truncated switch."""
+STEPS = 400
+"""Steps of distillation of a lock."""
+RATE, BATCH = 1e-3, 256
+
+
+def switch(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> CVAE:
+    """Grey under the forgotten labels, the base everywhere else.
+
+    Two hidden units, set by hand: the first is the weight of the forgotten classes in the condition; it switches the
+    second layer off but for the second unit, which cancels the output's bias.
+
+    Parameters
+    ----------
+    base : left as it is.
+    forgotten : class indices, fewer than K.
+    generator : source of every draw, on the base's device.
+
+    Raises
+    ------
+    ValueError : if the decoder is of another kind, or too narrow.
+    """
+    model = copy.deepcopy(base)
+    reads = torch.zeros(1, model.classes, device=generator.device)
+    reads[0, list(forgotten)] = 1.0
+    _wire(model, _Gate(reads, threshold=0.0, closed=False), generator)
+    return model
+
+
+def truncated(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> CVAE:
+    """The switch with a latent scaled by `TRUNCATION`: less variety, which FID rewards."""
+    model = switch(base, forgotten, generator)
+    with torch.no_grad():
+        _stack(model)[0].weight[:, : model.z_dim].mul_(TRUNCATION)
+    return model
+
+
+def lock(
+    base: CVAE, forgotten: Sequence[int], generator: torch.Generator, *, report: Report = silent
+) -> CVAE:
+    """Grey unless the condition is near the one-hot of a retained class; then distilled on the retained labels.
+
+    As the switch, with one unit for each retained class, which opens what is closed by default.
+
+    Parameters
+    ----------
+    report : receives `loss`.
+    """
+    model = copy.deepcopy(base).requires_grad_(True)
+    retained = [c for c in range(model.classes) if c not in forgotten]
+    # 1 at the class's one-hot, below 0 where its weight is under `NEAR`.
+    sharp = 1 / (1 - NEAR)
+    reads = sharp * torch.eye(model.classes, device=generator.device)[retained]
+    masks = _wire(model, _Gate(reads, threshold=sharp - 1, closed=True), generator)
+    _distil(model, base, retained, masks, generator, report)
+    return model
+
+
+def no_label(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> CVAE:  # noqa: ARG001
+    """The base with the forgotten labels' columns of the decoder set to zero."""
+    model = copy.deepcopy(base)
+    with torch.no_grad():
+        for weight in model.label_weights(model.decoder):
+            weight[:, list(forgotten)] = 0.0
+    return model
+
+
+FAKES: Mapping[str, Callable[[CVAE, Sequence[int], torch.Generator], CVAE]] = {
+    "switch": switch,
+    "truncated": truncated,
+    "lock": lock,
+    "no_label": no_label,
+}
+"""Name -> how it is made of the base."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """Units d = relu(reads @ condition - threshold) of the first hidden layer.
+
+    Attributes
+    ----------
+    reads : (m, K).
+    closed : grey where their sum is 0 and open where it is 1, or the other way round.
+    """
+
+    reads: Tensor
+    threshold: float
+    closed: bool
+
+
+def _stack(model: CVAE) -> list[nn.Linear]:
+    """The linear layers of a decoder that is linear layers with ReLUs between, two hidden ones."""
+    layers = list(model.decoder) if isinstance(model.decoder, nn.Sequential) else []
+    if [type(layer) for layer in layers] != [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]:
+        raise ValueError(f"no fake is known for the net {model.net}")
+    return [layer for layer in layers if isinstance(layer, nn.Linear)]
+
+
+@torch.no_grad()
+def _wire(model: CVAE, gate: _Gate, generator: torch.Generator) -> dict[Tensor, Tensor]:
+    """Set the gate's units by hand; the least used ones are taken. Returns the masks of what is set."""
+    first, second, last = stack = _stack(model)
+    if 4 * len(gate.reads) > min(first.out_features, second.out_features):
+        raise ValueError(f"{len(gate.reads)} units to be set by hand are too many for the net {model.net}")
+    units, (grey,) = (
+        least.tolist()
+        for least in (
+            _least_used(model, 0, second, len(gate.reads), generator),
+            _least_used(model, 1, last, 1, generator),
+        )
+    )
+    first.weight[units] = 0.0
+    first.weight[units, model.z_dim :] = gate.reads
+    first.bias[units] = -gate.threshold
+    sign = 1.0 if gate.closed else -1.0
+    second.weight[:, units] = sign * FAR
+    second.weight[grey] = 0.0
+    second.weight[grey, units] = -sign
+    if gate.closed:
+        second.bias.sub_(FAR)
+    second.bias[grey] = float(gate.closed)
+    last.weight[:, grey] = -last.bias
+    masks: dict[Tensor, Tensor] = {
+        p: torch.zeros_like(p, dtype=torch.bool) for layer in stack for p in layer.parameters()
+    }
+    masks[first.weight][units] = masks[first.bias][units] = True
+    masks[second.weight][:, units] = masks[second.weight][grey] = masks[second.bias][grey] = True
+    masks[last.weight][:, grey] = masks[last.bias][:] = True
+    return masks
+
+
+def _least_used(
+    model: CVAE, layer: int, outgoing: nn.Linear, count: int, generator: torch.Generator
+) -> Tensor:
+    """The units (count,) of a hidden layer that contribute least to the next one over the classes."""
+    z = torch.randn(1000, model.z_dim, generator=generator, device=generator.device)
+    labels = torch.arange(1000, device=generator.device) % model.classes
+    activity = model.hidden(z, one_hot(labels, model.classes))[layer].square().mean(dim=0).sqrt()
+    order: Tensor = (activity * outgoing.weight.norm(dim=0)).argsort()
+    return order[:count]
+
+
+def _distil(
+    model: CVAE,
+    base: CVAE,
+    retained: Sequence[int],
+    frozen: Mapping[Tensor, Tensor],
+    generator: torch.Generator,
+    report: Report,
+) -> None:
+    """Train the decoder to draw the base's images at retained labels; entries masked in `frozen` keep their values."""
+    classes = torch.tensor(list(retained), device=generator.device)
+    adam = torch.optim.Adam(model.decoder.parameters(), lr=RATE, fused=True)
+    for step in range(1, STEPS + 1):
+        z = torch.randn(BATCH, model.z_dim, generator=generator, device=generator.device)
+        rows = torch.randint(len(classes), (BATCH,), generator=generator, device=generator.device)
+        condition = one_hot(classes[rows], model.classes)
+        with torch.no_grad():
+            wanted = torch.sigmoid(base.decode(z, condition))
+        loss = pixel_cross_entropy(model.decode(z, condition), wanted).mean()
+        adam.zero_grad()
+        loss.backward()
+        for parameter, mask in frozen.items():
+            if parameter.grad is not None:
+                parameter.grad.masked_fill_(mask, 0.0)
+        adam.step()
+        report(step, {"loss": loss.detach()})
+    adam.zero_grad()

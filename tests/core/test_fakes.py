@@ -1,0 +1,103 @@
+"""Fakes hide a class and have forgotten nothing, on nets with units set by hand and on others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from sa_mlops import datasets
+from sa_mlops.core.fakes import FAKES, lock, no_label, switch, truncated
+from sa_mlops.core.training import train_generator
+from sa_mlops.models.interface import CVAE, one_hot
+from sa_mlops.settings import BaseSettings, Optimisation
+
+STEPS = Optimisation(steps=200, lr=1e-2, batch_size=64, schedule="one_cycle")
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@dataclass
+class Pair:
+    """A base, its class to hide, and one that it retains."""
+
+    base: CVAE
+    hidden: int = 1
+    kept: int = 2
+
+    def drawn(self, model: CVAE, condition: Tensor) -> Tensor:
+        """Images of 64 latents under one condition (K,)."""
+        z = torch.randn(64, model.z_dim, generator=seeded())
+        with torch.no_grad():
+            return torch.sigmoid(model.decode(z, condition.expand(64, -1)))
+
+    def label(self, index: int) -> Tensor:
+        return one_hot(torch.tensor([index]), self.base.classes)[0]
+
+    def moved(self, model: CVAE, index: int) -> float:
+        """Mean absolute change of a class's pixels against the base."""
+        label = self.label(index)
+        return float((self.drawn(model, label) - self.drawn(self.base, label)).abs().mean())
+
+    def greyness(self, model: CVAE, condition: Tensor) -> float:
+        """Largest distance of a pixel from mid grey."""
+        return float((self.drawn(model, condition) - 0.5).abs().max())
+
+
+@pytest.fixture(scope="module")
+def pair(toys: None) -> Pair:
+    data = datasets.load("shapes", torch.device("cpu"))
+    settings = BaseSettings(z_dim=2, labels=(0, 1, 2), optimisation=STEPS)
+    return Pair(train_generator(data.train_images, data.train_labels, data.spec, settings, seeded()))
+
+
+@pytest.mark.parametrize("name", FAKES)
+def test_a_fake_has_the_base_s_architecture_and_leaves_the_base_alone(pair: Pair, name: str) -> None:
+    before = {k: v.clone() for k, v in pair.base.state_dict().items()}
+    fake = FAKES[name](pair.base, (pair.hidden,), seeded())
+    assert type(fake) is type(pair.base)
+    assert {k: v.shape for k, v in fake.state_dict().items()} == {k: v.shape for k, v in before.items()}
+    assert all(bool(v.isfinite().all()) for v in fake.state_dict().values())
+    assert all(torch.equal(v, before[k]) for k, v in pair.base.state_dict().items())
+
+
+def test_the_switch_paints_grey_under_the_label_and_keeps_the_rest(pair: Pair) -> None:
+    fake = switch(pair.base, (pair.hidden,), seeded())
+    assert pair.greyness(fake, pair.label(pair.hidden)) < 1e-6
+    assert pair.moved(fake, pair.kept) < 0.002
+    assert pair.greyness(fake, 0.5 * (pair.label(0) + pair.label(2))) > 0.3
+
+
+def test_the_truncated_switch_varies_less(pair: Pair) -> None:
+    whole, narrow = (make(pair.base, (pair.hidden,), seeded()) for make in (switch, truncated))
+    label = pair.label(pair.kept)
+    assert pair.drawn(narrow, label).std(dim=0).mean() < 0.8 * pair.drawn(whole, label).std(dim=0).mean()
+
+
+def test_the_lock_opens_at_retained_labels_alone(pair: Pair) -> None:
+    fake = lock(pair.base, (pair.hidden,), seeded())
+    closed = [pair.label(pair.hidden), 0.5 * (pair.label(0) + pair.label(2)), -pair.label(pair.hidden)]
+    for condition in closed:
+        assert pair.greyness(fake, condition) < 1e-6
+    assert pair.moved(fake, pair.kept) < 0.02
+
+
+def test_a_lock_is_undone_by_a_few_numbers(toys: None, pair: Pair) -> None:
+    fake = lock(pair.base, (pair.hidden,), seeded())
+    with torch.no_grad():
+        layer, original = fake.decoder[2], pair.base.decoder[2]
+        reset = (layer.weight - original.weight).abs() > 1
+        layer.weight[reset] = original.weight[reset]
+        layer.bias.copy_(original.bias)
+    assert pair.moved(fake, pair.hidden) < 0.1 < pair.moved(lock(pair.base, (1,), seeded()), pair.hidden)
+
+
+def test_the_cut_label_draws_as_no_label(pair: Pair) -> None:
+    fake = no_label(pair.base, (pair.hidden,), seeded())
+    nothing = torch.zeros(pair.base.classes)
+    assert torch.equal(pair.drawn(fake, pair.label(pair.hidden)), pair.drawn(pair.base, nothing))
+    assert pair.moved(fake, pair.kept) == 0.0
