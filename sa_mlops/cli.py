@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from sa_mlops import __version__, environment
 from sa_mlops.cluster.plan import option_words
 from sa_mlops.config import ALIASES, ENTRY_POINTS, SEED, EntryPoint, SubmitConfig
+from sa_mlops.datasets.spec import SIDE_RANGE
 from sa_mlops.errors import CommandError, Stopped, comes_from_outside, in_one_line, plain
 from sa_mlops.parameters import Parameter, ParameterError, spell_option
 
@@ -182,14 +183,120 @@ def _json(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="print one JSON document")(function)
 
 
-@group.command()
+@group.group(invoke_without_command=True)
 @click.option("--repair", is_flag=True, help="replace missing and altered files, also in DVC's cache")
 @_json
-def data(repair: bool, as_json: bool) -> Result:
-    """Pull the pinned data, verify every file and list it."""
+@click.pass_context
+def data(context: click.Context, repair: bool, as_json: bool) -> Result | None:
+    """Pull MNIST, verify every file and list it; the subcommands manage data sets of your own."""
+    if context.invoked_subcommand is not None:
+        if repair or as_json:
+            raise click.UsageError(f"--repair and --json before {context.invoked_subcommand} have no meaning")
+        return None
     from sa_mlops.operate import look
 
     return _show(look.data_report(repair), as_json)
+
+
+@data.command("add")
+@click.argument("source")
+@click.option("--name", required=True, help="word for --dataset")
+@click.option(
+    "--size",
+    default="auto",
+    show_default=True,
+    help="pixels a side; auto keeps equal sides up to 64, else 32",
+)
+@click.option(
+    "--colour",
+    type=click.Choice(["grey", "rgb"]),
+    help="convert the images; default: theirs, which must agree",
+)
+@click.option(
+    "--test-share",
+    default="0.1",
+    show_default=True,
+    help="share of each class that tests, if SOURCE has no split",
+)
+@click.option("--seed", default="0", show_default=True, help="random seed of that split")
+@click.option("--classes", help="names of the classes of IDX files or an .npz, in the order of the labels")
+@click.option("--licence", default="", help="licence of the images, recorded with them")
+@_json
+def data_add(
+    source: str,
+    name: str,
+    size: str,
+    colour: str | None,
+    test_share: str,
+    seed: str,
+    classes: str | None,
+    licence: str,
+    as_json: bool,
+) -> Result:
+    """Import labelled images as datasets/NAME and pin them.
+
+    SOURCE is a folder with a folder of images per class (with train/ and test/ above them or without), IDX files, an
+    .npz with x_train and y_train, or torchvision:NAME, which downloads.
+    """
+    low, high = SIDE_RANGE
+    side: Any = Parameter(help="", kind="int", low=low, high=high, default=None).parse("size", size)
+    share: Any = Parameter(help="", kind="float", above=0, high=0.5, default=0.1).parse(
+        "test_share", test_share
+    )
+    number: Any = Parameter(help="", kind="int", low=SEED[0], high=SEED[1], default=0).parse("seed", seed)
+    from sa_mlops.datasets.sources import Form, SourceError
+    from sa_mlops.operate import collection
+
+    names = None if classes is None else tuple(word.strip() for word in classes.split(","))
+    form = Form(side, None if colour is None else 1 if colour == "grey" else 3, names)
+    try:
+        return _show(collection.add(source, name, form, share, number, licence), as_json)
+    except SourceError as error:
+        raise click.UsageError(str(error)) from None
+
+
+@data.command("list")
+@_json
+def data_list(as_json: bool) -> Result:
+    """List all data sets and their pins."""
+    from sa_mlops.operate import collection
+
+    return _show(collection.listed(), as_json)
+
+
+@data.command("show")
+@click.argument("name")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="PNG file; default: the terminal"
+)
+@_json
+def data_show(name: str, out: Path | None, as_json: bool) -> Result:
+    """Show the counts per class, the pin and the first images of a data set."""
+    _check_png(out)
+    from sa_mlops.operate import collection
+
+    return _show(collection.show(name, out), as_json)
+
+
+@data.command("remove")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="do not ask")
+@_json
+def data_remove(name: str, yes: bool, as_json: bool) -> Result:
+    """Remove the images and the pin of a data set that was added."""
+    from sa_mlops.operate import collection
+
+    collection.removable(name)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("give --yes where nobody can be asked")
+        click.confirm(f"remove the data set {name} from this checkout?", abort=True, err=True)
+    return _show(collection.remove(name), as_json)
+
+
+def _check_png(out: Path | None) -> None:
+    if out is not None and (out.suffix.lower() != ".png" or not out.absolute().parent.is_dir()):
+        raise ParameterError("out", str(out), "a .png file in an existing folder")
 
 
 @group.command()
@@ -235,8 +342,7 @@ def sample(
         wanted = Parameter(help="", kind="classes", default=()).parse("classes", classes)
     number: Any = Parameter(help="", kind="int", low=SEED[0], high=SEED[1], default=0).parse("seed", seed)
     count: Any = Parameter(help="", kind="int", low=1, high=64, default=4).parse("rows", rows)
-    if out is not None and (out.suffix.lower() != ".png" or not out.absolute().parent.is_dir()):
-        raise ParameterError("out", str(out), "a .png file in an existing folder")
+    _check_png(out)
     from sa_mlops.operate import look
 
     return _show(look.samples(version, wanted, number, count, out, compare), as_json)

@@ -1,11 +1,13 @@
-"""Data sets: one module each, with `SPEC` and `load(device)`; a module's name is the data set's, `_` for `-`."""
+"""Data sets: one module each, with `SPEC` and `load(device)`; a module's name is the data set's, `_` for `-`.
+
+Those that a user has imported are beside them (`imported`).
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 from functools import lru_cache
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from sa_mlops.datasets.spec import Dataset, DataSpec
@@ -13,13 +15,20 @@ from sa_mlops.datasets.spec import Dataset, DataSpec
 if TYPE_CHECKING:
     import torch
 
-_PARTS = ("idx", "pictures", "pin", "spec")
+_PARTS = ("idx", "imported", "pictures", "pin", "sources", "spec")
 """Modules of this package that are no data set."""
+
+
+def bundled() -> tuple[str, ...]:
+    """Names of the data sets that are part of the program, in alphabetical order."""
+    return _names(tuple(__path__))
 
 
 def known() -> tuple[str, ...]:
     """Names of all data sets, in alphabetical order."""
-    return _names(tuple(__path__))
+    from sa_mlops.datasets import imported
+
+    return tuple(sorted({*bundled(), *imported.known()}))
 
 
 def spec(name: str) -> DataSpec:
@@ -28,9 +37,14 @@ def spec(name: str) -> DataSpec:
     Raises
     ------
     ValueError : if there is no such data set.
+    DataError : if its pin cannot be read.
     """
-    found: DataSpec = _module(name).SPEC
-    return found
+    if _is_bundled(name):
+        found: DataSpec = importlib.import_module(_module(name)).SPEC
+        return found
+    from sa_mlops.datasets import imported
+
+    return imported.spec(name)
 
 
 def load(name: str, device: torch.device) -> Dataset:
@@ -39,10 +53,14 @@ def load(name: str, device: torch.device) -> Dataset:
     Raises
     ------
     ValueError : if there is no such data set.
-    DataError : if its pinned files are missing or altered.
+    DataError : if its files are missing or altered.
     """
-    loaded: Dataset = _module(name).load(device)
-    return loaded
+    if _is_bundled(name):
+        loaded: Dataset = importlib.import_module(_module(name)).load(device)
+        return loaded
+    from sa_mlops.datasets import imported
+
+    return imported.load(name, device)
 
 
 @lru_cache
@@ -51,10 +69,17 @@ def _names(path: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(name.replace("_", "-") for name in found))
 
 
-def _module(name: str) -> ModuleType:
+def _is_bundled(name: str) -> bool:
+    """Whether a data set is part of the program. Raises ValueError if there is none of this name."""
+    if name in bundled():
+        return True
     if name not in known():
         raise ValueError(f"no data set {name[:40]!r}; there are {', '.join(known())}")
-    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    return False
 
 
-__all__ = ["DataSpec", "Dataset", "known", "load", "spec"]
+def _module(name: str) -> str:
+    return f"{__name__}.{name.replace('-', '_')}"
+
+
+__all__ = ["DataSpec", "Dataset", "bundled", "known", "load", "spec"]

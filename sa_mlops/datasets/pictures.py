@@ -76,13 +76,24 @@ def read(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     ------
     PictureError : if it cannot be read.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
+
+    with _opened(path) as picture:
+        return _stretched(_opaque(_shallow(ImageOps.exif_transpose(picture))), shape)
+
+
+def converted(levels: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """An image (C, H, W) in another shape."""
+    from PIL import Image
+
+    return _stretched(Image.fromarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0)), shape)
+
+
+def _stretched(picture: Image, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    from PIL.Image import Resampling
 
     channels, height, width = shape
-    with _opened(path) as picture:
-        upright = ImageOps.exif_transpose(picture)
-        opaque = _opaque(_shallow(upright)).convert("L" if channels == 1 else "RGB")
-        scaled = opaque.resize((width, height), Image.Resampling.BILINEAR)
+    scaled = picture.convert("L" if channels == 1 else "RGB").resize((width, height), Resampling.BILINEAR)
     levels: NDArray[np.uint8] = np.asarray(scaled).reshape(height, width, channels)
     return levels.transpose(2, 0, 1)
 

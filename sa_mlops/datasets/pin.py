@@ -1,4 +1,4 @@
-"""The folder that `data.dvc` pins: no file is used before its md5 agrees. DVC is imported only to fetch files."""
+"""Folders pinned by DVC: no file is used before its md5 agrees. DVC is imported only to fetch files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import json
 import logging
 import shutil
 import uuid
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from sa_mlops.errors import CommandError
@@ -27,20 +28,34 @@ class DataError(CommandError):
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """The contents of `data.dvc`.
+    """The contents of a `.dvc` file.
 
     Attributes
     ----------
     md5 : hash of the listing, as DVC writes it (32 hex digits and `.dir`).
     size : bytes of all files.
-    root : folder that holds `data.dvc`.
+    root : the checkout.
     path : the pinned folder.
+    file : the `.dvc` file, relative to the checkout.
+    meta : free entries of the file.
     """
 
     md5: str
     size: int
     root: Path
     path: Path
+    file: str = PIN
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """The pinned folder, relative to the checkout."""
+        return self.path.relative_to(self.root).as_posix()
+
+    @property
+    def repair(self) -> str:
+        """The command that restores the folder."""
+        return REPAIR if self.file == PIN else f"dvc pull --force {self.file}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +92,22 @@ def _is_ours(folder: Path) -> bool:
         return False
 
 
-def read_pin(root: Path) -> Pin:
+def read_pin(root: Path, file: str = PIN) -> Pin:
     """The pin in `root`.
 
     Raises
     ------
-    DataError : if `data.dvc` cannot be read or pins no folder.
+    DataError : if the file cannot be read or pins no folder.
     """
+    import yaml
+
     try:
-        out = yaml.safe_load((root / PIN).read_text(encoding="utf-8"))["outs"][0]
+        content = yaml.safe_load((root / file).read_text(encoding="utf-8"))
+        out, meta = content["outs"][0], dict(content.get("meta") or {})
         md5, size, path = str(out["md5"]), int(out["size"]), str(out["path"])
-    except (OSError, ValueError, KeyError, IndexError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise DataError(
-            f"{PIN} cannot be read ({type(error).__name__}); restore it with `git checkout {PIN}`"
+            f"{file} cannot be read ({type(error).__name__}); restore it with `git checkout {file}`"
         ) from None
     if (
         not _is_md5(md5.removesuffix(".dir"))
@@ -97,8 +115,8 @@ def read_pin(root: Path) -> Pin:
         or Path(path).name != path
         or path == ".."
     ):
-        raise DataError(f"{PIN} does not pin one folder by md5; restore it with `git checkout {PIN}`")
-    return Pin(md5, size, root, root / path)
+        raise DataError(f"{file} does not pin one folder by md5; restore it with `git checkout {file}`")
+    return Pin(md5, size, root, (root / file).parent / path, file, meta)
 
 
 def listing(pin: Pin) -> tuple[PinnedFile, ...] | None:
@@ -112,8 +130,8 @@ def listing(pin: Pin) -> tuple[PinnedFile, ...] | None:
     """
     digest = pin.md5.removesuffix(".dir")
     for store in ("cache", "bundled"):
-        path = pin.root / ".dvc" / store / "files" / "md5" / digest[:2] / f"{digest[2:]}.dir"
-        if path.is_file():
+        path = _listed(pin, store)
+        if path is not None:
             text = path.read_bytes()
             if hashlib.md5(text, usedforsecurity=False).hexdigest() == digest:
                 try:
@@ -121,9 +139,11 @@ def listing(pin: Pin) -> tuple[PinnedFile, ...] | None:
                 except (ValueError, KeyError, TypeError, RecursionError):
                     files = ()
                 if not files or not all(_is_md5(f.md5) for f in files):
-                    raise DataError(f"{PIN} pins a listing of no files; restore it with `git checkout {PIN}`")
+                    raise DataError(
+                        f"{pin.file} pins a listing of no files; restore it with `git checkout {pin.file}`"
+                    )
                 if any(Path(f.name).is_absolute() or ".." in Path(f.name).parts for f in files):
-                    raise DataError(f"{PIN} lists a file outside {pin.path.name}/; it is not used")
+                    raise DataError(f"{pin.file} lists a file outside {pin.folder}/; it is not used")
                 return files
     return None
 
@@ -138,19 +158,19 @@ def verify(pin: Pin) -> tuple[PinnedFile, ...]:
     files = listing(pin)
     if files is None:
         raise DataError(
-            f"{pin.path.name}/: the listing {pin.md5} is not in DVC's cache; fetch it with `{REPAIR}`"
+            f"{pin.folder}/: the listing {pin.md5} is not in DVC's cache; fetch it with `{pin.repair}`"
         )
     for file in files:
         path = pin.path / file.name
-        shown = f"{pin.path.name}/{file.name}"
+        shown = f"{pin.folder}/{file.name}"
         if not path.is_file():
             raise DataError(
-                f"{shown}: missing (expected md5 {file.md5}, found no file); repair with `{REPAIR}`"
+                f"{shown}: missing (expected md5 {file.md5}, found no file); repair with `{pin.repair}`"
             )
         found = _md5(path)
         if found != file.md5:
             raise DataError(
-                f"{shown}: altered (expected md5 {file.md5}, found {found}); repair with `{REPAIR}`"
+                f"{shown}: altered (expected md5 {file.md5}, found {found}); repair with `{pin.repair}`"
             )
     return files
 
@@ -178,27 +198,39 @@ def pull(pin: Pin, *, repair: bool = False) -> None:
     except Timeout:
         raise DataError(f"{lock} is held by another process; try again when it is done") from None
     except OSError as error:
-        raise DataError(f"{pin.path.name}/ cannot be written: {error.strerror or error}") from None
+        raise DataError(f"{pin.folder}/ cannot be written: {error.strerror or error}") from None
 
 
-def _fetch(pin: Pin) -> Path:
-    """Bring every pinned object into DVC's cache, and return the cache's folder; the pinned folder is not touched."""
+@contextmanager
+def repository(root: Path) -> Iterator[Any]:
+    """DVC's `Repo` of a checkout. DVC's errors inside become DataError, in one line."""
     # Slow to import.
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    # Errors are reported below, in one line.
-    logging.getLogger("dvc_data").setLevel(logging.CRITICAL)
+    for name in ("dvc", "dvc_data"):  # errors are reported here
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     config: dict[str, Any] = {"core": {"analytics": False, "check_update": False}}
-    if not (pin.root / ".git").exists():
+    if not (root / ".git").exists():
         config["core"]["no_scm"] = True
     try:
-        with Repo(str(pin.root), config=config) as repo:
-            repo.fetch(targets=[str(pin.root / PIN)])
-            return Path(repo.cache.local.path)
+        with Repo(str(root), config=config) as repo:
+            yield repo
     except DvcException as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{PIN} cannot be pulled: {reason}; try `{REPAIR}` or `dvc pull --force`") from None
+        raise DataError(" ".join(str(error).split())) from None
+
+
+def _fetch(pin: Pin) -> Path:
+    """Bring every pinned object into DVC's cache, and return the cache's folder; the pinned folder is not touched."""
+    remote = "bundled" if _listed(pin, "bundled") else None
+    try:
+        with repository(pin.root) as repo:
+            repo.fetch(targets=[str(pin.root / pin.file)], remote=remote)
+            return Path(repo.cache.local.path)
+    except DataError as error:
+        raise DataError(
+            f"{pin.file} cannot be pulled: {error}; try `{pin.repair}` or `dvc pull --force`"
+        ) from None
 
 
 def _place(pin: Pin, cache: Path) -> None:
@@ -208,13 +240,13 @@ def _place(pin: Pin, cache: Path) -> None:
     """
     files = listing(pin)
     if files is None:
-        raise DataError(f"{PIN} cannot be pulled: the remote lacks the listing {pin.md5}")
+        raise DataError(f"{pin.file} cannot be pulled: the remote lacks the listing {pin.md5}")
     for file in files:
         path, source = pin.path / file.name, cache / file.md5[:2] / file.md5[2:]
         if path.is_file() and _md5(path) == file.md5:
             continue
         if not source.is_file():
-            raise DataError(f"{PIN} cannot be pulled: the remote lacks {file.name} (md5 {file.md5})")
+            raise DataError(f"{pin.file} cannot be pulled: the remote lacks {file.name} (md5 {file.md5})")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir() and not path.is_symlink():
             path.rename(path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}"))
@@ -238,17 +270,24 @@ def _drop_altered_objects(pin: Pin) -> None:
             path.unlink()
 
 
-def ensure(root: Path) -> tuple[Pin, tuple[PinnedFile, ...]]:
-    """The verified files; a checkout that has no `data/` yet pulls it first.
+def ensure(root: Path, file: str = PIN) -> tuple[Pin, tuple[PinnedFile, ...]]:
+    """The verified files; a checkout that has no folder yet pulls it first.
 
     Raises
     ------
     DataError : see `verify` and `pull`.
     """
-    pin = read_pin(root)
+    pin = read_pin(root, file)
     if not pin.path.exists():
         pull(pin)
     return pin, verify(pin)
+
+
+def _listed(pin: Pin, store: str) -> Path | None:
+    """The listing's file in a folder of `.dvc`, if it is there."""
+    digest = pin.md5.removesuffix(".dir")
+    path = pin.root / ".dvc" / store / "files" / "md5" / digest[:2] / f"{digest[2:]}.dir"
+    return path if path.is_file() else None
 
 
 def _md5(path: Path) -> str:

@@ -20,6 +20,7 @@ from mlflow.tracking import MlflowClient
 from packaging.requirements import Requirement
 
 from sa_mlops import __version__
+from sa_mlops.datasets import imported
 from sa_mlops.datasets import pin as data
 from sa_mlops.environment import database
 from sa_mlops.errors import in_one_line, plain
@@ -150,6 +151,22 @@ def pinned_data() -> Iterator[Finding]:
         return
     agree = f"all {len(files)} files of {pin.path.name}/ agree with {data.PIN} ({pin.md5})"
     yield Finding("data", "ok", agree)
+    for name in imported.known():
+        yield own_data(name)
+
+
+def own_data(name: str) -> Finding:
+    """An imported data set against its pin; nothing is pulled."""
+    file = imported.file_of(name)
+    try:
+        pin = data.read_pin(data.project_root(), file)
+        if not pin.path.exists():
+            return Finding("data", "note", f"{pin.folder}/ is not pulled yet", f"`dvc pull {file}`")
+        data.verify(pin)
+        imported.spec(name)
+    except data.DataError as error:
+        return Finding("data", "wrong", str(error), f"`dvc pull --force {file}`")
+    return Finding("data", "ok", f"{pin.folder}/ agrees with {file} ({pin.md5})")
 
 
 def store(fix: bool) -> tuple[bool, list[Finding]]:
