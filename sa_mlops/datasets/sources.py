@@ -130,10 +130,10 @@ def _folders(source: Path, form: Form, scratch: Path, watch: Watch[Any]) -> Raw:
         )
     splits = [parts["train"], parts["test"]] if parts else [source]
     classes = _classes([p.name for p in _subfolders(splits[0])], source)
-    for one, other in (splits, splits[::-1]) if parts else ():
-        lost = {p.name for p in _subfolders(one)} - {p.name for p in _subfolders(other)}
+    for one, another in (splits, splits[::-1]) if parts else ():
+        lost = {p.name for p in _subfolders(one)} - {p.name for p in _subfolders(another)}
         if lost:
-            raise SourceError(f"class {min(lost)!r} is in {one.name}/ but not in {other.name}/")
+            raise SourceError(f"class {min(lost)!r} is in {one.name}/ but not in {another.name}/")
 
     rows: list[tuple[Path, int, bool]] = []
     left_out: list[str] = []
