@@ -224,7 +224,9 @@ async def test_a_file_of_a_run_is_opened(scene: Scene, tmp_path: Path, client: M
         await on_run(pilot, scene.runs["failed"])
         await press(pilot, "t", "t", "t", "t")
         await until(lambda: "notes/plan.txt" in text(app), "it is not listed")
-        runs(app).query_one("#file-list").focus()
+        files = runs(app).query_one("#file-list")
+        files.focus()
+        await until(lambda: app.focused is files, "it has no focus")
         await press(pilot, "enter")
         await until(lambda: "its content" in text(app), "it is not opened")
 

@@ -23,6 +23,7 @@ class ChartScreen(Modal[None]):
     at : index of the first one shown.
     """
 
+    AUTO_FOCUS = ""
     HELP_TEXT = (
         "The cursor reads every curve at one step. / shows the metrics whose name has the typed letters."
     )
