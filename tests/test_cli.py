@@ -89,7 +89,7 @@ def test_cuda_without_a_cuda_device_says_what_there_is(capsys: Captured) -> None
         ("frobnicate", "No such command 'frobnicate'"),
         ("forget --nonsense 3", "No such option '--nonsense'"),
         ("forget --classes", "'--classes' requires an argument"),
-        ("data extra", "unexpected extra argument"),
+        ("data extra", "No such command"),
         ("promote", "Missing argument 'VERSION'"),
     ],
 )

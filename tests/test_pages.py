@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import shutil
+import string
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -191,6 +194,24 @@ PLACEHOLDERS = {"VERSION": "2", "JOB": "latest", "C": "1"}
 """Word in capitals -> a value that it may stand for."""
 
 
+OWN = {"photos": ["cat", "dog"], "letters": list(string.ascii_uppercase)}
+"""Data sets that the pages add -> their classes."""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout in which the data sets of the pages are pinned."""
+    for name in ("data.dvc", "MLproject"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "datasets").mkdir()
+    for name, classes in OWN.items():
+        outs = [{"md5": f"{'0' * 32}.dir", "size": 1, "path": name}]
+        pin = {"outs": outs, "meta": {"classes": classes, "shape": [3, 32, 32]}}
+        (tmp_path / "datasets" / f"{name}.dvc").write_text(json.dumps(pin))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("checkout")
 @pytest.mark.parametrize(("page", "text", "whole"), sorted(set(commands())))
 def test_commands_are_understood(page: str, text: str, whole: bool) -> None:
     program, *words = [PLACEHOLDERS.get(word, word) for word in shlex.split(text)]
