@@ -51,8 +51,8 @@ def probe_features(
 ) -> tuple[LayerReading, ...]:
     """Read the class from each hidden layer of the decoder with a linear classifier.
 
-    Latents come from the base encoder, under the image's own label. The decoder receives one condition for all images,
-    uniform over the classes, so that the label itself cannot be read.
+    Latents come from the generator's own encoder, under the image's own label. The decoder receives one condition for
+    all images, uniform over the classes, so that the label itself cannot be read.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def probe_features(
         images.append(scene.real(other, count, generator))
         labels.append(torch.full((count,), other, device=generator.device))
     label = torch.cat(labels)
-    z, _ = scene.base.encode(torch.cat(images), one_hot(label, scene.model.classes))
+    z, _ = scene.model.encode(torch.cat(images), one_hot(label, scene.model.classes))
     positive = label == scene.target
     order = torch.randperm(len(z), generator=generator, device=generator.device)
     z, positive = z[order], positive[order]

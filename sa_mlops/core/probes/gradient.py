@@ -34,9 +34,10 @@ class Gradient:
     ----------
     moves : variables to optimise; `alternating` changes between both in every step.
     attacker : role of the classifier whose probability is maximised.
-    start : `prior` draws z and the condition's logits from N(0, I); `neighbour` takes the base encoder's latents of
-        real images of the class most like it, the condition set to that class; `solutions` first runs the same attack
-        from the prior against the base.
+    start : `prior` draws z and the condition's logits from N(0, I); `neighbour` takes the latents that the generator's
+        own encoder gives real images of the class most like it, the condition set to that class; `retained` draws z
+        from N(0, I) and sets the condition to the retained labels in turn, one an attempt; `solutions` first runs the
+        same attack from the prior against the base.
     softmax : the condition is a softmax of the optimised logits; otherwise it is free.
     bounded : keep the norm of z in the prior's shell.
     views : 0 shows the attacker the image; m > 0 shows m altered views of images near it, and climbs their mean
@@ -45,7 +46,7 @@ class Gradient:
 
     moves: Moves = "both"
     attacker: Role = "calibrated"
-    start: Literal["prior", "neighbour", "solutions"] = "prior"
+    start: Literal["prior", "neighbour", "retained", "solutions"] = "prior"
     softmax: bool = True
     bounded: bool = False
     views: int = 0
@@ -88,7 +89,16 @@ class Gradient:
                     torch.full((budget.attempts,), near, device=generator.device), scene.model.classes
                 )
                 with torch.no_grad():
-                    z, _ = scene.base.encode(scene.real(near, budget.attempts, generator), label)
+                    z, _ = scene.model.encode(scene.real(near, budget.attempts, generator), label)
+                return z, CONFIDENT * label if self.softmax else label
+            case "retained":
+                z = torch.randn(
+                    budget.attempts, scene.model.z_dim, generator=generator, device=generator.device
+                )
+                labels = torch.tensor(scene.retained, device=z.device)
+                label = one_hot(
+                    labels[torch.arange(len(z), device=z.device) % len(labels)], scene.model.classes
+                )
                 return z, CONFIDENT * label if self.softmax else label
             case "solutions":
                 on_base = replace(scene, model=scene.base, report=silent)

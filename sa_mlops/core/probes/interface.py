@@ -78,12 +78,13 @@ class Scene:
     Attributes
     ----------
     model : the generator under attack.
-    base : the generator before forgetting; its encoder and its solutions start attacks.
+    base : the generator before forgetting; only attackers of level A6 have it.
     target : index of the class to recover.
     neighbours : the two classes that look most like it (see `core.probes.neighbours`).
     images, labels : real images (m, C, H, W) in [0, 1] of all classes, and their classes (m,).
     attackers : classifiers whose probability of the class the optimising probes maximise.
     report : receives `loss` after each step of an optimising probe.
+    forgotten : indices of all classes that are not retained; `target` always counts as one.
     """
 
     model: CVAE
@@ -94,6 +95,12 @@ class Scene:
     labels: Tensor
     attackers: Mapping[Role, Classifier]
     report: Report = silent
+    forgotten: tuple[int, ...] = ()
+
+    @property
+    def retained(self) -> tuple[int, ...]:
+        """Indices of the retained classes."""
+        return tuple(c for c in range(self.model.classes) if c not in (self.target, *self.forgotten))
 
     def real(self, label: int, count: int, generator: torch.Generator) -> Tensor:
         """`count` real images (count, C, H, W) of a class, drawn with replacement.

@@ -20,8 +20,8 @@ class PixelMatch:
 
     Attributes
     ----------
-    start : `prior` draws z and the condition's logits from N(0, I); `encoder` takes the base encoder's latent of
-        the wanted image and the class's own condition.
+    start : `prior` draws z and the condition's logits from N(0, I); `encoder` takes the latent that the
+        generator's own encoder gives the wanted image, and the class's own condition.
     """
 
     start: Literal["prior", "encoder"]
@@ -38,7 +38,7 @@ class PixelMatch:
             label = torch.full((budget.attempts,), scene.target, device=wanted.device)
             label = one_hot(label, scene.model.classes)
             with torch.no_grad():
-                z, _ = scene.base.encode(wanted, label)
+                z, _ = scene.model.encode(wanted, label)
             logits = CONFIDENT * label
         else:
             z = torch.randn(budget.attempts, scene.model.z_dim, generator=generator, device=generator.device)

@@ -1,4 +1,4 @@
-"""Reconstruction of real images from the base encoder's latents under a noisy condition."""
+"""Reconstruction of real images of the class from the latents of an encoder."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from sa_mlops.models.interface import one_hot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconstruction:
-    """Decode z = mean + noise of a real image under softmax(one-hot + noise).
+    """Decode z = mean + noise of a real image, encoded under the class, under softmax(one-hot + noise).
 
     Attributes
     ----------
     z_noise, condition_noise : standard deviations.
+    lent : the base's encoder instead of the generator's own.
     """
 
     z_noise: float = 0.1
     condition_noise: float = 0.1
+    lent: bool = False
     budget: Budget = NO_STEPS
 
     def roles(self) -> Sequence[Role]:
@@ -35,7 +37,7 @@ class Reconstruction:
         label = one_hot(
             torch.full((budget.attempts,), scene.target, device=images.device), scene.model.classes
         )
-        mean, _ = scene.base.encode(images, label)
+        mean, _ = (scene.base if self.lent else scene.model).encode(images, label)
         z = mean + self.z_noise * torch.randn(mean.shape, generator=generator, device=mean.device)
         noise = torch.randn(label.shape, generator=generator, device=mean.device)
         condition = (label + self.condition_noise * noise).softmax(dim=1)
@@ -45,5 +47,34 @@ class Reconstruction:
             condition=condition[None],
             counts="last",
             loss=z.new_empty(0),
+            wanted=images,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnEncoder:
+    """Encode a real image with the generator's own encoder and decode the mean, under each retained label in turn."""
+
+    budget: Budget = NO_STEPS
+
+    def roles(self) -> Sequence[Role]:
+        """None."""
+        return ()
+
+    @torch.no_grad()
+    def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
+        """One real image of the class per attempt; any label may succeed. Positions are the labels' indices."""
+        images = scene.real(scene.target, budget.attempts, generator)
+        latents, conditions = [], []
+        for label in scene.retained:
+            indices = torch.full((budget.attempts,), label, device=images.device)
+            conditions.append(one_hot(indices, scene.model.classes))
+            latents.append(scene.model.encode(images, conditions[-1])[0])
+        return Attempts(
+            positions=scene.retained,
+            z=torch.stack(latents),
+            condition=torch.stack(conditions),
+            counts="any",
+            loss=images.new_empty(0),
             wanted=images,
         )

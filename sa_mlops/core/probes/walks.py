@@ -1,4 +1,4 @@
-"""Straight walks between real images in the base encoder's latent space, decoded by the generator under attack."""
+"""Straight walks between real images, encoded and decoded by the generator under attack."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Walk:
         for stop in stops:
             images = scene.real(stop, budget.attempts, generator)
             label = one_hot(torch.full((budget.attempts,), stop, device=images.device), scene.model.classes)
-            latents.append(scene.base.encode(images, label)[0])
+            latents.append(scene.model.encode(images, label)[0])
             conditions.append(label)
         z = along(latents, budget.steps)
         held = conditions[:1] * len(stops) if self.deceptive else conditions
