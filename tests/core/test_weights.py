@@ -12,7 +12,6 @@ from torch import Tensor
 
 from sa_mlops.core.probes.interface import Classifier, Scene
 from sa_mlops.core.probes.weights import EDITS
-from sa_mlops.core.probes.weights.columns import label_columns
 from sa_mlops.core.probes.weights.interface import layers, tamper
 from sa_mlops.core.probes.weights.precision import rounded
 from sa_mlops.core.probes.weights.pruning import pruned
@@ -107,13 +106,15 @@ def test_a_unit_that_silences_the_label_is_switched_off_and_what_it_silences_is_
 
 
 @pytest.mark.parametrize("net", ["mlp", "conv"])
-def test_label_columns_are_all_that_the_condition_passes_through(net: str) -> None:
-    model = make_net(net, SPEC, 4)
+def test_a_label_with_its_columns_at_zero_is_no_condition(net: str) -> None:
+    scene = scene_of(net)
+    edited = dict(EDITS["label_column"].variants(scene, generator()))["zero"]
+    z = torch.randn(20, 4, generator=generator())
     with torch.no_grad():
-        for columns in label_columns(model):
-            columns.zero_()
-    drawn = images(model)
-    assert torch.equal(drawn[:20], drawn[20:40])
+        labelled = edited.sample(z, torch.full((20,), scene.target))
+        free = torch.sigmoid(edited.decode(z, torch.zeros(20, 3)))
+    assert torch.equal(labelled, free)
+    assert not torch.equal(images(edited)[:20], images(edited)[40:])
 
 
 def test_further_training_sees_no_image_of_the_class() -> None:

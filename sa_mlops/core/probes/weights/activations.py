@@ -57,6 +57,10 @@ class Reactivated(CVAE):
         """See `CVAE.last_layer`."""
         return self.model.last_layer()
 
+    def label_layers(self) -> Sequence[nn.Linear]:
+        """See `CVAE.label_layers`."""
+        return self.model.label_layers()
+
 
 class _Instead(TorchFunctionMode):
     def __init__(self, activation: Activation) -> None:
