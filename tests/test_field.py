@@ -43,7 +43,9 @@ def wrong() -> str:
 @pytest.fixture
 def limits(tmp_path: Path) -> str:
     path = tmp_path / "gates.json"
-    path.write_text('{"retain_accuracy_drop": 0.3, "retain_class_drop": 0.4, "retain_fid_rise": 100}')
+    path.write_text(
+        '{"retain_accuracy_drop": 0.3, "retain_class_drop": 0.4, "retain_fid_rise": 100, "retain_recall_share": 0.5}'
+    )
     return str(path)
 
 

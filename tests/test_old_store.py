@@ -33,6 +33,7 @@ WIDE = {
     "retain_accuracy_drop": 9,
     "retain_class_drop": 9,
     "retain_fid_rise": 999,
+    "retain_recall_share": 0,
 }
 
 
@@ -163,14 +164,19 @@ def test_the_same_command_reuses_its_versions(changeable: Store, words: tuple[st
     } == before
 
 
-@pytest.mark.parametrize(("limits", "status"), [(WIDE, 0), (WIDE | {"forget_prob": 0.01}, 1)])
-def test_promotion_judges_its_metrics(
-    changeable: Store, tmp_path: Path, limits: dict[str, float], status: int
+def test_promotion_names_the_evidence_that_it_lacks(
+    changeable: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "gates.json").write_text(json.dumps(limits))
-    assert cli.main(["promote", "2", "--gates", str(tmp_path / "gates.json")]) == status
-    champion = MlflowClient().get_model_version_by_alias(names.GENERATORS, "champion")
-    assert int(champion.version) == (3 if status else 2)
+    (tmp_path / "gates.json").write_text(json.dumps(WIDE))
+    assert cli.main(["promote", "2", "--gates", str(tmp_path / "gates.json")]) == 1
+    said = capsys.readouterr().out
+    assert [line.split()[1] for line in said.splitlines() if "not measured" in line] == [
+        "forget_prob:",
+        "screen_prob:",
+    ]
+    assert "it fails: forget_prob, screen_prob; measure" in said
+    assert "`sa-mlops evaluate --version 2`" in said
+    assert int(MlflowClient().get_model_version_by_alias(names.GENERATORS, "champion").version) == 3
 
 
 def test_the_terminal_ui_reads_it(old: Store) -> None:

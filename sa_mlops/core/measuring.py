@@ -19,6 +19,7 @@ from sa_mlops.core.metrics.objectives import forgetting_gap, retention
 from sa_mlops.core.metrics.scores import ClassScores, class_scores, pixel_variance, sample_scores
 from sa_mlops.core.runtime import make_generator
 from sa_mlops.core.training import Report, silent
+from sa_mlops.core.views import autolevels
 from sa_mlops.datasets.spec import Dataset, DataSpec, Images, metric_word
 from sa_mlops.errors import CommandError
 from sa_mlops.models.classifiers import Judge
@@ -48,7 +49,10 @@ class Forgotten:
 
     Attributes
     ----------
-    probability, entropy, accuracy : under the calibrated judge; the mean over samples, entropy in nats.
+    probability, entropy, accuracy : under the calibrated judge; the mean over samples, entropy in nats. The probability
+        is that of the worse of two views (`core.views`).
+    probability_as_is, probability_autolevels : of each view.
+    probability_worst : of the likeliest class in the worse view.
     probability_interval, entropy_interval : 95 % bootstrap.
     probability_plain, entropy_plain : under the plain judge (the paper's protocol).
     pixel_variance : mean over samples of the variance over pixels.
@@ -59,6 +63,9 @@ class Forgotten:
     probability: float
     entropy: float
     accuracy: float
+    probability_as_is: float
+    probability_autolevels: float
+    probability_worst: float
     probability_interval: Interval
     entropy_interval: Interval
     probability_plain: float
@@ -130,6 +137,9 @@ class Evaluation:
             f = self.forgotten
             out |= {
                 "forget.prob": f.probability,
+                "forget.prob_as_is": f.probability_as_is,
+                "forget.prob_autolevels": f.probability_autolevels,
+                "forget.prob_worst": f.probability_worst,
                 "forget.prob.low": f.probability_interval.low,
                 "forget.prob.high": f.probability_interval.high,
                 "forget.entropy": f.entropy,
@@ -291,16 +301,24 @@ class Evaluator:
         chosen = torch.isin(drawn.labels, self._classes(forgotten))
         scores = sample_scores(drawn.log_probs, drawn.labels)
         plain = [s for s in class_scores(drawn.log_probs_plain, drawn.labels) if s.label in forgotten]
-        variances, distances = [], []
+        variances, distances, stretched = [], [], []
         for c in forgotten:
             images = self.samples(drawn.model, c)
             variances.append(pixel_variance(images))
+            stretched.append(self.calibrated.log_probs(autolevels(images))[:, c].exp())
             distances.append(nearest_real(images, self.data.train_images[self.data.train_labels == c]))
+        as_is, leveled = scores.probability[chosen], torch.cat(stretched)
+        worse = max(as_is, leveled, key=lambda view: float(view.double().mean()))
         return Forgotten(
-            probability=_mean([s.probability for s in role]),
+            probability=float(worse.double().mean()),
+            probability_as_is=float(as_is.double().mean()),
+            probability_autolevels=float(leveled.double().mean()),
+            probability_worst=max(
+                max(s.probability for s in role), *(float(view.double().mean()) for view in stretched)
+            ),
             entropy=_mean([s.entropy for s in role]),
             accuracy=_mean([s.accuracy for s in role]),
-            probability_interval=self._interval(scores.probability[chosen], "prob"),
+            probability_interval=self._interval(worse, "prob"),
             entropy_interval=self._interval(scores.entropy[chosen], "entropy"),
             probability_plain=_mean([s.probability for s in plain]),
             entropy_plain=_mean([s.entropy for s in plain]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def promote(word: str, gate_file: Path | None) -> Result:
     else:
         passed = False
         headline = f"{version.uri} passes, but another change made version {champion} the champion meanwhile"
+    if any(math.isnan(v.found) for v in verdicts):
+        headline += f"; measure what is missing with `sa-mlops evaluate --version {version.number}`"
     text = "\n".join([*(v.line() for v in verdicts), headline])
     document = {
         "version": version.uri,

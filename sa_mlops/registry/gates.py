@@ -51,7 +51,7 @@ class Gate:
 FEATURELESS = ("grey", "noise")
 GATES: Mapping[str, Gate] = {
     "forget_prob": Gate(
-        1.1, "low", "largest probability of a forgotten class under the calibrated judge", lambda k: 1 / k
+        1.1, "low", "largest probability of a forgotten class, calibrated judge, worse view", lambda k: 1 / k
     ),
     "forget_entropy": Gate(
         0.9945, "high", "least entropy of a forgotten class under the calibrated judge, nats", math.log, FEATURELESS
@@ -60,11 +60,16 @@ GATES: Mapping[str, Gate] = {
         0.01, "low", "variance over the pixels of the forgotten classes' images; a blur of all classes has more", None,
         FEATURELESS,
     ),
+    "screen_prob": Gate(
+        1.5, "low", "the same with the weights that changed most set back to the base's", lambda k: 1 / k
+    ),
     "retain_accuracy_drop": Gate(0.005, "low", "loss of mean retained accuracy against the base"),
     "retain_class_drop": Gate(0.02, "low", "largest loss of accuracy of one retained class against the base"),
     "retain_fid_rise": Gate(0.05, "low", "rise of the retained FID, as a share of the base's"),
+    "retain_recall_share": Gate(0.9, "high", "retained recall, as a share of the base's; FID rewards less variety"),
 }  # fmt: skip
-"""Gate -> condition. `forget_prob` is limited to a multiple of chance 1/K, `forget_entropy` to a share of ln K."""
+"""Gate -> condition. `forget_prob` and `screen_prob` are limited to multiples of chance 1/K, `forget_entropy` to a
+share of ln K."""
 
 RATIO = "_ratio"
 """Suffix, in a file of limits, of a limit in the gate's unit; without it the limit is absolute."""
@@ -83,6 +88,8 @@ class Verdict:
     def line(self) -> str:
         """One line of text."""
         gate = GATES[self.gate]
+        if math.isnan(self.found):
+            return f"FAIL  {self.gate}: not measured  ({gate.help})"
         sign = "<=" if gate.better == "low" else ">="
         mark = "pass" if self.passed else "FAIL"
         return f"{mark}  {self.gate}: {self.found:.4f} {sign} {self.limit:g}  ({gate.help})"
@@ -139,15 +146,17 @@ def judge(
         return np.array([value(names.class_metric(c, measure, base=base)) for c in names_of] or [math.nan])
 
     retained = [c for c in classes if c not in forgotten]
-    base_fid = value("base.retain.fid")
+    base_fid, base_recall = value("base.retain.fid"), value("base.retain.recall")
     # NumPy's minimum and maximum are NaN where a value is.
     found = {
-        "forget_prob": each(forgotten, "prob").max(),
+        "forget_prob": value("forget.prob_worst"),
+        "screen_prob": value("screen.prob"),
         "forget_entropy": each(forgotten, "entropy").min(),
         "forget_pixel_variance": value("forget.pixel_variance"),
         "retain_accuracy_drop": value("base.retain.accuracy") - value("retain.accuracy"),
         "retain_class_drop": (each(retained, "accuracy", base=True) - each(retained, "accuracy")).max(),
         "retain_fid_rise": (value("retain.fid") - base_fid) / base_fid if base_fid > 0 else math.nan,
+        "retain_recall_share": value("retain.recall") / base_recall if base_recall > 0 else math.nan,
     }
     verdicts = []
     for name, limit in limits(len(classes), given).items():

@@ -69,7 +69,7 @@ def obtain(
         metrics = judges.measure(after, settings.forgotten).metrics() | phases.seconds
         root = lineage.base_of(ctx.client, start)
         if root is not None:
-            metrics |= judges.beside_base(root, settings.forgotten)
+            metrics |= judges.beside_base(after, root, settings.forgotten)
         heading = (
             f"{title}: judge's probability {metrics['forget.prob']:.3f}, entropy {metrics['forget.entropy']:.3f} nats, "
             f"retained accuracy {metrics['retain.accuracy']:.3f}"

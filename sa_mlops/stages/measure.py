@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from sa_mlops.core import measuring
 from sa_mlops.core.measuring import Drawn, Evaluation, Evaluator
+from sa_mlops.core.screen import SHARES, screen
 from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import lineage, names
 from sa_mlops.registry.tracking import Recorder, run_metrics
@@ -64,7 +65,7 @@ class Judges:
         """The tags of a measured version."""
         calibrated, plain = (version.uri for version in self.pair)
         sizes = [REVISION, measuring.SAMPLES, measuring.MANIFOLD_SAMPLES, measuring.MEMBERSHIP_SAMPLES]
-        text = json.dumps([sizes, calibrated, plain])
+        text = json.dumps([sizes, SHARES, calibrated, plain])
         return {
             names.JUDGE: calibrated,
             names.JUDGE_PLAIN: plain,
@@ -80,12 +81,17 @@ class Judges:
         with bar(title, model.classes, "class") as report:
             return evaluator.draw(model, report)
 
-    def beside_base(self, base: Version, forgotten: tuple[int, ...]) -> dict[str, float]:
-        """The same measures of the base at the same latents, as `base.METRIC`; the base is sampled once."""
+    def beside_base(self, model: CVAE, base: Version, forgotten: tuple[int, ...]) -> dict[str, float]:
+        """The measures of a net's base at the same latents, as `base.METRIC`, and the net's quick screen against it.
+
+        The base is sampled once.
+        """
         if base.uri not in self._drawn:
             self._drawn[base.uri] = self._draw(self.ctx.load(base), f"measuring {base.title}")
         found = self.evaluator.score(self._drawn[base.uri], forgotten)
-        return {BASE_PREFIX + k: v for k, v in found.metrics().items()}
+        start, generator = self._drawn[base.uri].model, self.ctx.generator("screen")
+        screened = screen(model, start, self.evaluator.calibrated, forgotten, generator)
+        return {BASE_PREFIX + k: v for k, v in found.metrics().items()} | {"screen.prob": screened}
 
     def ensure(self, version: Version) -> dict[str, float]:
         """The metrics of a version under these judges: read from its run, or measured now and recorded there."""
@@ -94,10 +100,11 @@ class Judges:
         if version.tags.get(names.EVALUATION) == tags[names.EVALUATION] and "retain.accuracy" in known:
             return known
         say(f"{version.title}: measuring")
-        metrics = self.measure(self.ctx.load(version), version.forgotten_indices).metrics()
+        model = self.ctx.load(version)
+        metrics = self.measure(model, version.forgotten_indices).metrics()
         root = lineage.base_of(client, version)
         if root is not None and root.uri != version.uri:
-            metrics |= self.beside_base(root, version.forgotten_indices)
+            metrics |= self.beside_base(model, root, version.forgotten_indices)
         elif version.stage == "base":
             metrics["base.test_nelbo"] = metrics["test_nelbo"]
         Recorder(client, version.run_id).metrics(metrics, model_id=version.model_id)
@@ -135,6 +142,8 @@ class Judges:
 
 ROWS = (
     ("forget.prob", "probability of the forgotten", "{:.4f}"),
+    ("forget.prob_autolevels", "the same with automatic levels", "{:.4f}"),
+    ("screen.prob", "the same after the quick screen", "{:.4f}"),
     ("forget.entropy", "entropy, nats (at most ln K)", "{:.4f}"),
     ("forget.accuracy", "accuracy on the forgotten", "{:.4f}"),
     ("forget.prob_plain", "probability, plain judge", "{:.4f}"),

@@ -275,6 +275,8 @@ def _probe_metrics(name: str, result: ProbeResult) -> dict[str, float]:
     interval = wilson_interval(int(result.success.sum()), len(result.success))
     values = {
         "success": result.rate,
+        "success_as_is": float(result.success_as_is.double().mean()),
+        "success_autolevels": float(result.success_autolevels.double().mean()),
         "success.low": interval.low,
         "success.high": interval.high,
         "z_norm": float(result.z_norm.mean()),

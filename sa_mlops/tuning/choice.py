@@ -141,7 +141,7 @@ def _candidate(runner: TrialRunner, step: ForgetConfig, label: int, name: str) -
         with tracking.open_run(title, nested=True, tags={names.STAGE: "rival"}) as run:
             model, seconds = runner.make(step)
             metrics = runner.judges.measure(model, forgotten).metrics() | {"time.forget": seconds}
-            metrics |= runner.judges.beside_base(runner.base, forgotten)
+            metrics |= runner.judges.beside_base(model, runner.base, forgotten)
             Recorder(runner.ctx.client, run).metrics(metrics)
     verdicts = gates.judge(
         classes, [classes[c] for c in forgotten], metrics, target=runner.resolved(step).target

@@ -8,18 +8,26 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
 from stores import Start, Store
 
 from sa_mlops import cli
+from sa_mlops.core.fakes import FAKES
+from sa_mlops.core.screen import screen
 from sa_mlops.parameters import ParameterError
-from sa_mlops.registry import gates, lineage, names, versions
+from sa_mlops.registry import gates, lineage, names, versions, weights
 from sa_mlops.registry.gates import AliasEvent, judge, judge_version, limits, read_limits
 from sa_mlops.registry.version import Version
 
 FORGOTTEN = Version(name=names.GENERATORS, number=2, tags={"sa.stage": "forget", "sa.forgotten": "1,4"})
 KEPT = (0, 2, 3, 5, 6, 7, 8, 9)
-WIDE = {"retain_accuracy_drop": 0.5, "retain_class_drop": 0.5, "retain_fid_rise": 10.0}
+WIDE = {
+    "retain_accuracy_drop": 0.5,
+    "retain_class_drop": 0.5,
+    "retain_fid_rise": 10.0,
+    "retain_recall_share": 0.5,
+}
 """Limits that the small shared lineage keeps."""
 
 
@@ -30,10 +38,14 @@ def good() -> dict[str, float]:
         "base.retain.accuracy": 0.98,
         "retain.fid": 10.0,
         "base.retain.fid": 10.0,
+        "retain.recall": 0.2,
+        "base.retain.recall": 0.2,
         "forget.pixel_variance": 0.001,
+        "forget.prob_worst": 0.1,
+        "screen.prob": 0.1,
     }
     for d in (1, 4):
-        metrics |= {f"class.{d}.prob": 0.1, f"class.{d}.entropy": 2.3}
+        metrics |= {f"class.{d}.entropy": 2.3}
     for d in KEPT:
         metrics |= {f"class.{d}.accuracy": 0.98, f"base.class.{d}.accuracy": 0.98}
     return metrics
@@ -50,7 +62,9 @@ def test_a_version_that_keeps_every_limit_passes() -> None:
 @pytest.mark.parametrize(
     ("change", "gate"),
     [
-        ({"class.4.prob": 0.1101}, "forget_prob"),
+        ({"forget.prob_worst": 0.1101}, "forget_prob"),
+        ({"screen.prob": 0.1501}, "screen_prob"),
+        ({"retain.recall": 0.1799}, "retain_recall_share"),
         ({"class.1.entropy": 2.2899}, "forget_entropy"),
         ({"forget.pixel_variance": 0.0101}, "forget_pixel_variance"),
         ({"retain.accuracy": 0.9749}, "retain_accuracy_drop"),
@@ -79,7 +93,7 @@ def test_a_metric_that_is_not_a_number_fails(key: str) -> None:
 
 
 def test_no_metrics_at_all_fail_everything() -> None:
-    assert len(failed({})) == 6
+    assert len(failed({})) == 8
 
 
 def test_a_base_is_no_champion_for_it_has_forgotten_nothing() -> None:
@@ -94,7 +108,7 @@ def test_a_base_fid_that_nothing_can_be_a_share_of_fails(fid: float) -> None:
 
 
 def test_grey_is_asked_only_of_methods_that_aim_at_it() -> None:
-    metrics = {"class.a.prob": 0.1, "class.b.accuracy": 0.9, "base.class.b.accuracy": 0.9}
+    metrics = {"forget.prob_worst": 0.1, "class.b.accuracy": 0.9, "base.class.b.accuracy": 0.9}
     found = judge(("a", "b"), ("a",), metrics | {"forget.pixel_variance": 0.2}, target="another class")
     assert [v.gate for v in found if v.passed] == ["forget_prob", "retain_class_drop"]
     assert not {"forget_entropy", "forget_pixel_variance"} & {v.gate for v in found}
@@ -233,3 +247,29 @@ class TestPromotion:
         assert [e.number for e in history] == [2, 2]
         assert all(isinstance(e, AliasEvent) for e in history)
         assert lineage.alias_map(client, names.GENERATORS)["champion"] == 2
+
+
+class TestFakes:
+    """What hides a class must fail a gate, and what has forgotten it must not."""
+
+    @pytest.fixture(scope="class")
+    def screened(self, digits_store: Store) -> dict[str, float]:
+        def files(name: str, number: int) -> Path:
+            return versions.files(versions.get(MlflowClient(), name, number))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", digits_store.uri)
+            base, honest = (weights.load_cvae(files(names.GENERATORS, n) / "artifacts") for n in (1, 2))
+            judge = weights.load_judge(files(names.JUDGES, 1))
+        models = {name: make(base, (1,), torch.Generator().manual_seed(0)) for name, make in FAKES.items()}
+        return {
+            name: screen(model, base, judge, (1,), torch.Generator().manual_seed(0))
+            for name, model in (models | {"honest": honest}).items()
+        }
+
+    @pytest.mark.parametrize("fake", FAKES)
+    def test_a_fake_fails_the_quick_screen(self, screened: dict[str, float], fake: str) -> None:
+        assert screened[fake] > 2 * limits(10)["screen_prob"]
+
+    def test_an_honest_version_passes_it(self, screened: dict[str, float]) -> None:
+        assert screened["honest"] <= limits(10)["screen_prob"]

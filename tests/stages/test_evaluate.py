@@ -33,7 +33,9 @@ def client(own_store: Store) -> MlflowClient:
 def limits(tmp_path: Path) -> str:
     """Gates on forgetting as they are, and on retaining so wide that the small shared lineage passes."""
     path = tmp_path / "gates.json"
-    path.write_text('{"retain_accuracy_drop": 0.3, "retain_class_drop": 0.4, "retain_fid_rise": 100}')
+    path.write_text(
+        '{"retain_accuracy_drop": 0.3, "retain_class_drop": 0.4, "retain_fid_rise": 100, "retain_recall_share": 0.5}'
+    )
     return str(path)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sa_mlops.core.training import Report, silent
+from sa_mlops.core.views import autolevels
 from sa_mlops.datasets.spec import Images
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import CVAE
@@ -165,7 +166,8 @@ class ProbeResult:
     z, condition : (n, z_dim), (n, K), its latent and condition.
     probability : (n,) judge's probability of the class.
     choice : (n,) int64, judge's first choice.
-    success : (n,) bool, probability above one half.
+    success : (n,) bool, probability above one half in either view (`core.views`).
+    success_as_is, success_autolevels : (n,) bool, in each view.
     positions : (k,) steps spent, frames or scales.
     trace : (k, n) judge's probability at each position.
     strips : (k, s, C, H, W) images along the path of the first attempts.
@@ -183,6 +185,8 @@ class ProbeResult:
     probability: Tensor
     choice: Tensor
     success: Tensor
+    success_as_is: Tensor
+    success_autolevels: Tensor
     positions: tuple[float, ...]
     trace: Tensor
     strips: Tensor
@@ -236,8 +240,14 @@ def run(
 
 @torch.no_grad()
 def scored(judge: Judge, images: Tensor) -> Tensor:
-    """The judge's probabilities (n, K) of images (n, C, H, W); every attack is scored here."""
-    return judge.log_probs(images).exp()
+    """The judge's probabilities (n, K) of images (n, C, H, W) in the worse view; every attack is scored here."""
+    return torch.maximum(*views(judge, images))
+
+
+@torch.no_grad()
+def views(judge: Judge, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The judge's probabilities (n, K) of images as they are, and with automatic levels."""
+    return judge.log_probs(images).exp(), judge.log_probs(autolevels(images)).exp()
 
 
 @torch.no_grad()
@@ -256,6 +266,7 @@ def judged(scene: Scene, attempts: Attempts, judge: Judge) -> ProbeResult:
     best = trace.argmax(dim=0) if attempts.counts == "any" else torch.full_like(rows, k - 1)
     z, condition = attempts.z[best, rows], attempts.condition[best, rows]
     images = torch.sigmoid(scene.model.decode(z, condition))
+    as_is, leveled = views(judge, images)
     wanted = attempts.wanted
     return ProbeResult(
         images=images,
@@ -264,6 +275,8 @@ def judged(scene: Scene, attempts: Attempts, judge: Judge) -> ProbeResult:
         probability=trace[best, rows],
         choice=probs[best, rows].argmax(dim=1),
         success=trace[best, rows] > SUCCESS,
+        success_as_is=as_is[:, scene.target] > SUCCESS,
+        success_autolevels=leveled[:, scene.target] > SUCCESS,
         positions=attempts.positions,
         trace=trace,
         strips=torch.stack(strips),
