@@ -149,8 +149,8 @@ def judge(
     base_fid, base_recall = value("base.retain.fid"), value("base.retain.recall")
     # NumPy's minimum and maximum are NaN where a value is.
     found = {
-        "forget_prob": value("forget.prob_worst"),
-        "screen_prob": value("screen.prob"),
+        "forget_prob": value("forget.prob_worst") if forgotten else math.nan,
+        "screen_prob": value("screen.prob") if forgotten else math.nan,
         "forget_entropy": each(forgotten, "entropy").min(),
         "forget_pixel_variance": value("forget.pixel_variance"),
         "retain_accuracy_drop": value("base.retain.accuracy") - value("retain.accuracy"),

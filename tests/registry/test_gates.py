@@ -99,7 +99,7 @@ def test_no_metrics_at_all_fail_everything() -> None:
 def test_a_base_is_no_champion_for_it_has_forgotten_nothing() -> None:
     base = Version(name=names.GENERATORS, number=1, tags={"sa.stage": "base", "sa.forgotten": ""})
     metrics = good() | {f"{p}class.{d}.accuracy": 0.98 for p in ("", "base.") for d in (1, 4)}
-    assert failed(metrics, base) == ["forget_prob", "forget_entropy"]
+    assert failed(metrics, base) == ["forget_prob", "forget_entropy", "screen_prob"]
 
 
 @pytest.mark.parametrize("fid", [0.0, -1.0])
