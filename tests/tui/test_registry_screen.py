@@ -62,6 +62,19 @@ async def test_the_newest_generator_is_selected_first(scene: Scene, tmp_path: Pa
     assert version.number == 5
 
 
+async def test_u_goes_up_to_what_a_version_was_made_from(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        fisher = names.version_uri(names.FISHERS, 1)
+        for start, above in (
+            (names.version_uri(names.GENERATORS, 3), names.version_uri(names.GENERATORS, 2)),
+            (fisher, names.version_uri(names.GENERATORS, 1)),
+        ):
+            assert registry(app).lineage.go_to(start)
+            await press(pilot, "u")
+            assert registry(app).lineage.selected_key == above
+
+
 async def test_samples_are_drawn(scene: Scene, tmp_path: Path) -> None:
     app = application(scene.uri, tmp_path, tab="samples")
     async with opened(app) as pilot:

@@ -162,7 +162,8 @@ class Snapshot:
 
     def parent_of(self, version: Version) -> Version | None:
         """The generator it was made from."""
-        return self.generator(version.parent) if version.parent != version.number else None
+        own = version.name == names.GENERATORS and version.parent == version.number
+        return None if own else self.generator(version.parent)
 
     def root_of(self, version: Version) -> Version | None:
         """The first ancestor; None for a root."""
