@@ -57,15 +57,15 @@ def error_of(captured: Captured, *arguments: str, status: int = 2) -> str:
         ("sample --classes 1,1", "--classes", "'1,1'", "different classes"),
         ("probe --target x", "--target", "'x'", "classes of mnist"),
         ("latent --label 10", "--label", "'10'", "classes of mnist"),
-        ("forget --method magic", "--method", "'magic'", "retrain, selective-amnesia"),
+        ("forget --method magic", "--method", "'magic'", "one of ablation, erasediff, esd"),
         ("forget --method retrain --ewc-lambda 3", "--ewc-lambda", "'3.0'", "only with --method selective"),
         ("forget --method retrain --fisher-samples 9", "--fisher-samples", "'9'", "only with --method sel"),
-        ("forget --net tree", "--net", "'tree'", "auto, mlp"),
+        ("forget --net tree", "--net", "'tree'", "auto, conv, mlp"),
         ("forget --classes 3 --digit 4", "--classes", "'3'", "it without --digit"),
         ("sample --rows 65", "--rows", "'65'", "from 1 to 64"),
         ("sample --out nowhere/a.png", "--out", "'nowhere/a.png'", "existing folder"),
         ("sample --out picture.jpg", "--out", "'picture.jpg'", ".png"),
-        ("promote 1 --gates nowhere.json", "--gates", "'nowhere.json'", "JSON file"),
+        ("promote 1 --gates nowhere.json", "--gates", "'nowhere.json'", "No such file"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_option_and_what_is_allowed(
