@@ -11,6 +11,7 @@ import pytest
 from scenes import Scene
 from screen import SMALL, WIDE, application, press, select
 from textual.pilot import Pilot
+from textual.widgets import Input
 from waiting import until
 
 import tui.app
@@ -100,6 +101,8 @@ def test_launch(frozen: AmnesiaApp, snap_compare: Callable[..., bool], size: tup
         await ready(pilot)
         await select(pilot, 1)
         await press(pilot, "l")
+        for field in pilot.app.screen.query(Input):
+            field.cursor_blink = False
         await settle(pilot)
 
     assert snap_compare(frozen, terminal_size=size, run_before=before)
