@@ -421,6 +421,11 @@ class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig, ClassesConfig):
 class ProbeConfig(RecipeConfig, VersionConfig):
     """`probe`."""
 
+    level: str = choice(
+        "search latents and conditions; attack weights, beside two fakes: edit them, train them on retained classes, "
+        "move them to the base (of the searches direct alone, unless --probes names some); or all",
+        ("search", "weights", "all"), "search", "what"
+    )  # fmt: skip
     probes: str = text("all, or names of probes separated by commas", "all", "what")
     target: str | None = text("class to recover; auto is the class forgotten last", None, "what")
     beside: str = text(
@@ -437,16 +442,23 @@ class ProbeConfig(RecipeConfig, VersionConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.class_index("target")
+        if self.tampers and self.contrast != 1:
+            raise ParameterError("contrast", f"{self.contrast:g}", f"1 with --level {self.level}")
+
+    @property
+    def tampers(self) -> bool:
+        """Whether weights are attacked beyond relearning."""
+        return self.level != "search"
 
     def chosen(self, known: tuple[str, ...]) -> tuple[str, ...]:
-        """The probes named, in the order of `known`.
+        """The probes named, in the order of `known`; `direct` if none is and only weights are attacked.
 
         Raises
         ------
         ParameterError : for a name that is not known.
         """
         if self.probes == "all":
-            return known
+            return ("direct",) if self.level == "weights" else known
         words = [word.strip() for word in self.probes.split(",")]
         for word in words:
             if word not in known:

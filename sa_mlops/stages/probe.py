@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,12 +12,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sa_mlops.config import ProbeConfig
+from sa_mlops.core.fakes import FAKES
 from sa_mlops.core.metrics.intervals import Interval, difference_interval, wilson_interval
-from sa_mlops.core.probes import PROBES, interface
+from sa_mlops.core.probes import PROBES, interface, level
 from sa_mlops.core.probes.features import FeatureBudget, LayerReading, probe_features
 from sa_mlops.core.probes.interface import Budget, Classifier, ProbeResult, Role, Scene, union
 from sa_mlops.core.probes.neighbours import neighbours
-from sa_mlops.core.probes.relearning import RelearnBudget, Relearning, relearn
+from sa_mlops.core.probes.relearning import SAMPLES, RelearnBudget, Relearning, relearn
+from sa_mlops.core.probes.weights import EDITS
+from sa_mlops.core.probes.weights.interface import Tampered, tamper
 from sa_mlops.errors import CommandError
 from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import ParameterError
@@ -52,6 +56,17 @@ RELEARN = {
     "100.neighbour": RelearnBudget(images=100, label="neighbour"),
 }
 UNION = "union"
+SHOWN_FAKES = ("switch", "lock")
+"""Fakes under attack beside the generators; neither has forgotten anything."""
+LEVELS = {
+    "A0": "asks for the label",
+    "A1": "chooses latent and condition",
+    "A3": "edits weights",
+    "A4": "trains on retained classes",
+    "A5": "trains on the class (worst case)",
+    "A6": "has the base",
+}
+"""Level -> access of the attacker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +98,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A generator under attack: its name in tables, its version, its net, and the contrast of its images."""
+    """A generator under attack: its name in tables, its version, its net, and the contrast of its images.
+
+    A fake is built from the base in memory and has no version.
+    """
 
     name: str
-    version: Version
+    version: Version | None
     model: CVAE
     contrast: float
 
@@ -94,6 +112,16 @@ class Subject:
     def label(self) -> str:
         """Its name with the contrast, where that is raised."""
         return self.name if self.contrast == 1 else f"{self.name} at contrast {self.contrast:g}"
+
+    @property
+    def source(self) -> str:
+        """Its version, or how it was made."""
+        return "a fake made of the base" if self.version is None else self.version.uri
+
+    def used_by(self, recorder: Recorder) -> None:
+        """Record its version as an input of a run."""
+        if self.version is not None:
+            recorder.used(self.version.model_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +155,34 @@ class Attacked:
     results: Mapping[str, ProbeResult]
     relearned: Mapping[str, Relearning]
     readings: tuple[LayerReading, ...]
+    tampered: Mapping[str, tuple[Tampered, ...]] = field(default_factory=dict)
 
     def score(self, probe: str) -> Score:
         """The score of one probe, or of `union`: an attempt succeeds if any probe's does."""
         hits = union(list(self.results.values())) if probe == UNION else self.results[probe].success
         return Score(int(hits.sum()), len(hits))
+
+    def edits(self) -> dict[str, Score]:
+        """The score of each edit: an attempt succeeds if it does on any variant."""
+        return {name: _any([v.success for v in found]) for name, found in self.tampered.items()}
+
+    def levels(self) -> dict[str, Score]:
+        """The score of each level that was tried: an attempt succeeds if any attack's does; A5 is the worst case."""
+        won = defaultdict(list)
+        for name, result in self.results.items():
+            won[level(name)].append(result.success)
+        for name, found in self.tampered.items():
+            won[EDITS[name].level] += [variant.success for variant in found]
+        scores = {name: _any(successes) for name, successes in won.items()}
+        if self.relearned:
+            worst = max(float(found.accepted[-1]) for found in self.relearned.values())
+            scores["A5"] = Score(round(worst * SAMPLES), SAMPLES)
+        return {name: scores[name] for name in LEVELS if name in scores}
+
+
+def _any(successes: Sequence[torch.Tensor]) -> Score:
+    hits = torch.stack(list(successes)).any(dim=0)
+    return Score(int(hits.sum()), len(hits))
 
 
 def run(config: ProbeConfig) -> Result:
@@ -145,6 +196,8 @@ def run(config: ProbeConfig) -> Result:
         entry.recorder.tags({names.STAGE: "probe", "sa.version": version.uri})
         judges = Judges(ctx)
         subjects = _subjects(ctx, config, version, others, judges)
+        if config.tampers:
+            subjects[-1:-1] = _fakes(ctx, subjects[0].model, version.forgotten_indices)
         judges.ready()
         attackers = {role: _classifier(ctx, name) for role, name in ATTACKERS.items()}
         measuring = _classifier(ctx, "calibrated")
@@ -153,10 +206,11 @@ def run(config: ProbeConfig) -> Result:
         target = Target(data.spec.classes, index, near)
         attacked = []
         for subject in subjects:
-            entry.recorder.used(subject.version.model_id)
+            subject.used_by(entry.recorder)
             scene = Scene(
                 model=subject.model, base=subjects[0].model, target=index, neighbours=near,
                 images=data.test_images, labels=data.test_labels, attackers=attackers,
+                forgotten=version.forgotten_indices,
             )  # fmt: skip
             attacked.append(_attack(ctx, config, subject, scene, target, chosen, measuring))
         _draw(entry, attacked, target, chosen)
@@ -195,8 +249,19 @@ def _subjects(
     z_dim = subjects[0].model.z_dim
     for subject in subjects:
         if subject.model.z_dim != z_dim:
-            raise ParameterError("beside", subject.version.uri, f"generators with z_dim {z_dim}")
+            raise ParameterError("beside", subject.source, f"generators with z_dim {z_dim}")
     return subjects
+
+
+def _fakes(ctx: Context, base: CVAE, forgotten: Sequence[int]) -> list[Subject]:
+    """The fakes that the net has; they are never registered."""
+    made = []
+    for name in SHOWN_FAKES:
+        try:
+            made.append(Subject(name, None, FAKES[name](base, forgotten, ctx.generator("fake", name)), 1.0))
+        except ValueError as error:
+            say(f"{name} is left out: {error}")
+    return made
 
 
 def _retrained(ctx: Context, config: ProbeConfig, version: Version, judges: Judges) -> Version:
@@ -236,11 +301,11 @@ def _attack(
 ) -> Attacked:
     """All attacks on one subject, in a run of its own; seeds and budgets are equal for all subjects."""
     params = {
-        "version": subject.version.uri, "class": target.name, "attempts": str(config.attempts),
+        "version": subject.source, "class": target.name, "attempts": str(config.attempts),
         "contrast": str(subject.contrast),
     }  # fmt: skip
     with ctx.runs.run("probe subject", f"probe {subject.label}", params) as run:
-        run.recorder.used(subject.version.model_id)
+        subject.used_by(run.recorder)
         results: dict[str, ProbeResult] = {}
         for name in chosen:
             probe = PROBES[name]
@@ -251,24 +316,64 @@ def _attack(
             results[name] = result
             say(f"{subject.label}: {name} {result.rate:.3f} in {progress.seconds:.1f} s")
             run.recorder.metrics(_probe_metrics(name, result) | {f"time.probe.{name}": progress.seconds})
+        data = ctx.dataset
+        training = replace(scene, images=data.train_images, labels=data.train_labels)
         relearned: dict[str, Relearning] = {}
         readings: tuple[LayerReading, ...] = ()
         if config.relearn and subject.contrast == 1:
-            data = ctx.dataset
-            training = replace(scene, images=data.train_images, labels=data.train_labels)
             available = int((data.train_labels == target.index).sum())
             for case, teaching in RELEARN.items():
                 few = replace(teaching, images=min(teaching.images, available))
-                relearned[case] = relearn(training, measuring, few, ctx.generator("relearn", teaching.images))
+                with Progress(f"{subject.label}: relearning {case}", few.steps) as progress:
+                    watched = replace(training, report=progress)
+                    relearned[case] = relearn(
+                        watched, measuring, few, ctx.generator("relearn", teaching.images)
+                    )
                 run.recorder.metrics(_relearn_metrics(case, relearned[case]))
             readings = probe_features(training, FeatureBudget(), ctx.generator("features"))
             run.recorder.metrics({f"features.layer{r.layer}.area": r.area for r in readings})
-        attacked = Attacked(subject, results, relearned, readings)
+        tampered = _tamper(ctx, config, subject, scene, training, measuring) if config.tampers else {}
+        attacked = Attacked(subject, results, relearned, readings, tampered)
+        if config.tampers:
+            run.recorder.metrics(_tamper_metrics(attacked))
         run.recorder.metrics({f"attack.{UNION}.success": attacked.score(UNION).rate})
         for name in STRIPS:
             if name in results:
                 run.figure(_strips(name, results[name], target, subject.label), f"figures/{name}.png")
     return attacked
+
+
+def _tamper(
+    ctx: Context, config: ProbeConfig, subject: Subject, scene: Scene, training: Scene, measuring: Classifier
+) -> dict[str, tuple[Tampered, ...]]:
+    """All attacks on weights but relearning; further training has the training images."""
+    found = {}
+    with Progress(f"{subject.label}: attacks on weights", len(EDITS)) as progress:
+        for step, (name, edit) in enumerate(EDITS.items(), start=1):
+            images = training if edit.level == "A4" else scene
+            draws = ctx.generator("tamper", name)
+            try:
+                found[name] = tamper(edit, images, measuring, draws, attempts=config.attempts)
+            except ValueError as error:
+                say(f"{subject.label}: {name} is left out: {error}")
+            progress(step, {})
+    return found
+
+
+def _tamper_metrics(attacked: Attacked) -> dict[str, float]:
+    values: dict[str, float] = {}
+    named = [("tamper", attacked.edits()), ("level", attacked.levels())]
+    for kind, scores in named:
+        for name, score in scores.items():
+            values |= _spread(f"{kind}.{name}.success", score)
+    if (worst := attacked.levels().get("A5")) is not None:
+        values |= _spread("relearn.worst", worst)
+    return values
+
+
+def _spread(key: str, score: Score) -> dict[str, float]:
+    """A rate and its interval as metrics."""
+    return {key: score.rate, f"{key}.low": score.interval.low, f"{key}.high": score.interval.high}
 
 
 def _probe_metrics(name: str, result: ProbeResult) -> dict[str, float]:
@@ -367,7 +472,17 @@ def _record(ctx: Context, entry: StageRun, attacked: Sequence[Attacked], chosen:
                 f"attack.{name}.excess.low": interval.low,
                 f"attack.{name}.excess.high": interval.high,
             }
-        if a.subject.contrast == 1:
+        if a.tampered:
+            values |= _tamper_metrics(a)
+            for name, score in a.levels().items():
+                if name in control.levels():
+                    excess, interval = score.excess(control.levels()[name])
+                    values |= {
+                        f"level.{name}.excess": excess,
+                        f"level.{name}.excess.low": interval.low,
+                        f"level.{name}.excess.high": interval.high,
+                    }
+        if a.subject.version is not None and a.subject.contrast == 1:
             recorder = Recorder(ctx.client, a.subject.version.run_id)
             recorder.metrics(values, model_id=a.subject.version.model_id)
         if a is attacked[1]:
@@ -381,7 +496,7 @@ def _result(attacked: Sequence[Attacked], target: Target, chosen: Sequence[str])
     for name in (*chosen, UNION):
         scores = [a.score(name) for a in attacked]
         excess, interval = probed.score(name).excess(control.score(name))
-        cells = [f"{s.rate:.3f} {_spell(s.interval)}" for s in scores]
+        cells = [_cell(s) for s in scores]
         rows.append([name, *cells, f"{excess:+.3f} {_spell(interval)}"])
         entries = {a.subject.name: _entry(a, name) for a in attacked}
         documents.append({"probe": name, "subjects": entries, "excess": excess})
@@ -397,6 +512,7 @@ def _result(attacked: Sequence[Attacked], target: Target, chosen: Sequence[str])
         layers = zip(*(a.readings for a in attacked), strict=True)
         rows = [[f"layer {r[0].layer}", *(f"{x.area:.3f}" for x in r)] for r in layers]
         texts.append(table(["linear reading of the class, AUC", *subjects], rows))
+    texts += _weights_texts(attacked, target)
     document = {
         "class": target.name,
         "contrast": probed.subject.contrast,
@@ -413,8 +529,48 @@ def _result(attacked: Sequence[Attacked], target: Target, chosen: Sequence[str])
             for case in cases
         },
         "features": {a.subject.name: [r.area for r in a.readings] for a in attacked},
+        "tampering": {
+            name: {a.subject.name: _interval(a.edits()[name]) for a in attacked if name in a.tampered}
+            for name in probed.tampered
+        },
+        "levels": {
+            name: {a.subject.name: _interval(a.levels()[name]) for a in attacked if name in a.levels()}
+            for name in (probed.levels() if probed.tampered else ())
+        },
     }
     return Result(document, "\n\n".join(texts))
+
+
+def _weights_texts(attacked: Sequence[Attacked], target: Target) -> list[str]:
+    """The tables of attacks on weights and of levels, where weights were attacked."""
+    probed, control = attacked[1], attacked[-1]
+    if not probed.tampered:
+        return []
+    subjects = [a.subject.name for a in attacked]
+    edits = [
+        [f"{name} ({EDITS[name].level})", *(_cell(a.edits().get(name)) for a in attacked)]
+        for name in probed.tampered
+    ]
+    rows = []
+    for name, score in probed.levels().items():
+        excess, interval = score.excess(control.levels()[name])
+        cells = [_cell(a.levels().get(name)) for a in attacked]
+        rows.append([f"{name} {LEVELS[name]}", *cells, f"{excess:+.3f} {_spell(interval)}"])
+    return [
+        table([f"attack on weights for {target.name}", *subjects], edits),
+        table(
+            [f"level of the attacker on {target.name}", *subjects, f"excess of {probed.subject.name}"], rows
+        ),
+        "An excess below zero does not mean that a generator is better than the retrained control.",
+    ]
+
+
+def _cell(score: Score | None) -> str:
+    return "-" if score is None else f"{score.rate:.3f} {_spell(score.interval)}"
+
+
+def _interval(score: Score) -> dict[str, float]:
+    return {"success": score.rate, "low": score.interval.low, "high": score.interval.high}
 
 
 def _entry(attacked: Attacked, probe: str) -> dict[str, float | int | str]:
@@ -422,7 +578,7 @@ def _entry(attacked: Attacked, probe: str) -> dict[str, float | int | str]:
     score = attacked.score(probe)
     entry: dict[str, float | int | str] = {
         "success": score.rate, "low": score.interval.low, "high": score.interval.high, "attempts": score.attempts,
-        "version": attacked.subject.version.uri,
+        "version": attacked.subject.source,
     }  # fmt: skip
     if probe != UNION and (error := attacked.results[probe].pixel_error) is not None:
         entry["mse"] = float(error.mean())
