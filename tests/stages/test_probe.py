@@ -15,6 +15,7 @@ from stores import Store, isolate
 
 from sa_mlops import cli
 from sa_mlops.config import ProbeConfig
+from sa_mlops.core.probes.weights import EDITS, finetuning
 from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import names, versions
 from sa_mlops.stages import probe
@@ -120,10 +121,39 @@ def test_the_class_forgotten_last_is_recovered_not_the_largest(
     assert probe.class_to_recover(Context.open(config), version, config) == expected
 
 
+def test_a_switch_is_revived_by_an_edit_of_units_and_a_version_that_forgot_is_not(
+    probed: tuple[Store, dict[str, Any]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = probed[0].copy(tmp_path)
+    monkeypatch.setattr(probe, "EDITS", {name: EDITS[name] for name in ("ablate", "finetune", "line")})
+    monkeypatch.setattr(finetuning, "STEPS", (5, 20))
+    monkeypatch.setattr(probe, "RELEARN", {"10": replace(probe.RELEARN["10"], steps=20)})
+    before = {v.uri for v in versions.all_versions(MlflowClient(store.uri), names.GENERATORS)}
+    words = ("--level", "weights", "--version", "2", "--attempts", "20", "--json")
+    assert cli.main(["probe", *DIGITS, *words]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert list(document["levels"]) == ["A0", "A3", "A4", "A5", "A6"]
+    assert list(document["levels"]["A3"]) == ["base", "v2", "switch", "lock", "retrained"]
+    shown = {level: {k: v["success"] for k, v in row.items()} for level, row in document["levels"].items()}
+    assert shown["A0"]["switch"] == shown["A0"]["lock"] == 0
+    revived = document["levels"]["A3"]
+    assert revived["switch"]["low"] > revived["v2"]["high"]
+    client = MlflowClient(store.uri)
+    recorded = client.get_run(versions.get(client, names.GENERATORS, 2).run_id).data.metrics
+    assert recorded["level.A3.success"] == shown["A3"]["v2"]
+    assert recorded["relearn.worst"] == shown["A5"]["v2"]
+    assert recorded["tamper.line.success.high"] == document["tampering"]["line"]["v2"]["high"]
+    assert {v.uri for v in versions.all_versions(client, names.GENERATORS)} == before
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
         (("--version", "2", "--probes", "joint,telepathy"), 2, "telepathy"),
+        (("--version", "2", "--level", "all", "--contrast", "3"), 2, "1 with --level all"),
         (("--version", "1"), 2, "has forgotten a class"),
         (("--version", "2", "--target", "5"), 2, "a class that models:/sa-cvae/2 has forgotten"),
         (
@@ -132,7 +162,7 @@ def test_the_class_forgotten_last_is_recovered_not_the_largest(
             "no generator retrained without 1 is registered",
         ),
     ],
-    ids=["unknown probe", "nothing forgotten", "another class", "no control"],
+    ids=["unknown probe", "weights at raised contrast", "nothing forgotten", "another class", "no control"],
 )
 def test_what_cannot_be_attacked_is_refused_with_one_line(
     words: tuple[str, ...], status: int, said: str, own_store: Store, capsys: pytest.CaptureFixture[str]
