@@ -309,6 +309,20 @@ def lineage(as_json: bool) -> Result:
 
 
 @group.command()
+@click.option(
+    "--classes", required=True, help="names of classes as the versions record them, comma-separated"
+)
+@click.option("--dataset", help="versions of this data set alone; default: all")
+@_json
+def audit(classes: str, dataset: str | None, as_json: bool) -> Result:
+    """List the versions, aliases and runs that hold a class, by training or by descent. Changes nothing."""
+    wanted: Any = Parameter(help="", kind="classes", default=()).parse("classes", classes)
+    from sa_mlops.operate.audit import audit as search
+
+    return _show(search(wanted, dataset), as_json)
+
+
+@group.command()
 @click.argument("version", default="latest")
 @click.option(
     "--classes", default="all", show_default=True, help="classes to draw, by name or number, comma-separated"
