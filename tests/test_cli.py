@@ -65,7 +65,6 @@ def error_of(captured: Captured, *arguments: str, status: int = 2) -> str:
         ("sample --rows 65", "--rows", "'65'", "from 1 to 64"),
         ("sample --out nowhere/a.png", "--out", "'nowhere/a.png'", "existing folder"),
         ("sample --out picture.jpg", "--out", "'picture.jpg'", ".png"),
-        ("promote 1 --gates nowhere.json", "--gates", "'nowhere.json'", "No such file"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_option_and_what_is_allowed(
