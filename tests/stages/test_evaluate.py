@@ -91,7 +91,7 @@ def test_a_base_that_claims_to_have_forgotten_is_caught(
     number = publish_damaged(client, 1, leave_as_it_is)
     metrics = measured(capsys, number)
     assert metrics["forget.accuracy"] > 0.9
-    missed = ["forget_prob", "forget_entropy", "forget_pixel_variance"]
+    missed = ["forget_prob", "forget_entropy", "forget_pixel_variance", "screen_prob"]
     assert failed_gates(capsys, number, limits) == missed
 
 
@@ -118,7 +118,7 @@ def test_a_version_that_was_never_measured_is_not_promoted(
     client: MlflowClient, capsys: Captured, limits: str
 ) -> None:
     number = publish_damaged(client, 2, leave_as_it_is)
-    assert len(failed_gates(capsys, number, limits)) == 6
+    assert len(failed_gates(capsys, number, limits)) == 8
 
 
 def test_metrics_are_on_the_version_that_was_measured(client: MlflowClient, capsys: Captured) -> None:
