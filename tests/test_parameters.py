@@ -60,7 +60,9 @@ def values(parameter: Parameter) -> st.SearchStrategy[Value]:
         "choice": st.sampled_from(["noise", "grey", "other"]),
         "classes": st.lists(st.sampled_from(["3", "a coat", "é", "a", "b,c"]), unique=True).map(tuple),
         "numbers": st.lists(st.integers(0, 2**31), max_size=12, unique=True).map(tuple),
-        "text": st.text() | st.sampled_from([AUTO, "", " padded "]),
+        "text": st.text()
+        | st.from_regex(r"[a-z0-9._-]{1,12}", fullmatch=True)
+        | st.sampled_from([AUTO, "", " padded "]),
     }
     return kinds[parameter.kind] | (st.none() if parameter.default is None else st.nothing())
 
