@@ -85,7 +85,7 @@ async def test_the_command_says_only_what_differs_and_is_copied(scene: Scene, tm
         field(screen, "steps").value = "20"
         await press(pilot, "ctrl+y")
         assert app.clipboard == (
-            "mlflow run . -e forget --env-manager local --experiment-name sa-mlops "
+            f"MLFLOW_TRACKING_URI={scene.uri} mlflow run . -e forget --env-manager local --experiment-name sa-mlops "
             "-P classes=3 -P from_version=2 -P steps=20 -P dataset=digits"
         )
 
@@ -173,7 +173,7 @@ async def test_a_run_on_slurm_is_the_command_that_submits_and_follows_it(
         field(screen, "sweep").value = "classes=3,4"
         await press(pilot, "ctrl+y")
         assert app.clipboard == (
-            "sa-mlops submit forget --classes=3 --from-version=2 --dataset=digits --sweep=classes=3,4 "
+            f"MLFLOW_TRACKING_URI={scene.uri} sa-mlops submit forget --classes=3 --from-version=2 --dataset=digits --sweep=classes=3,4 "
             "--partition=long --target=slurm --follow=true"
         )
         choice(screen, "run_on").value = "here"
