@@ -173,7 +173,8 @@ async def test_a_run_on_slurm_is_the_command_that_submits_and_follows_it(
         field(screen, "sweep").value = "classes=3,4"
         await press(pilot, "ctrl+y")
         assert app.clipboard == (
-            f"MLFLOW_TRACKING_URI={scene.uri} sa-mlops submit forget --classes=3 --from-version=2 --dataset=digits --sweep=classes=3,4 "
+            f"MLFLOW_TRACKING_URI={scene.uri} "
+            "sa-mlops submit forget --classes=3 --from-version=2 --dataset=digits --sweep=classes=3,4 "
             "--partition=long --target=slurm --follow=true"
         )
         choice(screen, "run_on").value = "here"
