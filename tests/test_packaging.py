@@ -20,7 +20,20 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 GENERATED = ("requirements.txt", "requirements-dev.txt", "conda.yaml", "python_env.yaml")
-TARGETS = {"audit", "help", "forget", "test", "campaign", "lint", "tui", "ui", "server", "tune", "bench", "clean"}
+TARGETS = {
+    "audit",
+    "help",
+    "forget",
+    "test",
+    "campaign",
+    "lint",
+    "tui",
+    "ui",
+    "server",
+    "tune",
+    "bench",
+    "clean",
+}
 
 
 def pins(name: str) -> list[Requirement]:
