@@ -20,6 +20,7 @@ from tui.messages import OpenRun
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.tuning import TuningScreen
 from tui.services.launcher import Launcher
+from tui.widgets.rows import RowList
 from tui.widgets.scatter import Scatter
 
 
@@ -224,9 +225,10 @@ async def test_a_file_of_a_run_is_opened(scene: Scene, tmp_path: Path, client: M
         await on_run(pilot, scene.runs["failed"])
         await press(pilot, "t", "t", "t", "t")
         await until(lambda: "notes/plan.txt" in text(app), "it is not listed")
-        files = runs(app).query_one("#file-list")
+        files = runs(app).query_one("#file-list", RowList)
         files.focus()
         await until(lambda: app.focused is files, "it has no focus")
+        await until(lambda: files.selected == "notes/plan.txt", "it is not selected")
         await press(pilot, "enter")
         await until(lambda: "its content" in text(app), "it is not opened")
 
