@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -103,7 +104,7 @@ def test_a_run_is_launched_followed_and_its_version_previewed(terminal: Terminal
     terminal.shows("◐ running", "forget", deadline=TRAINING)
     # In one picture: between two of them the table may be on its way.
     terminal.wait(
-        lambda shown: any("v1   3" in line and "● done" in line for line in shown.split("\n")),
+        lambda shown: re.search(r"● done .* v1 +3 ", shown) is not None,
         "the end of the run",
         TRAINING,
     )
