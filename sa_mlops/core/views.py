@@ -1,6 +1,6 @@
 """The two views in which every generated image is judged: as it is, and with automatic levels.
 
-A class drawn in faint grey is suppressed for the first view alone; whoever raises the contrast sees it.
+A class drawn in faint grey is hidden in the first view only; raising the contrast reveals it.
 """
 
 from __future__ import annotations

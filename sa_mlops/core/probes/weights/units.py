@@ -27,7 +27,7 @@ def dead_units(scene: Scene, generator: torch.Generator) -> Variants:
     for chosen in (*([name] for name in names), names):
         model = copy.deepcopy(scene.model)
         for name in chosen:
-            # Measured anew: raised units of earlier layers change the later ones.
+            # Measured again for each layer: raised units of earlier layers change the later ones.
             own, others = (found[name] for found in _inputs(model, scene, generator))
             silent = (own.amax(dim=0) <= 0) & (others.amax(dim=0) > 0)
             bias = layers(model)[name].bias
