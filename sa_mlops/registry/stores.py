@@ -59,8 +59,8 @@ def _migrate(uri: str) -> str:
     return f"`mlflow migrate-filestore --source {source} --target sqlite:///mlflow.db`"
 
 
-def answers(uri: str) -> None:
-    """Wait until a server answers, at most `PATIENCE` seconds; MLflow's own requests would wait minutes in silence.
+def answers(uri: str, patience: float | None = None) -> None:
+    """Wait until a server answers, at most `patience` seconds (default `PATIENCE`); MLflow's own requests would wait minutes in silence.
 
     Raises
     ------
@@ -74,7 +74,8 @@ def answers(uri: str) -> None:
         return
     import requests
 
-    end, told = time.monotonic() + PATIENCE, False
+    patience = PATIENCE if patience is None else patience
+    end, told = time.monotonic() + patience, False
     while True:
         try:
             requests.get(f"{uri.rstrip('/')}/health", timeout=5)
@@ -88,7 +89,7 @@ def answers(uri: str) -> None:
                 advice = "start the server, or correct MLFLOW_TRACKING_URI"
                 raise StoreError(f"tracking store {uri}: {cause}", advice) from None
             if not told:
-                sys.stderr.write(f"sa-mlops: {uri} does not answer; waiting up to {PATIENCE:.0f} s\n")
+                sys.stderr.write(f"sa-mlops: {uri} does not answer; waiting up to {patience:.0f} s\n")
                 told = True
             time.sleep(0.5)
         else:
@@ -195,7 +196,10 @@ def moved_from(path: Path) -> Path | None:
         if place is None or ARTIFACTS not in place.parts:
             continue
         before = Path(*place.parts[: len(place.parts) - 1 - place.parts[::-1].index(ARTIFACTS)])
-        same = before == path.parent or (before.exists() and before.samefile(path.parent))
+        try:
+            same = before == path.parent or (before.exists() and before.samefile(path.parent))
+        except PermissionError:  # it exists, and this user may not look at it
+            same = True
         if not same and (path.parent / place.relative_to(before)).is_dir():
             return before
     return None

@@ -61,7 +61,7 @@ async def test_read_only_changes_no_file_of_a_store(scene: Scene, tmp_path: Path
     [
         ("sqlite:///{}/none.db", "none.db does not exist"),
         ("sqlite:///{}/nowhere/none.db", "nowhere does not exist"),
-        ("http://127.0.0.1:9", "http://127.0.0.1:9 does not answer"),
+        ("http://127.0.0.1:9", "http://127.0.0.1:9: it cannot be reached"),
         ("{}/mlruns", "is neither sqlite:///FILE nor the address of a server"),
     ],
     ids=("file", "folder", "server", "path"),

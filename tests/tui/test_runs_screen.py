@@ -228,7 +228,7 @@ async def test_a_file_of_a_run_is_opened(scene: Scene, tmp_path: Path, client: M
         files = runs(app).query_one("#file-list", RowList)
         files.focus()
         await until(lambda: app.focused is files, "it has no focus")
-        await until(lambda: files.selected == "notes/plan.txt", "it is not selected")
+        assert files.go_to("notes/plan.txt")
         await press(pilot, "enter")
         await until(lambda: "its content" in text(app), "it is not opened")
 

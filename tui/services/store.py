@@ -89,8 +89,9 @@ class Store:
         with self._lock:
             if self._client is None:
                 self._prepare()
-                from sa_mlops.registry import tracking
+                from sa_mlops.registry import stores, tracking
 
+                stores.answers(self.uri, patience=0)  # the next reading asks again
                 if self.database is None and not self.uri.startswith("http"):
                     _check_tables(self.uri)
                 self._client = tracking.connect()
