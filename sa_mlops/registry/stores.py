@@ -60,7 +60,9 @@ def _migrate(uri: str) -> str:
 
 
 def answers(uri: str, patience: float | None = None) -> None:
-    """Wait until a server answers, at most `patience` seconds (default `PATIENCE`); MLflow's own requests would wait minutes in silence.
+    """Wait until a server answers, at most `patience` seconds (default `PATIENCE`).
+
+    MLflow's own requests would wait minutes in silence.
 
     Raises
     ------
