@@ -323,6 +323,19 @@ def audit(classes: str, dataset: str | None, as_json: bool) -> Result:
 
 
 @group.command()
+@click.option("--verify", is_flag=True, help="check the chain; name the first broken link")
+@click.option("--head", default="", help="hash of an entry noted earlier, which must be there; with --verify")
+@_json
+def log(verify: bool, head: str, as_json: bool) -> Result:
+    """Print the log of aliases, promotions, approvals and erasures, oldest first."""
+    if head and not (verify and 12 <= len(head) <= 64 and set(head) <= set("0123456789abcdef")):
+        raise ParameterError("head", head, "the first 12 to 64 digits of a hash, with --verify")
+    from sa_mlops.operate.log import log as show
+
+    return _show(show(verify, head), as_json)
+
+
+@group.command()
 @click.argument("version", default="latest")
 @click.option(
     "--classes", default="all", show_default=True, help="classes to draw, by name or number, comma-separated"

@@ -17,7 +17,7 @@ def state() -> dict[str, Any]:
 
     from sa_mlops.datasets import mnist
     from sa_mlops.models.interface import make_net
-    from sa_mlops.registry import gates, names, tracking, versions, weights
+    from sa_mlops.registry import log, names, tracking, versions, weights
 
     client: MlflowClient = tracking.connect()
     broken = []
@@ -48,7 +48,7 @@ def state() -> dict[str, Any]:
     aliases = {}
     for model in client.search_registered_models():
         aliases[model.name] = {alias: int(number) for alias, number in model.aliases.items()}
-    events = [asdict(e) for e in gates.alias_history(client, names.GENERATORS)]
+    events = [asdict(e) for e in log.alias_history(client, names.GENERATORS)]
     return {"versions": found, "broken": broken, "running": running, "aliases": aliases, "events": events}
 
 

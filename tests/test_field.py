@@ -17,7 +17,7 @@ from stores import ROOT, Store, child_environment
 from sa_mlops import cli
 from sa_mlops.errors import CommandError
 from sa_mlops.operate import doctor, report
-from sa_mlops.registry import gates, names, stores, tracking, versions
+from sa_mlops.registry import gates, log, names, stores, tracking, versions
 from sa_mlops.registry.stores import StoreError
 from sa_mlops.tuning.storage import StudyError, open_storage
 
@@ -159,10 +159,10 @@ class TestVersions:
 
     def test_a_record_of_an_alias_without_a_number_is_noted(self, own_store: Store) -> None:
         text = '{"alias": "champion", "from": null, "to": Infinity, "at": 1}'
-        MlflowClient().set_registered_model_tag(names.GENERATORS, f"{gates.EVENT}1", text)
+        MlflowClient().set_registered_model_tag(names.GENERATORS, f"{log.EVENT}1", text)
         assert cli.main(["lineage"]) == 0
         notes = [f["found"] for f in doctor.examine().document["findings"] if f["level"] == "note"]
-        assert any(gates.EVENT in note for note in notes)
+        assert any(log.EVENT in note for note in notes)
 
     def test_text_of_others_is_cleaned_on_every_output(
         self, own_store: Store, tmp_path: Path, capsys: Captured

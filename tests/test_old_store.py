@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from stores import ROOT, Store
 
 from sa_mlops import cli
-from sa_mlops.registry import gates, names, stores, tracking, versions
+from sa_mlops.registry import log, names, stores, tracking, versions
 
 pytestmark = pytest.mark.integration
 DIGITS = ("--dataset", "digits", "--device", "cpu")
@@ -109,7 +109,7 @@ def test_lineage_as_json_names_the_classes(old: Store, capsys: pytest.CaptureFix
 
 
 def test_changes_of_the_champion_are_in_order(old: Store) -> None:
-    events = gates.alias_history(MlflowClient(), names.GENERATORS)
+    events = log.alias_history(MlflowClient(), names.GENERATORS)
     assert [(e.alias, e.previous, e.number) for e in events] == [("champion", None, 2), ("champion", 2, 3)]
 
 

@@ -24,7 +24,7 @@ from sa_mlops.datasets import imported
 from sa_mlops.datasets import pin as data
 from sa_mlops.environment import database
 from sa_mlops.errors import in_one_line, plain
-from sa_mlops.registry import gates, lineage, names, processes, stores, tracking, versions, weights
+from sa_mlops.registry import lineage, log, names, processes, stores, tracking, versions, weights
 from sa_mlops.registry.stores import StoreError
 from sa_mlops.registry.version import Version, edited
 from sa_mlops.registry.versions import VersionError
@@ -284,9 +284,12 @@ def _aliases(client: MlflowClient, generators: list[Version]) -> Iterator[Findin
             yield Finding("versions", "wrong", what, advice)
     for model in client.search_registered_models(f"name = '{names.GENERATORS}'", max_results=1):
         for tag, text in dict(model.tags).items():
-            if tag.startswith(gates.EVENT) and not gates.alias_events({tag: text}):
+            if tag.startswith(log.EVENT) and not log.old_events({tag: text}):
                 what = f"the record {tag[:80]} of a change of an alias cannot be read and is left out"
-                yield Finding("versions", "note", what, "delete the tag of the registered model")
+                yield Finding("versions", "note", what, "it has no effect")
+    for what in log.problems(client, names.GENERATORS):
+        advice = "restore the store from a copy, or find out who changed it; `sa-mlops log` lists the entries"
+        yield Finding("versions", "wrong", f"log: {what}", advice)
 
 
 def _renamed(client: MlflowClient, known: dict[str, list[Version]]) -> Iterator[Finding]:

@@ -33,7 +33,7 @@ def promote(word: str, gate_file: Path | None) -> Result:
     failed = [v.gate for v in verdicts if not v.passed]
     if failed:
         headline = f"{version.uri} is not promoted; it fails: {', '.join(failed)}"
-    elif (champion := gates.promote(client, version, previous)) == version.number:
+    elif (champion := gates.promote(client, version, previous, verdicts)) == version.number:
         headline = f"{version.uri} is the champion" + (f" (was version {previous})" if previous else "")
     else:
         passed = False

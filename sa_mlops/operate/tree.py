@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sa_mlops.registry import lineage, names, tracking
-from sa_mlops.registry.gates import alias_history
+from sa_mlops.registry.log import alias_history
 from sa_mlops.stages.result import Result
 
 

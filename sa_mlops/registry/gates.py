@@ -1,12 +1,9 @@
-"""Conditions for promoting a version to champion, and the record of every change of an alias."""
+"""Conditions for promoting a version to champion."""
 
 from __future__ import annotations
 
-import json
 import math
 import sys
-import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +15,8 @@ from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
 from sa_mlops.parameters import FileError, read_json
-from sa_mlops.registry import names
-from sa_mlops.registry.lineage import alias_map
+from sa_mlops.registry import log, names
 from sa_mlops.registry.version import Version
-
-EVENT = "sa.alias_event."
-"""Prefix of the tags of the registered model that record changes of aliases; one tag an event, never rewritten."""
-RACES = 20
-"""Attempts to set an alias while other processes change it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,66 +159,11 @@ def judge(
     return verdicts
 
 
-def record_alias(
-    client: MlflowClient, name: str, alias: str, number: int, previous: int | None
+def promote(
+    client: MlflowClient, version: Version, previous: int | None, verdicts: Sequence[Verdict] = ()
 ) -> int | None:
-    """Point an alias at a version, record the change on the registered model, and return where the alias points now.
-
-    Of changes that race, the one that is last in `alias_history` wins: each writer compares the alias with the records
-    afterwards, and the last one to compare has seen them all.
-    """
-    order = 1 + max((e.order for e in alias_history(client, name)), default=0)
-    now = int(time.time() * 1000)
-    event = {"alias": alias, "from": previous, "to": number, "at": now, "order": order}
-    client.set_registered_model_tag(name, f"{EVENT}{now:013d}-{uuid.uuid4().hex[:8]}", json.dumps(event))
-    client.set_registered_model_alias(name, alias, str(number))
-    for _ in range(RACES):
-        recorded = [e.number for e in alias_history(client, name) if e.alias == alias][-1]
-        if alias_map(client, name).get(alias) == recorded:
-            break
-        client.set_registered_model_alias(name, alias, str(recorded))
-    return alias_map(client, name).get(alias)
-
-
-@dataclass(frozen=True, slots=True)
-class AliasEvent:
-    """A change of an alias.
-
-    Attributes
-    ----------
-    alias, previous, number : the alias, the version it pointed at before, and since.
-    at : milliseconds since 1970 by the clock of the machine that made the change; clocks differ.
-    order : 1 more than the largest known when the change was made; 0 in records of older code.
-    """
-
-    alias: str
-    previous: int | None
-    number: int
-    at: int
-    order: int = 0
-
-
-def alias_history(client: MlflowClient, name: str) -> list[AliasEvent]:
-    """All recorded changes of the aliases of a registered model, oldest first."""
-    found = client.search_registered_models(f"name = '{name}'", max_results=1)
-    return [event for model in found for event in alias_events(dict(model.tags))]
-
-
-def alias_events(tags: Mapping[str, str]) -> list[AliasEvent]:
-    """The changes in the tags of a registered model, in the order made; unreadable tags are ignored."""
-    events = []
-    for key, text in sorted(tags.items()):
-        if key.startswith(EVENT):
-            try:
-                e = json.loads(text)
-                previous = None if e["from"] is None else int(e["from"])
-                number, at, order = int(e["to"]), int(e["at"]), int(e.get("order", 0))
-                events.append(AliasEvent(str(e["alias"]), previous, number, at, order))
-            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-                continue
-    return sorted(events, key=lambda e: e.order)
-
-
-def promote(client: MlflowClient, version: Version, previous: int | None) -> int | None:
-    """Make a version the champion; the number of the champion that is read back."""
-    return record_alias(client, names.GENERATORS, names.CHAMPION_ALIAS, version.number, previous)
+    """Make a version the champion, log what its gates found, and return the number of the champion read back."""
+    found = {v.gate: [v.found, v.limit] for v in verdicts}
+    return log.record_alias(
+        client, names.GENERATORS, names.CHAMPION_ALIAS, version.number, previous, "promotion", gates=found
+    )

@@ -159,7 +159,8 @@ def _conclude(
     champion = chosen[0].version if passed else None
     if champion is not None:
         previous = lineage.alias_map(runner.ctx.client, names.GENERATORS).get(names.CHAMPION_ALIAS)
-        gates.promote(runner.ctx.client, champion, previous)
+        verdicts = gates.judge_version(champion, chosen[0].metrics)
+        gates.promote(runner.ctx.client, champion, previous, verdicts)
     missed = sorted({gate for c in chosen for gate in c.missed})
     verdict = (
         f"{champion.uri} is the champion"

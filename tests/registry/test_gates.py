@@ -16,8 +16,8 @@ from sa_mlops import cli
 from sa_mlops.core.fakes import FAKES
 from sa_mlops.core.screen import screen
 from sa_mlops.parameters import ParameterError
-from sa_mlops.registry import gates, lineage, names, versions, weights
-from sa_mlops.registry.gates import AliasEvent, judge, judge_version, limits, read_limits
+from sa_mlops.registry import gates, lineage, log, names, versions, weights
+from sa_mlops.registry.gates import judge, judge_version, limits, read_limits
 from sa_mlops.registry.version import Version
 
 FORGOTTEN = Version(name=names.GENERATORS, number=2, tags={"sa.stage": "forget", "sa.forgotten": "1,4"})
@@ -49,6 +49,10 @@ def good() -> dict[str, float]:
     for d in KEPT:
         metrics |= {f"class.{d}.accuracy": 0.98, f"base.class.{d}.accuracy": 0.98}
     return metrics
+
+
+def champions(client: MlflowClient) -> list[log.AliasEvent]:
+    return [e for e in log.alias_history(client, names.GENERATORS) if e.alias == names.CHAMPION_ALIAS]
 
 
 def failed(metrics: dict[str, float], version: Version = FORGOTTEN) -> list[str]:
@@ -170,7 +174,7 @@ class TestHistory:
     def test_every_change_is_kept_in_order(self, client: MlflowClient) -> None:
         for number, previous in ((1, None), (3, 1), (1, 3)):
             gates.promote(client, versions.get(client, names.GENERATORS, number), previous)
-        history = gates.alias_history(client, names.GENERATORS)
+        history = log.alias_history(client, names.GENERATORS)
         assert [(e.alias, e.previous, e.number) for e in history] == [
             ("champion", None, 1),
             ("champion", 1, 3),
@@ -187,22 +191,22 @@ class TestHistory:
     )
     def test_a_record_that_was_edited_by_hand_is_left_out(self, client: MlflowClient, text: str) -> None:
         gates.promote(client, versions.get(client, names.GENERATORS, 1), None)
-        client.set_registered_model_tag(names.GENERATORS, f"{gates.EVENT}0", text)
-        assert [e.number for e in gates.alias_history(client, names.GENERATORS)] == [1]
+        client.set_registered_model_tag(names.GENERATORS, f"{log.EVENT}0", text)
+        assert [e.number for e in log.alias_history(client, names.GENERATORS)] == [1]
 
     def test_a_machine_whose_clock_is_ahead_does_not_win_over_later_changes(
         self, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch:
             ahead = time.time() + 600
-            patch.setattr(gates.time, "time", lambda: ahead)
+            patch.setattr(log.time, "time", lambda: ahead)
             assert gates.promote(client, versions.get(client, names.GENERATORS, 1), None) == 1
         assert gates.promote(client, versions.get(client, names.GENERATORS, 2), 1) == 2
         assert lineage.alias_map(client, names.GENERATORS)["champion"] == 2
-        assert [e.number for e in gates.alias_history(client, names.GENERATORS)] == [1, 2]
+        assert [e.number for e in log.alias_history(client, names.GENERATORS)] == [1, 2]
 
     def test_of_a_model_that_does_not_exist_there_is_none(self, client: MlflowClient) -> None:
-        assert gates.alias_history(client, names.FISHERS) == []
+        assert log.alias_history(client, names.FISHERS) == []
 
 
 @pytest.mark.integration
@@ -221,7 +225,7 @@ class TestPromotion:
         assert (document["promoted"], document["previous"]) == (True, None)
         client = MlflowClient()
         assert versions.resolve(client, names.GENERATORS, "champion").number == 2
-        assert [(e.previous, e.number) for e in gates.alias_history(client, names.GENERATORS)] == [(None, 2)]
+        assert [(e.previous, e.number) for e in champions(client)] == [(None, 2)]
 
     def test_one_that_fails_does_not_and_the_gates_are_named(
         self, own_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -243,9 +247,7 @@ class TestPromotion:
         processes = [start("-m", "sa_mlops", "promote", "2", "--gates", limits) for _ in range(2)]
         assert [p.wait(timeout=200) for p in processes] == [0, 0]
         client = MlflowClient()
-        history = gates.alias_history(client, names.GENERATORS)
-        assert [e.number for e in history] == [2, 2]
-        assert all(isinstance(e, AliasEvent) for e in history)
+        assert [e.number for e in champions(client)] == [2, 2]
         assert lineage.alias_map(client, names.GENERATORS)["champion"] == 2
 
 

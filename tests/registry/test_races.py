@@ -9,7 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from stores import Store
 
-from sa_mlops.registry import gates, lineage, names, versions
+from sa_mlops.registry import gates, lineage, log, names, versions
 
 pytestmark = pytest.mark.integration
 
@@ -19,9 +19,7 @@ def champion(client: MlflowClient) -> int:
 
 
 def history(client: MlflowClient) -> list[int]:
-    return [
-        e.number for e in gates.alias_history(client, names.GENERATORS) if e.alias == names.CHAMPION_ALIAS
-    ]
+    return [e.number for e in log.alias_history(client, names.GENERATORS) if e.alias == names.CHAMPION_ALIAS]
 
 
 def promote(client: MlflowClient, number: int) -> int | None:

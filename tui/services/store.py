@@ -24,7 +24,7 @@ from tui.services.records import LOST, Key, Run, Snapshot
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from sa_mlops.registry.gates import AliasEvent
+    from sa_mlops.registry.log import AliasEvent
 
 VERSION_PAGE = 200
 RUN_PAGE = 100
@@ -310,11 +310,11 @@ class Store:
 
     def alias_events(self, name: str) -> list[AliasEvent]:
         """Recorded changes of aliases, oldest first."""
-        from sa_mlops.registry import gates
+        from sa_mlops.registry import log
 
         if self.database is not None:
-            return gates.alias_events(tables.model_tags(self.database, name)) if self.there() else []
-        return gates.alias_history(self.client, name)
+            return log.alias_events(tables.model_tags(self.database, name)) if self.there() else []
+        return log.alias_history(self.client, name)
 
     def end_killed(self, run_id: str) -> None:
         """End a run that was killed, and the runs nested in it, as KILLED."""

@@ -15,7 +15,7 @@ from tui.services.records import CLASS_SETS, Snapshot
 from tui.widgets.ink import Ink
 
 if TYPE_CHECKING:
-    from sa_mlops.registry.gates import AliasEvent
+    from sa_mlops.registry.log import AliasEvent
 
 BASE_LOSS = "base.test_nelbo"
 FALLING = (

@@ -1,0 +1,280 @@
+"""The log of a registered model: a hash chain of the changes of its aliases, promotions, approvals and erasures.
+
+An entry is a tag `sa.log.<milliseconds>-<sha256>` of the registered model. Its value is JSON, its name holds the hash
+of that text, and `after` holds the hashes of the entries that nothing followed when it was written. Entries written at
+once fork the chain; the next one joins the forks. Without torch, so that the terminal UI starts fast.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from mlflow.tracking import MlflowClient
+
+from sa_mlops.errors import CommandError
+from sa_mlops.registry.lineage import alias_map
+
+PREFIX = "sa.log."
+EVENT = "sa.alias_event."
+"""Prefix of the tags in which older code recorded changes of aliases."""
+NAME = re.compile(r"sa\.log\.(\d{13})-([0-9a-f]{64})")
+RACES = 20
+"""Attempts to set an alias while other processes change it."""
+START = "start"
+"""Kind of the entry that begins the chain. Its text follows from the store, so that racing writers write the same."""
+
+
+class LogError(CommandError):
+    """An entry of the log that cannot have been written by this project. The message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry.
+
+    Attributes
+    ----------
+    hash : sha256 of its text.
+    at : milliseconds since 1970 by the clock of the machine that wrote it; clocks differ.
+    kind : `start`, `alias`, `promotion`, or another word for what was done.
+    after : hashes of the entries that it follows.
+    content : its other fields, in JSON types.
+    """
+
+    hash: str
+    at: int
+    kind: str
+    after: tuple[str, ...]
+    content: Mapping[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """The entry in JSON types."""
+        fields = {"hash": self.hash, "at": self.at, "kind": self.kind, "after": list(self.after)}
+        return dict(self.content) | fields
+
+    def line(self) -> str:
+        """The entry in one line: hash, time in UTC, kind, content."""
+        words = " ".join(f"{k}={json.dumps(v, sort_keys=True)}" for k, v in sorted(self.content.items()))
+        return f"{self.hash[:12]}  {_time(self.at)}  {self.kind}  {words}".rstrip()
+
+
+def parse(key: str, text: str) -> Entry:
+    """The entry in a tag.
+
+    Raises
+    ------
+    LogError : if the tag's name does not hold the hash of its text, or the text is no entry.
+    """
+    name = NAME.fullmatch(key)
+    if name is None:
+        raise LogError(f"{key[:100]!r} is no name of an entry")
+    at, digest = int(name[1]), name[2]
+    if _sha256(text) != digest:
+        raise LogError(f"the entry {digest[:12]} of {_time(at)} was altered: its text has another hash")
+    try:
+        content = json.loads(text)
+        after, kind, recorded = content.pop("after"), content.pop("kind"), content.pop("at")
+        good = (
+            isinstance(kind, str) and recorded == at and all(re.fullmatch("[0-9a-f]{64}", h) for h in after)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        good = False
+    if not good:
+        raise LogError(f"the entry {digest[:12]} of {_time(at)} was forged: its text is not that of an entry")
+    return Entry(digest, at, kind, tuple(after), content)
+
+
+def entries(tags: Mapping[str, str]) -> list[Entry]:
+    """The sound entries among the tags of a registered model, every one after those that it follows."""
+    found: dict[str, Entry] = {}
+    for key, text in tags.items():
+        if key.startswith(PREFIX):
+            try:
+                entry = parse(key, text)
+            except LogError:
+                continue
+            found[entry.hash] = entry
+    depth = _depths(found)
+    return sorted(found.values(), key=lambda e: (depth[e.hash], e.at, e.hash))
+
+
+def _depths(found: Mapping[str, Entry]) -> dict[str, int]:
+    """Hash -> length of the longest chain below the entry. Hashes make no rings."""
+    depth: dict[str, int] = {}
+    waiting = list(found)
+    while waiting:
+        entry = found[waiting[-1]]
+        before = [h for h in entry.after if h in found]
+        missing = [h for h in before if h not in depth]
+        if missing:
+            waiting += missing
+        else:
+            depth[waiting.pop()] = 1 + max((depth[h] for h in before), default=-1)
+    return depth
+
+
+def heads(found: Iterable[Entry]) -> list[str]:
+    """Hashes of the entries that no other follows, sorted."""
+    known = list(found)
+    return sorted({e.hash for e in known} - {h for e in known for h in e.after})
+
+
+def append(client: MlflowClient, name: str, kind: str, **content: Any) -> Entry:
+    """Write an entry after all that are known, and return it."""
+    tags, created = _model(client, name)
+    known = entries(tags)
+    if not known:
+        known = [_write(client, name, kind=START, at=created, after=[], older=_digest(tags))]
+    return _write(client, name, kind=kind, at=int(time.time() * 1000), after=heads(known), **content)
+
+
+def _write(client: MlflowClient, name: str, **content: Any) -> Entry:
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    key = f"{PREFIX}{content['at']:013d}-{_sha256(text)}"
+    client.set_registered_model_tag(name, key, text)
+    return parse(key, text)
+
+
+def read(client: MlflowClient, name: str) -> list[Entry]:
+    """The sound entries of a registered model's log, in order; none if the model does not exist."""
+    return entries(_model(client, name)[0])
+
+
+def problems(client: MlflowClient, name: str, head: str = "") -> Iterator[str]:
+    """What shows that the log was tampered with: one line each, the first broken link first.
+
+    Parameters
+    ----------
+    head : hash, or its beginning, of an entry that must be there: one that was noted elsewhere.
+    """
+    tags, _ = _model(client, name)
+    for key in sorted(k for k in tags if k.startswith(PREFIX)):
+        try:
+            parse(key, tags[key])
+        except LogError as error:
+            yield str(error)
+    found = entries(tags)
+    known = {e.hash for e in found}
+    starts = [e for e in found if e.kind == START]
+    for entry in found:
+        what = f"the entry {entry.hash[:12]} of {_time(entry.at)} ({entry.kind})"
+        for before in entry.after:
+            if before not in known:
+                yield f"{what} follows {before[:12]}, which is missing: an entry was removed or altered"
+        if (not entry.after and entry.kind != START) or entry in starts[1:]:
+            yield f"{what} follows nothing: it begins a second log"
+        if entry.kind == START and entry.content.get("older") != _digest(tags):
+            yield f"the records of older code ({EVENT}*) are not those of {_time(entry.at)}, when the log began"
+    if found and not starts:
+        yield "the entry that begins the log is missing"
+    if head and not any(h.startswith(head) for h in known):
+        yield f"the entry {head[:12]} is missing: the newest entries were removed, or the log was rewritten"
+    now = alias_map(client, name)
+    recorded = {e.alias: e.number for e in alias_events(tags)}
+    for alias, number in sorted(recorded.items()):
+        if now.get(alias) != number:
+            seen = f"points at v{now[alias]}" if alias in now else "points at nothing"
+            cause = "it was moved without an entry, or the newest entries were removed"
+            yield f"the alias {alias} {seen}, but its last entry says v{number}: {cause}"
+
+
+def _model(client: MlflowClient, name: str) -> tuple[dict[str, str], int]:
+    """Tags of a registered model, and when it was created; neither if it does not exist."""
+    for model in client.search_registered_models(f"name = '{name}'", max_results=1):
+        return dict(model.tags), int(model.creation_timestamp or 0)
+    return {}, 0
+
+
+def _digest(tags: Mapping[str, str]) -> str:
+    """Hash of all records of older code."""
+    return _sha256(json.dumps(sorted((k, v) for k, v in tags.items() if k.startswith(EVENT))))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+@dataclass(frozen=True, slots=True)
+class AliasEvent:
+    """A change of an alias.
+
+    Attributes
+    ----------
+    alias, previous, number : the alias, the version it pointed at before, and since.
+    at : milliseconds since 1970 by the clock of the machine that made the change.
+    """
+
+    alias: str
+    previous: int | None
+    number: int
+    at: int
+
+
+def record_alias(
+    client: MlflowClient,
+    name: str,
+    alias: str,
+    number: int,
+    previous: int | None,
+    kind: str = "alias",
+    **content: Any,
+) -> int | None:
+    """Point an alias at a version, log the change, and return where the alias points now.
+
+    Of changes that race, the one that is last in `alias_history` wins: each writer compares the alias with the log
+    afterwards, and the last one to compare has seen them all.
+    """
+    append(client, name, kind, alias=alias, previous=previous, version=number, **content)
+    client.set_registered_model_alias(name, alias, str(number))
+    for _ in range(RACES):
+        recorded = [e.number for e in alias_history(client, name) if e.alias == alias][-1]
+        if alias_map(client, name).get(alias) == recorded:
+            break
+        client.set_registered_model_alias(name, alias, str(recorded))
+    return alias_map(client, name).get(alias)
+
+
+def alias_history(client: MlflowClient, name: str) -> list[AliasEvent]:
+    """All recorded changes of the aliases of a registered model, oldest first."""
+    return alias_events(_model(client, name)[0])
+
+
+def alias_events(tags: Mapping[str, str]) -> list[AliasEvent]:
+    """The changes in the tags of a registered model, in the order made; unreadable tags are ignored."""
+    logged = (e.document() for e in entries(tags) if "alias" in e.content)
+    return [*old_events(tags), *_events(logged, "previous", "version")]
+
+
+def old_events(tags: Mapping[str, str]) -> list[AliasEvent]:
+    """The changes that older code recorded, in the order made; unreadable tags are ignored."""
+    found = []
+    for key, text in sorted(tags.items()):
+        if key.startswith(EVENT):
+            try:
+                event = json.loads(text)
+                found.append((int(event.get("order", 0)), event))
+            except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+                continue
+    return _events((event for _, event in sorted(found, key=lambda pair: pair[0])), "from", "to")
+
+
+def _events(found: Iterable[Mapping[str, Any]], previous: str, number: str) -> list[AliasEvent]:
+    made = []
+    for e in found:
+        try:
+            before = None if e[previous] is None else int(e[previous])
+            made.append(AliasEvent(str(e["alias"]), before, int(e[number]), int(e["at"])))
+        except (ValueError, KeyError, TypeError, OverflowError):
+            continue
+    return made
