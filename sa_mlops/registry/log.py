@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from sa_mlops.errors import CommandError
@@ -236,12 +237,16 @@ def record_alias(
     afterwards, and the last one to compare has seen them all.
     """
     append(client, name, kind, alias=alias, previous=previous, version=number, **content)
-    client.set_registered_model_alias(name, alias, str(number))
-    for _ in range(RACES):
-        recorded = [e.number for e in alias_history(client, name) if e.alias == alias][-1]
-        if alias_map(client, name).get(alias) == recorded:
+    for attempt in range(RACES):
+        try:
+            client.set_registered_model_alias(name, alias, str(number))
+        except MlflowException:
+            # Another process may have made the alias at the same moment.
+            if attempt:
+                raise
+        number = [e.number for e in alias_history(client, name) if e.alias == alias][-1]
+        if alias_map(client, name).get(alias) == number:
             break
-        client.set_registered_model_alias(name, alias, str(recorded))
     return alias_map(client, name).get(alias)
 
 
