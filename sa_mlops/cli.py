@@ -336,6 +336,64 @@ def log(verify: bool, head: str, as_json: bool) -> Result:
 
 
 @group.command()
+@click.option(
+    "--out", default=".", type=click.Path(path_type=Path), help="folder for private.pem and public.pem"
+)
+@_json
+def keygen(out: Path, as_json: bool) -> Result:
+    """Make a pair of keys for signatures (ECDSA P-256)."""
+    from sa_mlops.operate import keys
+
+    return _show(keys.keygen(out), as_json)
+
+
+@group.command()
+@click.argument("key", required=False, type=click.Path(path_type=Path))
+@click.option("--remove", is_flag=True, help="trust no key; signatures are then not checked")
+@_json
+def trust(key: Path | None, remove: bool, as_json: bool) -> Result:
+    """Load no weights without a signature of the public KEY; without KEY show which one is trusted.
+
+    The environment variable SA_MLOPS_PUBLIC_KEY, a file, goes before it.
+    """
+    if key is not None and remove:
+        raise click.UsageError("give KEY or --remove, not both")
+    from sa_mlops.operate import keys
+
+    return _show(keys.trust(key, remove), as_json)
+
+
+@group.command()
+@click.argument("version")
+@click.option("--key", required=True, type=click.Path(path_type=Path), help="file of the private key")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="new folder; default: in the folder certificates"
+)
+@click.option(
+    "--gates", type=click.Path(path_type=Path), help="JSON file with limits; default: the project's own"
+)
+@_json
+def certify(version: str, key: Path, out: Path | None, gates: Path | None, as_json: bool) -> Result:
+    """Write a signed certificate of VERSION, if it passes every gate, and sign its weights."""
+    from sa_mlops.operate.certify import certify as write
+
+    return _show(write(version, key, out, gates), as_json)
+
+
+@group.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="file of the public key; default: the trusted one"
+)
+@_json
+def verify(folder: Path, key: Path | None, as_json: bool) -> Result:
+    """Verify the certificate in FOLDER, offline and without a store."""
+    from sa_mlops.operate.verify import verify as check
+
+    return _show(check(folder, key), as_json)
+
+
+@group.command()
 @click.argument("version", default="latest")
 @click.option(
     "--classes", default="all", show_default=True, help="classes to draw, by name or number, comma-separated"

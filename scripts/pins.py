@@ -21,7 +21,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = "# Written by scripts/pins.py from pyproject.toml; change that and run it again."
-EXTRAS = ("test", "lint", "postgres", "slurm")
+EXTRAS = ("test", "lint", "postgres", "slurm", "sign")
 BUILD = ("pip", "setuptools")
 
 # torch pins its CUDA libraries itself, and has none on some platforms.

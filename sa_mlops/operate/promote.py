@@ -26,7 +26,7 @@ def promote(word: str, gate_file: Path | None) -> Result:
     limits = gates.read_limits(gate_file)
     client = tracking.connect()
     version = versions.given(client, word)
-    _check(client, version)
+    check(client, version, versions.files(version) / "artifacts")
     verdicts = gates.judge_version(version, tracking.run_metrics(client, version.run_id), limits)
     passed = all(v.passed for v in verdicts)
     previous = lineage.alias_map(client, names.GENERATORS).get(names.CHAMPION_ALIAS)
@@ -50,11 +50,11 @@ def promote(word: str, gate_file: Path | None) -> Result:
     return Result(document, text, passed)
 
 
-def _check(client: MlflowClient, version: Version) -> None:
-    """Raise VersionError or WeightsError for a version that no gate can judge."""
+def check(client: MlflowClient, version: Version, net: Path) -> None:
+    """Raise VersionError or WeightsError for a version, its weights in the folder `net`, that no gate can judge."""
     for problem in edited(version):
-        raise VersionError(f"{version.uri} is not promoted: {problem}")
-    weights.load_cvae(versions.files(version) / "artifacts")
+        raise VersionError(f"{version.uri} is refused: {problem}")
+    weights.load_cvae(net)
     try:
         client.get_run(version.run_id)
     except MlflowException:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -111,6 +113,11 @@ def limits(classes: int, given: Mapping[str, float] = MappingProxyType({})) -> d
         unit = 1.0 if gate.unit is None else gate.unit(classes)
         found[name] = given.get(name, given.get(name + RATIO, gate.limit) * unit)
     return found
+
+
+def digest(found: Mapping[str, float]) -> str:
+    """Hash of absolute limits: sha256 of their JSON."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def judge_version(

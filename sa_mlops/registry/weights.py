@@ -19,6 +19,7 @@ from sa_mlops.datasets.spec import DataSpec
 from sa_mlops.errors import CommandError
 from sa_mlops.models.classifiers import Judge, make_judge
 from sa_mlops.models.interface import CVAE, make_net
+from sa_mlops.registry import signing
 from sa_mlops.settings import Architecture
 
 WEIGHTS = "weights.safetensors"
@@ -75,6 +76,7 @@ def load_cvae(folder: Path, device: torch.device | str = "cpu") -> CVAE:
     Raises
     ------
     WeightsError : if they are missing, damaged or not a generator's.
+    SigningError : if a key is trusted, and they are unsigned or altered.
     """
     config = _config(folder, "cvae")
     z_dim = config.get("z_dim")
@@ -135,6 +137,8 @@ def _own(folder: Path, name: str) -> Path:
 
 
 def _config(folder: Path, kind: str) -> dict[str, Any]:
+    """The config of a folder whose signature is checked first. Every `load_*` begins here."""
+    signing.require_trusted(folder)
     path = _own(folder, CONFIG)
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:

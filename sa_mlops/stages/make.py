@@ -12,7 +12,7 @@ from urllib.parse import quote
 from sa_mlops.core.runtime import machine
 from sa_mlops.datasets import pin
 from sa_mlops.models.interface import CVAE
-from sa_mlops.registry import names, tracking, versions
+from sa_mlops.registry import gates, names, tracking, versions
 from sa_mlops.registry.publish import publish_files, publish_generator
 from sa_mlops.registry.version import Version
 from sa_mlops.settings import fingerprint, jsonable
@@ -89,6 +89,7 @@ def make(
         before()
     params = key.params or spelled(ctx, key.settings)
     with ctx.runs.run(key.stage, _run_title(key), params) as run:
+        run.recorder.tags({names.CRITERIA: gates.digest(gates.limits(len(ctx.classes)))})
         for version in key.used:
             run.recorder.used(version.model_id)
         if key.steps:

@@ -1,0 +1,235 @@
+"""`certify`: one signed folder that shows a stranger what was measured of a version, and sign the version's weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from sa_mlops import __version__
+from sa_mlops.core.measuring import MANIFOLD_SAMPLES, SAMPLES
+from sa_mlops.core.probes import level
+from sa_mlops.errors import CommandError
+from sa_mlops.operate import report
+from sa_mlops.operate.bom import bom
+from sa_mlops.operate.promote import check
+from sa_mlops.operate.verify import MODEL, PREDICATE, STATEMENT, TYPE, digests, verify
+from sa_mlops.parameters import ParameterError
+from sa_mlops.registry import gates, lineage, log, names, signing, tracking, versions, weights
+from sa_mlops.registry.gates import Verdict
+from sa_mlops.registry.version import Version
+from sa_mlops.registry.versions import VersionError
+from sa_mlops.stages.probe import LEVELS
+from sa_mlops.stages.result import Result
+
+BOM = "bom.cdx.json"
+NOT_CLAIMED = (
+    "removal: that the generator behaves like one that never saw the classes",
+    "resistance to attackers or budgets that are not listed under levels",
+    "anything about copies of this or of other versions outside this registry",
+    "that the recorded results were measured by an unaltered program: the signer vouches for the registry",
+)
+
+
+def certify(word: str, key: Path, out: Path | None, gate_file: Path | None) -> Result:
+    """Write a certificate of a version that passes every gate, and store the signatures of its weights and judges.
+
+    Parameters
+    ----------
+    key : file of the private key.
+    out : folder that does not exist yet; by default in `certificates`.
+
+    Raises
+    ------
+    ParameterError : if the version does not exist, or `out` does.
+    CommandError : if the version fails a gate, was edited or has lost its files, or the key cannot be used.
+    """
+    limits = gates.read_limits(gate_file)
+    public = _public(key)
+    client = tracking.connect()
+    version = versions.given(client, word)
+    metrics = tracking.run_metrics(client, version.run_id)
+    verdicts = gates.judge_version(version, metrics, limits)
+    if failed := [v.gate for v in verdicts if not v.passed]:
+        raise CommandError(f"{version.uri} is not certified; it fails: {', '.join(failed)}")
+    folder = out or Path.cwd() / "certificates" / re.sub(r"[^\w,.-]+", "-", version.title)[:100]
+    if folder.exists() or folder.is_symlink():
+        raise ParameterError("out", str(folder), "a folder that does not exist yet")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".certificate-", dir=folder.parent) as name:
+            made = Path(name) / "made"
+            made.mkdir()
+            _signed_model(client, version, made / MODEL, key)
+            criteria = gates.limits(len(version.classes), limits)
+            statement = _statement(client, version, metrics, verdicts, criteria)
+            report.report(str(version.number), made)
+            (made / BOM).write_text(bom(version, names.results(metrics), statement["predicate"]))
+            statement["subject"] = [{"name": n, "digest": {"sha256": d}} for n, d in digests(made).items()]
+            _check_statement(statement)
+            payload = json.dumps(statement, sort_keys=True, allow_nan=False).encode()
+            (made / STATEMENT).write_bytes(signing.seal(payload, key))
+            own = Path(name) / "public.pem"
+            own.write_bytes(public)
+            verify(made, own)
+            made.rename(folder)
+    except OSError as error:
+        raise ParameterError("out", str(folder), f"a folder that can be written ({error.strerror})") from None
+    signed = [version, *_judges(client, version)]
+    for one in signed:
+        _store_signature(client, one, key)
+    digest = hashlib.sha256(payload).hexdigest()
+    log.append(client, names.GENERATORS, "certificate", version=version.number, statement=digest)
+    document = {
+        "version": version.uri,
+        "folder": str(folder),
+        "statement": digest,
+        "signed": [v.uri for v in signed],
+    }
+    text = f"{folder}: certificate of {version.uri}\nsigned: {', '.join(v.uri for v in signed)}"
+    return Result(document, text)
+
+
+def _public(key: Path) -> bytes:
+    """The public half of a private key as PEM."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    public = signing.private_key(key).public_key()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _net(version: Version) -> Path:
+    """The folder of a version's weights and config."""
+    folder = versions.files(version)
+    return folder / "artifacts" if version.name == names.GENERATORS else folder
+
+
+def _signed_model(client: MlflowClient, version: Version, folder: Path, key: Path) -> None:
+    """Copy weights and config into a new folder, sign it, and check that it is a sound generator."""
+    folder.mkdir()
+    for file in (weights.WEIGHTS, weights.CONFIG):
+        shutil.copyfile(_net(version) / file, folder / file)
+    signing.sign(folder, key)
+    check(client, version, folder)
+
+
+def _store_signature(client: MlflowClient, version: Version, key: Path) -> None:
+    """Put the signature of a version's weights beside them."""
+    assert version.model_id is not None
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file in (weights.WEIGHTS, weights.CONFIG):
+            shutil.copyfile(_net(version) / file, folder / file)
+        place = "artifacts" if version.name == names.GENERATORS else None
+        try:
+            client.log_model_artifact(version.model_id, str(signing.sign(folder, key)), place)
+        except (MlflowException, OSError) as error:
+            raise VersionError(f"{version.uri}: its signature cannot be stored ({error})") from None
+
+
+def _judges(client: MlflowClient, version: Version) -> list[Version]:
+    """The judges that measured a version and still exist."""
+    found = []
+    for tag in (names.JUDGE, names.JUDGE_PLAIN):
+        number = version.link(tag, names.JUDGES)
+        try:
+            found += [] if number is None else [versions.get(client, names.JUDGES, number)]
+        except VersionError:
+            continue
+    return found
+
+
+def _statement(
+    client: MlflowClient,
+    version: Version,
+    metrics: Mapping[str, float],
+    verdicts: Sequence[Verdict],
+    criteria: Mapping[str, float],
+) -> dict[str, Any]:
+    """The in-toto statement without its subjects."""
+    tags, digest = version.tags, gates.digest(criteria)
+    run = client.get_run(version.run_id)
+    classes = names.spell_classes(version.forgotten)
+    predicate = {
+        "result": "PASSED",
+        "configuration": [{"name": "criteria", "digest": {"sha256": digest}}],
+        "passedTests": [v.gate for v in verdicts if v.passed],
+        "failedTests": [v.gate for v in verdicts if not v.passed],
+        "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "version": {
+            "uri": version.uri, "title": version.title, "run": version.run_id, "loggedModel": version.model_id,
+            "created": version.created, "classes": list(version.classes), "forgotten": list(version.forgotten),
+            "method": version.method, "target": version.target, "net": version.net,
+        },
+        "criteria": {
+            "limits": dict(criteria), "sha256": digest,
+            "lockedBeforeTheRun": run.data.tags.get(names.CRITERIA) == digest,
+        },
+        "gates": [asdict(v) | {"help": gates.GATES[v.gate].help} for v in verdicts],
+        "samples": {"perClass": SAMPLES, "manifold": MANIFOLD_SAMPLES},
+        "results": names.results(metrics),
+        "levels": _levels(metrics),
+        "claimed": [f"suppressed: the class {classes} is not drawn when it is asked for (level A0)"],
+        "notClaimed": list(NOT_CLAIMED),
+        "data": {"name": tags.get(names.DATASET, ""), "md5": tags.get(names.DATA_MD5, "")},
+        "code": {"revision": tags.get(names.GIT_COMMIT, ""), "certifiedBy": f"sa-mlops {__version__}"},
+        "settings": {
+            "seed": tags.get(names.SEED, ""), "sha256": tags.get(names.CONFIG, ""), "values": dict(version.settings),
+        },
+        "environment": {"machine": tags.get(names.MACHINE, ""), "packages": _requirements(version)},
+        "lineage": [_described(v) for v in (*lineage.chain(client, version), *_judges(client, version))],
+        "log": log.heads(log.read(client, names.GENERATORS)),
+    }  # fmt: skip
+    return {"_type": TYPE, "subject": [], "predicateType": PREDICATE, "predicate": predicate}
+
+
+def _levels(metrics: Mapping[str, float]) -> dict[str, Any]:
+    """Level of the attacker -> the recorded success of each attack; a level without one was not tried."""
+    found: dict[str, dict[str, float]] = {name: {} for name in LEVELS}
+    for key, value in names.results(metrics).items():
+        if match := re.fullmatch(r"attack\.(\w+)\.success", key):
+            if match[1] != "union":
+                found[level(match[1])][match[1]] = value
+        elif match := re.fullmatch(r"level\.(A\d)\.(.+)", key):
+            found.setdefault(match[1], {})[match[2]] = value
+    return {
+        name: {"attacker": LEVELS.get(name, ""), "tried": bool(values), "success": values}
+        for name, values in found.items()
+    }
+
+
+def _requirements(version: Version) -> list[str]:
+    """The packages that the logged model records."""
+    try:
+        return (versions.files(version) / "requirements.txt").read_text().split()
+    except OSError:
+        return []
+
+
+def _described(version: Version) -> dict[str, Any]:
+    try:
+        digest = hashlib.sha256((_net(version) / weights.WEIGHTS).read_bytes()).hexdigest()
+    except (VersionError, OSError):
+        digest = ""
+    return {"uri": version.uri, "title": version.title, "weights": digest}
+
+
+def _check_statement(statement: Mapping[str, Any]) -> None:
+    """Let the reference implementation read it."""
+    with signing.packages():
+        from google.protobuf import json_format
+        from in_toto_attestation.v1 import statement_pb2
+        from in_toto_attestation.v1.statement import Statement
+
+        parsed = json_format.ParseDict(statement, statement_pb2.Statement())
+        Statement.copy_from_pb(parsed).validate()

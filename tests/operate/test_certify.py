@@ -1,0 +1,265 @@
+"""Certificates: what they hold, that others can read them, and that no tampering with them stays unnoticed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from mlflow.tracking import MlflowClient
+from stores import Store, child_environment, isolate
+
+from sa_mlops import cli
+from sa_mlops.errors import CommandError
+from sa_mlops.operate.keys import keygen
+from sa_mlops.operate.verify import MODEL, STATEMENT, read, verify
+from sa_mlops.registry import log, names, signing
+
+pytestmark = pytest.mark.integration
+TAMPERINGS = int(os.environ.get("SA_TAMPERINGS", "24"))
+"""Seeded tamperings that are tried; `SA_TAMPERINGS=200` tries 200."""
+WIDE = {
+    "retain_accuracy_drop": 0.5,
+    "retain_class_drop": 0.5,
+    "retain_fid_rise": 10.0,
+    "retain_recall_share": 0.5,
+}
+"""Limits that the small shared lineage keeps."""
+
+
+@pytest.fixture(scope="module")
+def certified(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store, keys, another pair of keys, and the certificate of generator 2."""
+    from sa_mlops.registry import stores
+
+    folder = tmp_path_factory.mktemp("certified")
+    shutil.copytree(digits_store.folder / "mlruns", folder / "mlruns", ignore=shutil.ignore_patterns("code"))
+    digits_store.copy(folder)
+    stores.correct_places(folder / "mlflow.db")
+    for name in ("keys", "others"):
+        (folder / name).mkdir()
+        keygen(folder / name)
+    (folder / "wide.json").write_text(json.dumps(WIDE))
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(patch, folder)
+        limits = ["--gates", "wide.json", "--key", "keys/private.pem", "--out", "certificate"]
+        assert cli.main(["certify", "2", *limits]) == 0
+        assert cli.main(["promote", "2", "--gates", "wide.json"]) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(certified: Path, tmp_path: Path) -> Path:
+    """The same, to be altered."""
+    shutil.copytree(certified / "certificate", tmp_path / "certificate")
+    shutil.copytree(certified / "keys", tmp_path / "keys")
+    return tmp_path
+
+
+def predicate(certified: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read(certified / "certificate", certified / "keys" / "public.pem")["predicate"]
+    return found
+
+
+def test_a_statement_says_what_was_measured_and_what_is_not_claimed(certified: Path) -> None:
+    found = predicate(certified)
+    assert found["version"]["forgotten"] == ["1"]
+    assert set(found["passedTests"]) == {g["gate"] for g in found["gates"]}
+    assert found["criteria"]["limits"]["retain_fid_rise"] == WIDE["retain_fid_rise"]
+    assert found["criteria"]["lockedBeforeTheRun"] is False  # these limits are not the default ones
+    assert found["levels"]["A1"]["tried"] is False
+    assert any("removal" in line for line in found["notClaimed"])
+    assert all(entry["weights"] for entry in found["lineage"])
+    assert {"torch", "mlflow"} <= {line.partition("==")[0] for line in found["environment"]["packages"]}
+
+
+def test_the_store_has_the_signatures_and_the_log_the_certificate(
+    certified: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, certified)
+    monkeypatch.setenv(signing.TRUSTED, str(certified / "keys" / "public.pem"))
+    assert cli.main(["sample", "2", "--rows", "1"]) == 0
+    assert cli.main(["sample", "1", "--rows", "1"]) == 1
+    entries = log.read(MlflowClient(), names.GENERATORS)
+    assert [e.kind for e in entries][-2:] == ["certificate", "promotion"]
+    assert predicate(certified)["log"] == list(entries[-2].after)
+    assert not list(log.problems(MlflowClient(), names.GENERATORS))
+
+
+def test_it_is_verified_without_a_store(certified: Path, tmp_path: Path) -> None:
+    command = ["-m", "sa_mlops", "verify", "certificate", "--key", "keys/public.pem", "--json"]
+    environment = child_environment(MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/none.db")
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=certified,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["verified"] is True
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_the_bill_of_materials_is_valid_cyclonedx(certified: Path) -> None:
+    text = (certified / "certificate" / "bom.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    card = json.loads(text)["metadata"]["component"]["modelCard"]
+    assert "forget.prob" in {m["type"] for m in card["quantitativeAnalysis"]["performanceMetrics"]}
+
+
+def test_a_version_that_fails_a_gate_gets_none(
+    own_store: Store, certified: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--key", str(certified / "keys" / "private.pem"), "--out", str(tmp_path / "out")]
+    assert cli.main(["certify", "1", *arguments]) == 1
+    assert "is not certified; it fails: forget_prob" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert cli.main(["certify", "2", "--key", str(certified / "keys" / "public.pem")]) == 1
+    assert "is not a private key" in capsys.readouterr().err
+
+
+def flip(path: Path, draw: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+    path.write_bytes(content)
+
+
+def restate(folder: Path, change: Callable[[dict[str, Any]], Any], key: Path | None = None) -> None:
+    """Change the statement and keep its signature, or sign it with another key."""
+    path = folder / STATEMENT
+    envelope = json.loads(path.read_text())
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    change(statement)
+    payload = json.dumps(statement, sort_keys=True).encode()
+    if key is not None:
+        path.write_bytes(signing.seal(payload, key))
+        return
+    envelope["payload"] = base64.b64encode(payload).decode()
+    path.write_text(json.dumps(envelope, indent=1, sort_keys=True) + "\n")
+
+
+def tamper(folder: Path, keys: Path, others: Path, draw: random.Random) -> str:
+    """Tamper with a certificate; what was done."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    weights = folder / MODEL / "weights.safetensors"
+    victim = draw.choice(files)
+    kind = draw.choice(
+        ["weight", "bit", "metric", "threshold", "result", "name", "date", "digest", "swapped", "truncated",
+         "removed", "added", "hidden", "link", "other key", "other signature", "old signature"]
+    )  # fmt: skip
+    match kind:
+        case "weight":
+            flip(weights, draw)
+        case "bit":
+            flip(victim, draw)
+        case "metric":
+
+            def metric(s: dict[str, Any]) -> None:
+                name = draw.choice(sorted(s["predicate"]["results"]))
+                s["predicate"]["results"][name] += draw.choice([-1e-9, 0.01, 1])
+
+            restate(folder, metric)
+        case "threshold":
+
+            def threshold(s: dict[str, Any]) -> None:
+                limits = s["predicate"]["criteria"]["limits"]
+                limits[draw.choice(sorted(limits))] *= 2
+
+            restate(folder, threshold)
+        case "result":
+            restate(folder, lambda s: s["predicate"]["passedTests"].pop())
+        case "name":
+            restate(
+                folder,
+                lambda s: s["predicate"]["version"].update(uri=f"models:/sa-cvae/{draw.randint(3, 99)}"),
+            )
+        case "date":
+            restate(folder, lambda s: s["predicate"].update(at=f"20{draw.randint(10, 99)}-01-01T00:00:00Z"))
+        case "digest":
+            flip(weights, draw)
+            restate(folder, lambda s: draw.choice(s["subject"])["digest"].update(sha256="0" * 64))
+        case "swapped":
+            first, second = draw.sample(files, 2)
+            content = first.read_bytes()
+            first.write_bytes(second.read_bytes())
+            second.write_bytes(content)
+        case "truncated":
+            victim.write_bytes(victim.read_bytes()[: draw.randrange(victim.stat().st_size)])
+        case "removed":
+            victim.unlink()
+        case "added":
+            (
+                folder / draw.choice(["more.txt", "model/more.txt", ".gitignore", "model/.gitattributes"])
+            ).touch()
+        case "hidden":
+            (folder / draw.choice([".git", "more", "model/.git"])).mkdir()
+        case "link":
+            shutil.copyfile(victim, folder.parent / "elsewhere")
+            victim.unlink()
+            victim.symlink_to(folder.parent / "elsewhere")
+        case "other key":
+            restate(folder, lambda s: None, others / "private.pem")
+        case "other signature":
+            signing.sign(folder / MODEL, others / "private.pem")
+        case "old signature":
+            signing.sign(
+                folder / MODEL, keys / "private.pem"
+            )  # right key, but another signature than the signed one
+    return kind
+
+
+def test_no_seeded_tampering_stays_unnoticed(certified: Path, tmp_path: Path) -> None:
+    keys, others = certified / "keys", certified / "others"
+    unnoticed, lines = [], set()
+    for seed in range(TAMPERINGS):
+        folder = tmp_path / str(seed)
+        shutil.copytree(certified / "certificate", folder)
+        done = tamper(folder, keys, others, random.Random(seed))
+        try:
+            verify(folder, keys / "public.pem")
+            unnoticed.append((seed, done))
+        except CommandError as error:
+            lines.add(str(error))
+        shutil.rmtree(folder)
+    assert unnoticed == []
+    assert all(line and "\n" not in line for line in lines)
+    verify(certified / "certificate", keys / "public.pem")
+    print(f"{TAMPERINGS} tamperings, {TAMPERINGS - len(unnoticed)} detected")  # noqa: T201
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda f: (f / MODEL / "weights.safetensors").write_bytes(b""), "weights.safetensors was altered"),
+        (lambda f: (f / "report.md").unlink(), "report.md is missing"),
+        (lambda f: (f / "more.txt").touch(), "more.txt was added"),
+        (lambda f: (f / STATEMENT).unlink(), f"{STATEMENT} is missing"),
+        (lambda f: restate(f, lambda s: s.update(subject=[])), "altered, or signed by another key"),
+        (lambda f: (f / STATEMENT).write_text("{}"), "damaged"),
+    ],
+)
+def test_the_line_names_what_is_wrong(
+    copy: Path, change: Callable[[Path], Any], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(copy / "certificate")
+    assert cli.main(["verify", str(copy / "certificate"), "--key", str(copy / "keys" / "public.pem")]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert named in err
+
+
+def test_without_a_key_or_a_folder_the_command_line_is_wrong(copy: Path) -> None:
+    assert cli.main(["verify", str(copy / "certificate")]) == 2
+    assert cli.main(["verify", str(copy / "none"), "--key", str(copy / "keys" / "public.pem")]) == 2
