@@ -350,6 +350,14 @@ class Parameters:
         definitions = cls.parameters()
         return cls(**{name: definitions[name].parse(name, text) for name, text in texts.items()})
 
+    def words(self) -> tuple[str, ...]:
+        """The options that give these values: those that differ from their default, or may override a settings file."""
+        return tuple(
+            f"{spell_option(name)}={parameter.spell(getattr(self, name))}"
+            for name, parameter in self.parameters().items()
+            if name in self.given and (getattr(self, name) != parameter.default or "settings" in self.given)
+        )
+
     def spelled(self) -> dict[str, str]:
         """Name -> value as text: the MLflow params, and the options of the command."""
         return {name: p.spell(getattr(self, name)) for name, p in self.parameters().items()}

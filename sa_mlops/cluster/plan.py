@@ -117,16 +117,8 @@ def option_words(entry: EntryPoint) -> dict[str, str]:
 
 
 def command(entry: EntryPoint, values: Mapping[str, Value]) -> tuple[str, ...]:
-    """The words after `sa-mlops`: values that differ from their default, or may override a settings file."""
-    definitions = entry.config.parameters()
-    return (
-        entry.name,
-        *(
-            f"--{name.replace('_', '-')}={definitions[name].spell(value)}"
-            for name, value in values.items()
-            if value != definitions[name].default or "settings" in values
-        ),
-    )
+    """The words after `sa-mlops`."""
+    return entry.name, *entry.config(**values).words()  # type: ignore[arg-type]
 
 
 def _upstream(entry: EntryPoint, config: RunConfig, varied: str) -> Command | None:

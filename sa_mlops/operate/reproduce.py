@@ -16,7 +16,7 @@ from sa_mlops.errors import CommandError
 from sa_mlops.methods.interface import Inputs, StepSettings, named, train_step
 from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import Parameter, ParameterError
-from sa_mlops.registry import names, recorded, tracking, versions
+from sa_mlops.registry import names, provenance, recorded, tracking, versions
 from sa_mlops.registry.recorded import RecordedError
 from sa_mlops.registry.tracking import run_metrics, stoppable
 from sa_mlops.registry.version import Version
@@ -26,7 +26,7 @@ from sa_mlops.stages import base, fisher, judge
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.make import reusable
 from sa_mlops.stages.measure import Judges
-from sa_mlops.stages.progress import Progress
+from sa_mlops.stages.progress import Progress, say
 from sa_mlops.stages.result import Result
 
 TOLERANCE = 1e-2
@@ -97,11 +97,14 @@ def reproduce(word: str, device: str) -> Result:
         rebuild, expected, same_code = plan(ctx, version, text)
     except RecordedError as error:
         raise ReproduceError(f"{version.uri}: {error}; {_older_code(version)}") from None
+    differing = provenance.differences(version.run_id)
+    for line in differing:
+        say(line)
     with stoppable():
         built = rebuild()
         differences = compare(expected, built)
         changes = measured(ctx, version, built)
-    return _result(version, differences, changes, made_on, here, same_code)
+    return _result(version, differences, changes, made_on, here, same_code, differing)
 
 
 def find(client: MlflowClient, word: str) -> Version:
@@ -242,6 +245,7 @@ def _result(
     made_on: str,
     here: str,
     same_code: bool,
+    differing: list[str],
 ) -> Result:
     exact = made_on == here
     worst = max(differences, key=lambda d: d.share)
@@ -276,6 +280,7 @@ def _result(
         "made_on": made_on or None,
         "here": here,
         "same_settings_hash": same_code,
+        "environment": differing,
         "tensors": {d.tensor: d.difference for d in differences},
         "metrics": {name: {"recorded": then, "rebuilt": now} for name, (then, now) in changes.items()},
     }

@@ -12,11 +12,12 @@ from urllib.parse import quote
 from sa_mlops.core.runtime import machine
 from sa_mlops.datasets import pin
 from sa_mlops.models.interface import CVAE
-from sa_mlops.registry import gates, names, tracking, versions
+from sa_mlops.registry import gates, names, provenance, tracking, versions
 from sa_mlops.registry.publish import publish_files, publish_generator
 from sa_mlops.registry.version import Version
 from sa_mlops.settings import fingerprint, jsonable
 from sa_mlops.stages.context import Context
+from sa_mlops.stages.progress import say
 from sa_mlops.stages.runs import StageRun
 
 CLASS_FIELDS = ("labels", "forget", "earlier")
@@ -111,6 +112,15 @@ def make(
         else:
             publish = partial(publish_files, ctx.client, run.recorder, key.name, made.content)
         description = _picture(run.run_id, made.picture) + made.description
+        record = {
+            "command": ctx.runs.command,
+            "seed": ctx.seed,
+            "dataset": {"name": ctx.dataset.name, "md5": ctx.dataset.md5},
+            "settings": jsonable(key.settings),
+            "git_commit": tags[names.GIT_COMMIT],
+            "machine": tags[names.MACHINE],
+        }
+        provenance.log(ctx.client, run.run_id, record)
         version = publish(tags=tags, description=description, metrics=made.metrics, params=params)
     ctx.runs.made.add(version.uri)
     return version
@@ -153,7 +163,13 @@ def _identity(ctx: Context, key: Key) -> dict[str, str]:
 
 @cache
 def _commit() -> str:
+    """Commit of the project's checkout; empty, with one warning, where there is none."""
     try:
-        return tracking.git_commit(pin.project_root())
+        found = tracking.git_commit(pin.project_root())
     except pin.DataError:
-        return ""
+        found = ""
+    if not found:
+        say(
+            f"no commit is recorded ({names.GIT_COMMIT} stays empty): the project's folder is no Git checkout"
+        )
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -61,11 +62,13 @@ class Runs:
     Attributes
     ----------
     made : URIs of the versions that this command made; `--fresh` does not make them twice.
+    command : as it is typed; empty outside a command's run.
     """
 
     def __init__(self, client: MlflowClient, dataset: str, md5: str) -> None:
         self.client, self.dataset, self.md5 = client, dataset, md5
         self.made: set[str] = set()
+        self.command = ""
         self._entry: tuple[str, StageRun] | None = None
         self._claimed = False
         self._name = ""
@@ -74,6 +77,7 @@ class Runs:
     def entry(self, stage: str, config: Parameters) -> Iterator[StageRun]:
         """The command's own run."""
         self._name = entry_title(stage, config)
+        self.command = shlex.join(("sa-mlops", stage, *config.words()))
         with tracking.open_run(self._name, nested=False, tags={"sa.entry": stage}) as run_id:
             run = self._opened(run_id, config.spelled())
             self._entry, self._claimed = (stage, run), False

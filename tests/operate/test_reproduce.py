@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from sa_mlops.errors import CommandError
 from sa_mlops.methods import hardening
 from sa_mlops.operate.reproduce import ReproduceError, compare, reproduce
 from sa_mlops.parameters import ParameterError
-from sa_mlops.registry import names, versions
+from sa_mlops.registry import names, provenance, versions
 
 pytestmark = pytest.mark.integration
 
@@ -33,6 +34,20 @@ def test_a_version_is_rebuilt_equal_and_nothing_is_registered(shared_store: Stor
     assert result.passed, result.text
     assert result.document["max_abs_difference"] == 0
     assert counts() == before
+
+
+def test_other_packages_are_named_before_it_rebuilds(
+    shared_store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = versions.get(MlflowClient(), names.GENERATORS, 2)
+    then, record = provenance.read(version.run_id)
+    assert then["mlflow"] == provenance.packages()["mlflow"]
+    assert shlex.split(record["command"])[:2] == ["sa-mlops", "forget"]
+    assert "--steps=120" in record["command"]
+    monkeypatch.setattr(provenance, "packages", lambda: {**then, "torch": "0.1", "another": "2"})
+    found = reproduce("2", "cpu").document["environment"]
+    assert found == ["another not installed then, 2 here", f"torch {then['torch']} then, 0.1 here"]
+    assert capsys.readouterr().err.startswith(found[0])
 
 
 def test_a_generator_measures_as_recorded(shared_store: Store) -> None:
