@@ -34,6 +34,8 @@ from sa_mlops.parameters import (
 
 SEED = (0, 2**31 - 1)
 """Least and largest seed."""
+CONTROL = "retrain"
+"""The method that all others are compared with."""
 ALIASES: Mapping[str, str] = {"digit": "classes", "digits": "classes", "all_digits": "all_classes"}
 """Old name of a parameter -> its name."""
 
@@ -418,6 +420,86 @@ class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig, ClassesConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompareConfig(RecipeConfig, FisherConfig, FromVersionConfig, ClassesConfig):
+    """`compare`."""
+
+    classes: tuple[str, ...] = class_names("classes that every method forgets, one at a time", ("1", "0"))
+    together: ClassVar[bool] = False
+    methods: str = text(
+        "all, or names of methods separated by commas; NAME+harden or NAME+distil is a method with a phase after it",
+        "all", "what"
+    )  # fmt: skip
+    seeds: tuple[int, ...] = numbers(
+        "seeds of the table; each has its own judges and, without from_version, its own base",
+        (0, 1, 2),
+        *SEED,
+    )
+    trials: int = whole(
+        "trials of a study of each method, on the first two classes, before its settings are compared; 0: defaults",
+        0, 0, 100_000, "what"
+    )  # fmt: skip
+    steps: int | None = whole(
+        "training steps of every method but the retrained control; auto takes the recipe's",
+        None,
+        1,
+        10_000_000,
+    )
+    workers: int = whole("processes on this machine that run trials", 1, 1, 256, "where")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        words = self.methods.split(",")
+        if self.methods != "all" and len(set(words)) < len(words):
+            raise ParameterError("methods", self.methods, "different methods")
+        for word in self.compared:
+            method, *phases = word.split("+")
+            if method not in interface.known() or phases not in ([], ["harden"], ["distil"]):
+                known = ", ".join(interface.known())
+                raise ParameterError(
+                    "methods", word, f"all or any of {known}, alone or with +harden or +distil"
+                )
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The methods, the retrained control first."""
+        words = interface.known() if self.methods == "all" else self.methods.split(",")
+        return tuple(sorted(words, key=lambda word: word != CONTROL))
+
+    def row(self, word: str, index: int, seed: int, values: Mapping[str, Any]) -> ForgetConfig:
+        """The config of `forget` for a method, a class and a seed, with these values of the method's options."""
+        name, *phases = word.split("+")
+        own: dict[str, Any] = self._shared(name) | {"method": name, "seed": seed, "fresh": self.fresh}
+        own |= dict.fromkeys(phases, True) | {"classes": self.spec.names((index,))}
+        if self.steps is not None and name != CONTROL and "steps" in interface.named(name).options():
+            own["steps"] = self.steps
+        return ForgetConfig(**own | dict(values))
+
+    def study(self, name: str, steps: int) -> TuneConfig:
+        """The config of `tune` for a method, with as many steps as the rows; its seed is none of theirs."""
+        space = {k: p.kind for k, p in interface.named(name).options().items() if p.search}
+        numeric = [k for k, kind in space.items() if kind in ("int", "float")]
+        return TuneConfig(
+            **self._shared(name), method=name, classes=self.classes[:2], seed=self.seed,
+            seeds=(max(self.seeds) + 1,), trials=self.trials, space=",".join(numeric or space), steps=(steps,),
+            final_seeds=0, workers=self.workers,
+        )  # fmt: skip
+
+    def _shared(self, name: str) -> dict[str, Any]:
+        """The options that a method shares with this command, but for the seed."""
+        parts = (
+            RecipeConfig,
+            FromVersionConfig,
+            *([FisherConfig] if interface.named(name).needs.fisher else []),
+        )
+        return {
+            key: getattr(self, key)
+            for part in parts
+            for key in part.parameters()
+            if key not in ("seed", "fresh")
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProbeConfig(RecipeConfig, VersionConfig):
     """`probe`."""
 
@@ -534,6 +616,10 @@ ENTRY_POINTS: dict[str, EntryPoint] = {e.name: e for e in (
         "tune", TuneConfig,
         "tune hyperparameters for more forgetting and less damage to retained classes, and promote the best",
         package="sa_mlops.tuning",
+    ),
+    EntryPoint(
+        "compare", CompareConfig, "compare methods on one table: the same base, judges, latents and tuning budget",
+        package="sa_mlops.comparison",
     ),
 )}  # fmt: skip
 

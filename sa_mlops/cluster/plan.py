@@ -25,6 +25,7 @@ UPSTREAM: Mapping[str, str] = {
     "retrain": "judge",
     "sequential": "base",
     "tune": "fim",
+    "compare": "fim",
 }
 """Entry point whose result all tasks of a job need. It runs once before them: tasks that start together on an empty
 store would otherwise each run it."""

@@ -42,6 +42,8 @@ CRITERIA = "sa.criteria"
 """On a run: digest of the default limits of all gates when it began, so that later limits show."""
 REUSED = "sa.reused"
 """On a run: the registered version that it reused."""
+COMMAND = "sa.command"
+"""On a row of a comparison: the command that reproduces it."""
 STEPS = "sa.steps"
 """On a run: total number of steps of the stage, for progress."""
 

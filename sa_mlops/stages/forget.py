@@ -47,18 +47,6 @@ def obtain(
     last : index of the class that was named last; by default the last in order.
     """
     title = f"forget {ctx.spell(settings.forget)}"
-    upstream = {names.PARENT: start} | ({} if protection is None else {names.FIM: protection})
-    key = Key(
-        name=names.GENERATORS,
-        stage="forget",
-        code="forget",
-        title=title,
-        settings=settings,
-        tags={names.FORGOTTEN: ctx.spell(settings.forgotten)} | {k: v.uri for k, v in upstream.items()},
-        params=spelled(ctx, settings) | {"start": start.uri},
-        used=tuple(upstream.values()),
-        steps=settings.steps_in_all,
-    )
 
     def made(run: StageRun) -> Made:
         before = ctx.load(start)
@@ -95,7 +83,23 @@ def obtain(
             picture="figures/before_after.png",
         )
 
-    return make(ctx, key, made, before=judges.ready)
+    return make(ctx, key_of(ctx, start, settings, protection), made, before=judges.ready)
+
+
+def key_of(ctx: Context, start: Version, settings: StepSettings, protection: Version | None) -> Key:
+    """The version that one step makes; the parameters are those of `obtain`."""
+    upstream = {names.PARENT: start} | ({} if protection is None else {names.FIM: protection})
+    return Key(
+        name=names.GENERATORS,
+        stage="forget",
+        code="forget",
+        title=f"forget {ctx.spell(settings.forget)}",
+        settings=settings,
+        tags={names.FORGOTTEN: ctx.spell(settings.forgotten)} | {k: v.uri for k, v in upstream.items()},
+        params=spelled(ctx, settings) | {"start": start.uri},
+        used=tuple(upstream.values()),
+        steps=settings.steps_in_all,
+    )
 
 
 def _inputs(

@@ -74,17 +74,19 @@ class Runs:
         self._name = ""
 
     @contextmanager
-    def entry(self, stage: str, config: Parameters) -> Iterator[StageRun]:
-        """The command's own run."""
-        self._name = entry_title(stage, config)
+    def entry(self, stage: str, config: Parameters, *, nested: bool = False) -> Iterator[StageRun]:
+        """The command's own run; nested in it, that of another command which this one stands for."""
+        outer = self._entry, self._claimed, self._name, self.command
+        title = entry_title(stage, config)
         self.command = shlex.join(("sa-mlops", stage, *config.words()))
-        with tracking.open_run(self._name, nested=False, tags={"sa.entry": stage}) as run_id:
+        tags = {} if nested else {"sa.entry": stage}
+        with tracking.open_run(title, nested=nested, tags=tags) as run_id:
             run = self._opened(run_id, config.spelled())
-            self._entry, self._claimed = (stage, run), False
+            self._entry, self._claimed, self._name = (stage, run), False, title
             try:
                 yield run
             finally:
-                self._entry = None
+                self._entry, self._claimed, self._name, self.command = outer
 
     @contextmanager
     def run(self, stage: str, title: str, params: Mapping[str, str]) -> Iterator[StageRun]:

@@ -26,7 +26,7 @@ from sa_mlops.stages.progress import say
 from sa_mlops.stages.result import Result
 from sa_mlops.stages.runs import StageRun
 from sa_mlops.tuning import choice, register
-from sa_mlops.tuning.leader import Leadership, enlist
+from sa_mlops.tuning.leader import Lead, Leadership, enlist
 from sa_mlops.tuning.objective import STUDY, TrialRunner
 from sa_mlops.tuning.report import StudyLog, describe, front_table, importances, spell
 from sa_mlops.tuning.storage import alone, beside_store
@@ -42,39 +42,70 @@ FREE = ("trials", "sampler", "sampler_seed", "seed", "device", "fresh", "from_ve
 
 def run(config: TuneConfig) -> Result:
     """Search, draw, choose and promote; a command that finds another one leading its study only runs trials."""
-    quiet()
     ctx = Context.open(config)
     judges = Judges(ctx)
     starts = [forget.starting_point(ctx, config.from_version, (c,)) for c in config.ordered]
     with stoppable(), ctx.runs.entry("tune", config) as entry:
-        entry.recorder.tags({names.STAGE: "tune", names.STEPS: str(config.trials)})
-        # Commands that begin a study at the same moment must start from the same versions.
-        with alone(config.storage or beside_store(config.study or "tune")):
-            start = starts[0] or base_for(ctx, config, judges)
-            needs = named(config.method).needs
-            fisher = fishers.obtain(ctx, start, config.fisher_samples) if needs.fisher else None
-            judges.ready()
-        runner = TrialRunner(ctx, config, start, fisher, judges)
-        search = searched(judges, config, start, fisher)
-        name = config.study or "tune-" + hashlib.sha256(search.encode()).hexdigest()[:8]
-        place = config.storage or beside_store(name)
-        study = open_study(place, name, config, search)
-        entry.recorder.tags({STUDY: name})
-        say(f"study {name} in {place}")
-        leadership = Leadership(study, place, entry.run_id)
-        if leadership.other is not None:
-            say(f"run {leadership.other.run} leads this study; this command runs trials for it")
-        job = Assignment(
-            config, place, name, search, ctx.client.get_run(entry.run_id).info.experiment_id,
-            parent=leadership.other.run if leadership.other else entry.run_id,
-            base=start.number, fisher=fisher.number if fisher else None, after=enlist(study, place),
-        )  # fmt: skip
-        log = StudyLog(study, config, runner.reference, entry)
-        _search(runner, Crew(job, study), leadership, log)
-        if leadership.other is None:
-            return _conclude(runner, study, log, entry)
-        document = {"study": name, "trials": counts(study)[0], "lead": job.parent}
-        return Result(document, f"study {name}: {document['trials']} trials; run {job.parent} concludes")
+        runner, log, lead = search(ctx, config, judges, starts[0], entry)
+        if lead is None:
+            return _conclude(runner, log.study, log, entry)
+        name = log.study.study_name
+        document = {"study": name, "trials": counts(log.study)[0], "lead": lead.run}
+        return Result(document, f"study {name}: {document['trials']} trials; run {lead.run} concludes")
+
+
+def nested(ctx: Context, config: TuneConfig, judges: Judges, start: Version | None) -> dict[str, Any] | None:
+    """The values at the knee of a study in a run below the open one, without versions; None if its front is empty."""
+    with ctx.runs.entry("tune", config, nested=True) as entry:
+        _, log, _ = search(ctx, config, judges, start, entry, register_front=False)
+        found = finished(log.study)
+        chosen = choice.choose(found, [False] * len(found.trials))
+        log.record(chosen)
+        return None if chosen is None else dict(found.trials[chosen].params)
+
+
+def search(
+    ctx: Context,
+    config: TuneConfig,
+    judges: Judges,
+    start: Version | None,
+    entry: StageRun,
+    *,
+    register_front: bool = True,
+) -> tuple[TrialRunner, StudyLog, Lead | None]:
+    """Run the trials of a study to the last; also the command that leads it, None if this one does.
+
+    Parameters
+    ----------
+    start : the generator of every trial; None for the base.
+    register_front : register the versions of trials that stay on the front.
+    """
+    quiet()
+    entry.recorder.tags({names.STAGE: "tune", names.STEPS: str(config.trials)})
+    # Commands that begin a study at the same moment must start from the same versions.
+    with alone(config.storage or beside_store(config.study or "tune")):
+        start = start or base_for(ctx, config, judges)
+        needs = named(config.method).needs
+        fisher = fishers.obtain(ctx, start, config.fisher_samples) if needs.fisher else None
+        judges.ready()
+    runner = TrialRunner(ctx, config, start, fisher, judges)
+    space = searched(judges, config, start, fisher)
+    name = config.study or "tune-" + hashlib.sha256(space.encode()).hexdigest()[:8]
+    place = config.storage or beside_store(name)
+    study = open_study(place, name, config, space)
+    entry.recorder.tags({STUDY: name})
+    say(f"study {name} in {place}")
+    leadership = Leadership(study, place, entry.run_id)
+    if leadership.other is not None:
+        say(f"run {leadership.other.run} leads this study; this command runs trials for it")
+    job = Assignment(
+        config, place, name, space, ctx.client.get_run(entry.run_id).info.experiment_id,
+        parent=leadership.other.run if leadership.other else entry.run_id,
+        base=start.number, fisher=fisher.number if fisher else None, after=enlist(study, place),
+    )  # fmt: skip
+    log = StudyLog(study, config, runner.reference, entry)
+    _search(runner, Crew(job, study), leadership, log, register_front)
+    return runner, log, leadership.other
 
 
 def searched(judges: Judges, config: TuneConfig, start: Version, fisher: Version | None) -> str:
@@ -93,7 +124,9 @@ def searched(judges: Judges, config: TuneConfig, start: Version, fisher: Version
     return json.dumps(values | upstream, sort_keys=True)
 
 
-def _search(runner: TrialRunner, crew: Crew, leadership: Leadership, log: StudyLog) -> None:
+def _search(
+    runner: TrialRunner, crew: Crew, leadership: Leadership, log: StudyLog, register_front: bool
+) -> None:
     """Run trials until the study is complete. The leader keeps the registry in step with the front."""
     study, wanted = log.study, log.config.trials
 
@@ -109,7 +142,7 @@ def _search(runner: TrialRunner, crew: Crew, leadership: Leadership, log: StudyL
             while counts(study)[0] < wanted:
                 crew.tend()
                 look()
-                if leadership.other is None:
+                if leadership.other is None and register_front:
                     _register(runner, study, register.SETTLED, most=1)
                 time.sleep(POLL)
     except (Stopped, KeyboardInterrupt) as signal:

@@ -1,0 +1,1 @@
+"""Methods of forgetting side by side."""

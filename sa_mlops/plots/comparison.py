@@ -1,0 +1,109 @@
+"""Methods of forgetting side by side: forgetting against retention, and seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sa_mlops.plots.style import (
+    LIGHT,
+    SMALL,
+    TEXT,
+    WIDTH,
+    Theme,
+    class_look,
+    dress,
+    new_figure,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A mean over seeds, and the least and the largest of them."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One method.
+
+    Attributes
+    ----------
+    forgotten : probability of the forgotten class, [0, 1].
+    accuracy, fid : of the retained classes.
+    seconds : may be NaN.
+    """
+
+    name: str
+    forgotten: Span
+    accuracy: Span
+    fid: Span
+    seconds: Span
+
+
+def methods_compared(
+    points: Sequence[Point], *, chance: float, title: str | None = None, theme: Theme = LIGHT
+) -> Figure:
+    """Retained accuracy and FID over the probability of the forgotten class, above the seconds; bars span the seeds.
+
+    Parameters
+    ----------
+    chance : 1/K, where a dashed line stands.
+    """
+    found = f"Retained classes over what is left of the forgotten one, {len(points)} generators"
+    figure = new_figure(WIDTH, 4.6 + 0.19 * len(points), title or found, theme)
+    axes = figure.subplot_mosaic(
+        [["accuracy", "fid"], ["seconds", "seconds"]], height_ratios=[3.4, 0.6 + 0.19 * len(points)]
+    )
+    for key, words in (("accuracy", "retained accuracy"), ("fid", "retained FID")):
+        _scatter(axes[key], points, key, theme)
+        axes[key].axvline(chance, color=theme.faint, linestyle="--", linewidth=1)
+        axes[key].set_xscale("log")
+        axes[key].set_xlabel("probability of the forgotten class (dashed: chance)")
+        axes[key].set_ylabel(words)
+        dress(axes[key], theme)
+    _durations(axes["seconds"], [p for p in points if p.seconds.mean > 0], points, theme)
+    figure.legend(
+        *axes["accuracy"].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False,
+        fontsize=TEXT, labelcolor=theme.ink,
+    )  # fmt: skip
+    return figure
+
+
+def _scatter(axes: Axes, points: Sequence[Point], key: str, theme: Theme) -> None:
+    for i, point in enumerate(points):
+        colour, marker = class_look(i)
+        x, y = point.forgotten, getattr(point, key)
+        axes.errorbar(
+            x.mean, y.mean, xerr=_error(x), yerr=_error(y), color=colour, marker=marker, markersize=6, linestyle="",
+            elinewidth=1, markeredgecolor=theme.ink, markeredgewidth=0.4, label=point.name,
+        )  # fmt: skip
+
+
+def _error(span: Span) -> list[list[float]]:
+    return [[max(0.0, span.mean - span.low)], [max(0.0, span.high - span.mean)]]
+
+
+def _durations(axes: Axes, timed: Sequence[Point], points: Sequence[Point], theme: Theme) -> None:
+    looks = {p.name: class_look(i)[0] for i, p in enumerate(points)}
+    places = np.arange(len(timed))[::-1]
+    for place, point in zip(places, timed, strict=True):
+        s = point.seconds
+        axes.barh(place, s.mean, 0.75, color=looks[point.name], xerr=_error(s), error_kw={"elinewidth": 1})
+        axes.annotate(
+            f"{s.mean:.1f}", (s.high, place), (4, 0), textcoords="offset points", va="center", fontsize=SMALL,
+            color=theme.ink,
+        )  # fmt: skip
+    axes.set_yticks(places, [p.name for p in timed])
+    if timed:
+        axes.set_xscale("log")
+        axes.margins(x=0.12)
+    axes.set_xlabel("seconds, with the Fisher diagonal where one is needed")
+    dress(axes, theme)
