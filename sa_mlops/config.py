@@ -486,11 +486,9 @@ class CompareConfig(RecipeConfig, FisherConfig, FromVersionConfig, ClassesConfig
 
     def _shared(self, name: str) -> dict[str, Any]:
         """The options that a method shares with this command, but for the seed."""
-        parts = (
-            RecipeConfig,
-            FromVersionConfig,
-            *([FisherConfig] if interface.named(name).needs.fisher else []),
-        )
+        parts: list[type[Parameters]] = [RecipeConfig, FromVersionConfig]
+        if interface.named(name).needs.fisher:
+            parts.append(FisherConfig)
         return {
             key: getattr(self, key)
             for part in parts
