@@ -76,7 +76,8 @@ def test_defaults_are_the_configs(name: str) -> None:
 @pytest.mark.parametrize("name", POINTS)
 def test_the_shared_vocabulary_has_the_promised_defaults(name: str) -> None:
     written = {key: entry["default"] for key, entry in POINTS[name]["parameters"].items()}
-    promised = PROMISED | {"sequential": {"classes": "0,1,2,3,4"}, "tune": {"classes": "1,8"}}.get(name, {})
+    own = {"sequential": "0,1,2,3,4", "tune": "1,8", "compare": "1,0"}
+    promised = PROMISED | ({"classes": own[name]} if name in own else {})
     assert {key: written[key] for key in promised if key in written} == {
         key: value for key, value in promised.items() if key in written
     }
