@@ -15,7 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 
-from sa_mlops.registry import names
+from sa_mlops.registry import gates, names
 from sa_mlops.registry.stores import StoreError
 from sa_mlops.registry.version import Version
 from tui import messages
@@ -348,7 +348,9 @@ class AmnesiaApp(App[None]):
         if not self._may_change():
             return
         now = self.workspace.snapshot.aliases.get(names.GENERATORS, {}).get(names.CHAMPION_ALIAS)
-        detail = "It becomes @champion only if its recorded metrics pass every gate."
+        verdicts = gates.judge_version(version, self.workspace.snapshot.metrics_of(version))
+        detail = "\n".join(v.brief() for v in verdicts)
+        detail += "\nIt becomes @champion only if its recorded metrics pass every gate."
         detail += f" v{now} is the champion now." if now else " There is no champion yet."
         question = f"Promote {clean(version.title, 80)}?"
         self.ask(question, detail, lambda: self.command(["promote", str(version.number)]))

@@ -10,15 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
 from sa_mlops.parameters import FileError, read_json
-from sa_mlops.registry import log, names
+from sa_mlops.registry import names
 from sa_mlops.registry.version import Version
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +80,17 @@ class Verdict:
     limit: float
     passed: bool
 
-    def line(self) -> str:
-        """One line of text."""
-        gate = GATES[self.gate]
+    def brief(self) -> str:
+        """`pass  forget_prob: 0.0213 <= 0.11`."""
         if math.isnan(self.found):
-            return f"FAIL  {self.gate}: not measured  ({gate.help})"
-        sign = "<=" if gate.better == "low" else ">="
+            return f"FAIL  {self.gate}: not measured"
+        sign = "<=" if GATES[self.gate].better == "low" else ">="
         mark = "pass" if self.passed else "FAIL"
-        return f"{mark}  {self.gate}: {self.found:.4f} {sign} {self.limit:g}  ({gate.help})"
+        return f"{mark}  {self.gate}: {self.found:.4f} {sign} {self.limit:g}"
+
+    def line(self) -> str:
+        """The same with the meaning of the gate."""
+        return f"{self.brief()}  ({GATES[self.gate].help})"
 
 
 def read_limits(path: Path | None) -> dict[str, float]:
@@ -170,6 +175,9 @@ def promote(
     client: MlflowClient, version: Version, previous: int | None, verdicts: Sequence[Verdict] = ()
 ) -> int | None:
     """Make a version the champion, log what its gates found, and return the number of the champion read back."""
+    # Imports MLflow, for which the terminal UI, when it shows what the gates would say, should not wait.
+    from sa_mlops.registry import log
+
     found = {v.gate: [v.found, v.limit] for v in verdicts}
     return log.record_alias(
         client, names.GENERATORS, names.CHAMPION_ALIAS, version.number, previous, "promotion", gates=found

@@ -156,6 +156,14 @@ def test_metrics_stand_before_settings_without_empty_lines_between() -> None:
     assert "forget.prob" in lines[3]
 
 
+def test_equal_metrics_are_left_out_of_the_differences() -> None:
+    one, two = version(2, "coat"), version(3, "coat")
+    found = snapshot((one, {"forget.prob": 0.1, "retain.fid": 2.0}), (two, {"forget.prob": 0.1}))
+    shown = facts.compared(found, [one, two], 100, differing=True).plain
+    assert "forget.prob" not in shown
+    assert "retain.fid" in shown
+
+
 def test_the_matrix_of_classes_has_their_names() -> None:
     one = version(2, "coat")
     shown = facts.class_matrix(snapshot((one, {names.class_metric("coat", "prob"): 0.3})), [one], 100).plain

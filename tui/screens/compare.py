@@ -31,6 +31,7 @@ class CompareScreen(Modal[None]):
         Binding("escape,q", "dismiss(None)", "close"),
         Binding("s", "turn('seed')", "seed"),
         Binding("n", "turn('class')", "class"),
+        Binding("d", "differing", "differing", tooltip="only metrics that differ, or all"),
         Binding("t", "tab", "next tab"),
     ]
 
@@ -41,6 +42,7 @@ class CompareScreen(Modal[None]):
         self.workspace = workspace
         self.versions = list(versions)
         self.first_view = view
+        self.differing = False
 
     def compose(self) -> ComposeResult:
         """Three panes."""
@@ -62,11 +64,19 @@ class CompareScreen(Modal[None]):
         preview.view = self.first_view
         preview.show(self.versions)
 
-    def on_resize(self, event: events.Resize) -> None:
+    def on_resize(self, _event: events.Resize) -> None:
         """Columns for the new width."""
-        for name, table in (("compare", facts.compared), ("class", facts.class_matrix)):
-            text = table(self.workspace.snapshot, self.versions, event.size.width - 4)
-            self.query_one(f"#{name}-text", Static).update(text)
+        self._write()
+
+    def action_differing(self) -> None:
+        """Show only the metrics that differ, or all of them."""
+        self.differing = not self.differing
+        self._write()
+
+    def _write(self) -> None:
+        given = self.workspace.snapshot, self.versions, self.size.width - 4
+        self.query_one("#compare-text", Static).update(facts.compared(*given, differing=self.differing))
+        self.query_one("#class-text", Static).update(facts.class_matrix(*given))
 
     def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
         """Draw the samples when they are visible; keys scroll the pane that was opened."""

@@ -160,13 +160,20 @@ class _Columns:
         self.text.append("\n")
 
 
-def compared(snapshot: Snapshot, versions: Sequence[Version], width: int) -> Text:
-    """Versions side by side: metrics with a mark at the best, then differences in how they were made."""
+def compared(snapshot: Snapshot, versions: Sequence[Version], width: int, *, differing: bool = False) -> Text:
+    """Versions side by side: metrics with a mark at the best, then differences in how they were made.
+
+    Parameters
+    ----------
+    differing : only the metrics that are not equal for all versions.
+    """
     table = _Columns(versions, width)
-    table.heading("metrics (◆ the best)")
+    table.heading("metrics that differ (◆ the best)" if differing else "metrics (◆ the best)")
     metrics = [snapshot.metrics_of(v) for v in versions]
     for key in ordered({k for found in metrics for k in found}):
         values = [found.get(key) for found in metrics]
+        if differing and len(set(values)) == 1:
+            continue
         best = _best(key, values, versions)
         table.line(
             key, ["-" if v is None else number(v) + " ◆" * (i in best) for i, v in enumerate(values)], best
