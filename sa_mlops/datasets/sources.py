@@ -98,6 +98,8 @@ def read(source: str, form: Form, scratch: Path, watch: Watch[Any]) -> Raw:
     """
     if source.startswith("torchvision:"):
         return _downloaded(source.removeprefix("torchvision:"), form, scratch, watch)
+    if not source:
+        raise SourceError("the source is empty")
     path = Path(source)
     try:
         if path.is_dir():
@@ -117,6 +119,8 @@ def read(source: str, form: Form, scratch: Path, watch: Watch[Any]) -> Raw:
 
 
 def _folders(source: Path, form: Form, scratch: Path, watch: Watch[Any]) -> Raw:
+    if form.names is not None:
+        raise SourceError(f"{source}: --classes names the classes of arrays; here the folders name them")
     below = _subfolders(source)
     parts = {p.name: p for p in below if p.name in ("train", "test")}
     if parts and len(below) > len(parts):
@@ -236,6 +240,8 @@ def _labels_of(images: Path) -> Path:
 
 
 def _npz(path: Path, form: Form, watch: Watch[Any]) -> Raw:
+    if not zipfile.is_zipfile(path):
+        raise SourceError(f"{path}: no .npz, or cut off")
     try:
         with np.load(path, allow_pickle=False) as file:
             keys = [key for key in ("x_train", "y_train", "x_test", "y_test") if key in file]

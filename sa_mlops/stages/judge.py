@@ -64,7 +64,8 @@ def obtain(ctx: Context, role: str) -> Version:
             check = check_judge(judge, data.test_images, data.test_labels)
             if role != "calibrated" or not check.failures:
                 break
-            say(f"{wanted.title}: {'; '.join(check.failures)}")
+            more = "" if effort == EFFORTS[-1] else f"; trained again with {2 * effort} times the effort"
+            say(f"{wanted.title}: {'; '.join(check.failures)}{more}")
         _draw(run, check, ctx.classes)
         return Made(
             content=lambda folder: weights.save_judge(folder, judge),

@@ -216,8 +216,18 @@ def test_bad_arrays_are_refused_in_one_line(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\3\4", b"text"])
 def test_a_file_that_is_no_npz_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.npz").write_bytes(content)
-    with pytest.raises(SourceError, match=r"x\.npz: cannot be read"):
+    with pytest.raises(SourceError, match=r"x\.npz: no \.npz, or cut off$"):
         read(tmp_path / "x.npz", tmp_path)
+
+
+def test_names_of_classes_are_refused_where_folders_name_them(shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="the folders name them"):
+        read(shapes, tmp_path, Form(names=("a", "b")))
+
+
+def test_an_empty_source_is_not_the_folder_of_the_command(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="the source is empty"):
+        read("", tmp_path)
 
 
 @pytest.mark.parametrize("source", ["nowhere", "torchvision:CIFAR10"])
