@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import pairwise_distances, silhouette_samples
 from sklearn.neighbors import KNeighborsRegressor, NearestNeighbors
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
@@ -156,7 +156,9 @@ def tsne(points: Floats, seed: int, perplexity: float = 30.0, start: Floats | No
     # The usual start of standard deviation 1e-4 lets clusters swap places; at 1 they stay, at equal quality.
     init: str | Floats = "pca" if start is None else (start / start.std()).astype(np.float32)
     # With three threads or more the order of a sum varies, and t-SNE amplifies its last bit into another map.
-    with threadpool_limits(limits=2, user_api="openmp"):
+    # Never more than the environment allows: two that wait for one core spin.
+    allowed = (pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp")
+    with threadpool_limits(limits=min([2, *allowed]), user_api="openmp"):
         embedding: Floats = TSNE(perplexity=perplexity, init=init, random_state=seed).fit_transform(points)
     return embedding
 
