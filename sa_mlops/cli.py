@@ -394,6 +394,50 @@ def verify(folder: Path, key: Path | None, as_json: bool) -> Result:
 
 
 @group.command()
+@click.option(
+    "--classes", required=True, help="names of classes as the versions record them, comma-separated"
+)
+@click.option("--dataset", help="versions of this data set alone; default: all")
+@click.option("--approve", metavar="REASON", help="carry the plan out; the reason goes into the log")
+@click.option("--delete", is_flag=True, help="delete the versions instead of withdrawing them")
+@click.option("--settings", default="", help="JSON file with options of `forget` for a new successor")
+@click.option(
+    "--gates", type=click.Path(path_type=Path), help="JSON file with limits; default: the project's own"
+)
+@_json
+def erase(
+    classes: str,
+    dataset: str | None,
+    approve: str | None,
+    delete: bool,
+    settings: str,
+    gates: Path | None,
+    as_json: bool,
+) -> Result:
+    """Plan to replace and withdraw every version that holds a class, and carry it out once it is approved.
+
+    Without --approve the plan is printed; at a terminal the reason is then asked for.
+    """
+    wanted: Any = Parameter(help="", kind="classes", default=()).parse("classes", classes)
+    from sa_mlops.operate import erase as erasure
+    from sa_mlops.stages.result import Result
+
+    request = erasure.Request(classes=wanted, dataset=dataset, delete=delete, settings=settings, gates=gates)
+    plan = erasure.plan(request)
+    if plan.approval is not None:
+        say(f"goes on; approved because: {plan.approval.content.get('reason', '')}")
+    elif not plan.empty and approve is None:
+        if as_json or not sys.stdin.isatty():
+            note = "Nothing was changed. Carry it out with --approve REASON."
+            return _show(Result(plan.document() | {"erased": False}, f"{plan.text()}\n{note}"), as_json)
+        click.echo(plan.text(), err=True)
+        approve = click.prompt("reason of the approval (Ctrl-C: none)", err=True)
+        if delete:
+            click.confirm(f"delete {len(plan.withdraw)} versions for good?", abort=True, err=True)
+    return _show(erasure.erase(request, approve or ""), as_json)
+
+
+@group.command()
 @click.argument("version", default="latest")
 @click.option(
     "--classes", default="all", show_default=True, help="classes to draw, by name or number, comma-separated"

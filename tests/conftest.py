@@ -154,14 +154,7 @@ def own_store(digits_store: Store, tmp_path: Path) -> Store:
 @pytest.fixture
 def whole_store(digits_store: Store, tmp_path: Path) -> Store:
     """A copy of the shared lineage with files of its own, for tests that alter those."""
-    from sa_mlops.registry import stores
-
-    shutil.copytree(
-        digits_store.folder / "mlruns", tmp_path / "mlruns", ignore=shutil.ignore_patterns("code")
-    )
-    store = digits_store.copy(tmp_path)
-    stores.correct_places(tmp_path / "mlflow.db")
-    return store
+    return digits_store.whole_copy(tmp_path)
 
 
 @pytest.fixture(scope="session")

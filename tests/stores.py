@@ -41,6 +41,19 @@ class Store:
         shutil.copy(self.folder / "mlflow.db", folder / "mlflow.db")
         return Store(folder)
 
+    def whole_copy(self, folder: Path) -> Store:
+        """The same with files of its own, less the code of models."""
+        from mlflow.tracking._tracking_service import utils
+
+        from sa_mlops.registry import stores
+
+        shutil.copytree(self.folder / "mlruns", folder / "mlruns", ignore=shutil.ignore_patterns("code"))
+        copied = self.copy(folder)
+        stores.correct_places(folder / "mlflow.db")
+        # MLflow remembers the places of files by ids that copies share.
+        utils._artifact_repos_cache.clear()
+        return copied
+
 
 JUDGE = ("judge", "--dataset", "digits")
 BASE = ("base", "--dataset", "digits", "--steps", "300")

@@ -18,6 +18,7 @@ from sa_mlops.registry.version import Version
 from sa_mlops.stages.result import Result, table
 
 KNOWS, SUPPRESSED, FAILS, UNKNOWN = "knows it", "suppressed", "fails the gates", "unknown"
+WITHDRAWN = "withdrawn"
 FORGETTING = ("forget_prob", "screen_prob")
 """The gates that a forgotten class must pass to count as suppressed."""
 FROM_SCRATCH = ("base", "retrain")
@@ -62,6 +63,8 @@ def tainted(origins: Mapping[int, Origin]) -> set[int]:
 
 def state(version: Version, name: str, metrics: Mapping[str, float]) -> str:
     """What is recorded of class `name` in a generator that is tainted by it."""
+    if names.WITHDRAWN in version.tags:
+        return WITHDRAWN
     if name not in version.forgotten:
         return KNOWS
     verdicts = [v for v in gates.judge_version(version, metrics) if v.gate in FORGETTING]

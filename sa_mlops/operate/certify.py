@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from sa_mlops import __version__
@@ -25,7 +24,7 @@ from sa_mlops.operate.bom import bom
 from sa_mlops.operate.promote import check
 from sa_mlops.operate.verify import MODEL, PREDICATE, STATEMENT, TYPE, digests, verify
 from sa_mlops.parameters import ParameterError
-from sa_mlops.registry import gates, lineage, log, names, signing, tracking, versions, weights
+from sa_mlops.registry import gates, lineage, log, names, publish, signing, tracking, versions, weights
 from sa_mlops.registry.gates import Verdict
 from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
@@ -108,33 +107,22 @@ def _public(key: Path) -> bytes:
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _net(version: Version) -> Path:
-    """The folder of a version's weights and config."""
-    folder = versions.files(version)
-    return folder / "artifacts" if version.name == names.GENERATORS else folder
-
-
 def _signed_model(client: MlflowClient, version: Version, folder: Path, key: Path) -> None:
     """Copy weights and config into a new folder, sign it, and check that it is a sound generator."""
     folder.mkdir()
     for file in (weights.WEIGHTS, weights.CONFIG):
-        shutil.copyfile(_net(version) / file, folder / file)
+        shutil.copyfile(versions.net(version) / file, folder / file)
     signing.sign(folder, key)
     check(client, version, folder)
 
 
 def _store_signature(client: MlflowClient, version: Version, key: Path) -> None:
     """Put the signature of a version's weights beside them."""
-    assert version.model_id is not None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file in (weights.WEIGHTS, weights.CONFIG):
-            shutil.copyfile(_net(version) / file, folder / file)
-        place = "artifacts" if version.name == names.GENERATORS else None
-        try:
-            client.log_model_artifact(version.model_id, str(signing.sign(folder, key)), place)
-        except (MlflowException, OSError) as error:
-            raise VersionError(f"{version.uri}: its signature cannot be stored ({error})") from None
+            shutil.copyfile(versions.net(version) / file, folder / file)
+        publish.put(client, version, signing.sign(folder, key))
 
 
 def _judges(client: MlflowClient, version: Version) -> list[Version]:
@@ -218,7 +206,7 @@ def _requirements(version: Version) -> list[str]:
 
 def _described(version: Version) -> dict[str, Any]:
     try:
-        digest = hashlib.sha256((_net(version) / weights.WEIGHTS).read_bytes()).hexdigest()
+        digest = hashlib.sha256((versions.net(version) / weights.WEIGHTS).read_bytes()).hexdigest()
     except (VersionError, OSError):
         digest = ""
     return {"uri": version.uri, "title": version.title, "weights": digest}

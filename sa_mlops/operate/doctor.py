@@ -262,7 +262,7 @@ def registered(client: MlflowClient) -> Iterator[Finding]:
             sound += not problems
     yield from _renamed(client, known)
     yield from _aliases(client, known[names.GENERATORS])
-    bases = [v for v in known[names.GENERATORS] if v.stage == "base"]
+    bases = [v for v in known[names.GENERATORS] if v.stage == "base" and names.WITHDRAWN not in v.tags]
     if bases and names.BASE_ALIAS not in lineage.alias_map(client, names.GENERATORS):
         advice = "run `sa-mlops base` with the base's parameters: it is reused and gets the alias"
         yield Finding("versions", "note", f"no version has the alias {names.BASE_ALIAS}", advice)

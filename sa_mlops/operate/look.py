@@ -61,7 +61,7 @@ def samples(
     client = tracking.connect()
     version = versions.given(client, word)
     shown = lineage.chain(client, version) if compare else [version]
-    models = [weights.load_cvae(versions.files(v) / "artifacts") for v in shown]
+    models = [weights.load_cvae(versions.net(v)) for v in shown]
     spec = models[-1].spec
     try:
         columns = list(spec.indices(spec.classes if classes is None else map(str, classes)))

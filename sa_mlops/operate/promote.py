@@ -26,7 +26,7 @@ def promote(word: str, gate_file: Path | None) -> Result:
     limits = gates.read_limits(gate_file)
     client = tracking.connect()
     version = versions.given(client, word)
-    check(client, version, versions.files(version) / "artifacts")
+    check(client, version, versions.net(version))
     verdicts = gates.judge_version(version, tracking.run_metrics(client, version.run_id), limits)
     passed = all(v.passed for v in verdicts)
     previous = lineage.alias_map(client, names.GENERATORS).get(names.CHAMPION_ALIAS)
@@ -54,6 +54,8 @@ def check(client: MlflowClient, version: Version, net: Path) -> None:
     """Raise VersionError or WeightsError for a version, its weights in the folder `net`, that no gate can judge."""
     for problem in edited(version):
         raise VersionError(f"{version.uri} is refused: {problem}")
+    if reason := version.tags.get(names.WITHDRAWN, ""):
+        raise VersionError(f"{version.uri} was withdrawn: {reason[:600]}")
     weights.load_cvae(net)
     try:
         client.get_run(version.run_id)

@@ -13,7 +13,7 @@ def lineage_report() -> Result:
     found = lineage.read(client)
     events = alias_history(client, names.GENERATORS)
     lines = list(lineage.tree_lines(found))
-    lines += [f"@{e.alias}: {_number(e.previous)} -> v{e.number}" for e in events]
+    lines += [f"@{e.alias}: {_number(e.previous)} -> {_number(e.number)}" for e in events]
     text = (
         "\n".join(lines)
         or "No version is registered yet: `sa-mlops forget` makes a base and a forgetting version."

@@ -181,9 +181,10 @@ def problems(client: MlflowClient, name: str, head: str = "") -> Iterator[str]:
     recorded = {e.alias: e.number for e in alias_events(tags)}
     for alias, number in sorted(recorded.items()):
         if now.get(alias) != number:
+            said = "nothing" if number is None else f"v{number}"
             seen = f"points at v{now[alias]}" if alias in now else "points at nothing"
             cause = "it was moved without an entry, or the newest entries were removed"
-            yield f"the alias {alias} {seen}, but its last entry says v{number}: {cause}"
+            yield f"the alias {alias} {seen}, but its last entry says {said}: {cause}"
 
 
 def _model(client: MlflowClient, name: str) -> tuple[dict[str, str], int]:
@@ -212,14 +213,20 @@ class AliasEvent:
 
     Attributes
     ----------
-    alias, previous, number : the alias, the version it pointed at before, and since.
+    alias, previous, number : the alias, the version it pointed at before, and since; None for none.
     at : milliseconds since 1970 by the clock of the machine that made the change.
     """
 
     alias: str
     previous: int | None
-    number: int
+    number: int | None
     at: int
+
+
+def remove_alias(client: MlflowClient, name: str, alias: str, previous: int) -> None:
+    """Take an alias away, and log it."""
+    append(client, name, "alias", alias=alias, previous=previous, version=None)
+    client.delete_registered_model_alias(name, alias)
 
 
 def record_alias(
@@ -244,9 +251,10 @@ def record_alias(
             # Another process may have made the alias at the same moment.
             if attempt:
                 raise
-        number = [e.number for e in alias_history(client, name) if e.alias == alias][-1]
-        if alias_map(client, name).get(alias) == number:
+        last = [e.number for e in alias_history(client, name) if e.alias == alias][-1]
+        if last is None or alias_map(client, name).get(alias) == last:
             break
+        number = last
     return alias_map(client, name).get(alias)
 
 
@@ -278,8 +286,8 @@ def _events(found: Iterable[Mapping[str, Any]], previous: str, number: str) -> l
     made = []
     for e in found:
         try:
-            before = None if e[previous] is None else int(e[previous])
-            made.append(AliasEvent(str(e["alias"]), before, int(e[number]), int(e["at"])))
+            before, now = (None if e[key] is None else int(e[key]) for key in (previous, number))
+            made.append(AliasEvent(str(e["alias"]), before, now, int(e["at"])))
         except (ValueError, KeyError, TypeError, OverflowError):
             continue
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version as installed
@@ -10,12 +11,14 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import AnyType
 
 from sa_mlops.datasets.spec import DataSpec
+from sa_mlops.errors import in_one_line
 from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import names, versions, weights
 from sa_mlops.registry.tracking import Recorder
@@ -73,6 +76,38 @@ def publish_generator(
         tags=tags,
         description=description,
     )
+
+
+def put(client: MlflowClient, version: Version, file: Path) -> None:
+    """Put a file beside a version's weights, in place of one of that name.
+
+    Raises
+    ------
+    VersionError : if the version has no files in this store, or they may not be written.
+    """
+    try:
+        client.log_model_artifact(str(version.model_id), str(file), versions.place(version) or None)
+    except (MlflowException, OSError) as error:
+        raise versions.VersionError(
+            f"{version.uri}: {file.name} cannot be stored ({in_one_line(error)})"
+        ) from None
+
+
+def withdraw(client: MlflowClient, version: Version, reason: str) -> None:
+    """Let every loader refuse a version's weights: its config is replaced by the reason, and kept inside.
+
+    Raises
+    ------
+    VersionError, WeightsError : if its files are lost or may not be written.
+    """
+    config = weights.read_config(versions.net(version))
+    if config.get("kind") == weights.WITHDRAWN:
+        return
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / weights.CONFIG
+        content = {"kind": weights.WITHDRAWN, "reason": reason, "config": config}
+        file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        put(client, version, file)
 
 
 def publish_files(

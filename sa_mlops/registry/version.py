@@ -125,7 +125,7 @@ class Version:
                 words = f"Fisher of v{self.parent}" if self.parent else "Fisher"
             case stage:
                 words = stage or "unknown"
-        return plain(f"v{self.number} {words}")
+        return plain(f"v{self.number} {words}" + (" (withdrawn)" if names.WITHDRAWN in self.tags else ""))
 
     def link(self, tag: str, name: str) -> int | None:
         """Number of the version of the registered model `name` that a tag names; None if it names none."""

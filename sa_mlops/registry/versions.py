@@ -79,7 +79,7 @@ def paged(call: Callable[[str | None], PagedList[T]]) -> Iterator[T]:
 
 
 def find(client: MlflowClient, name: str, tags: Mapping[str, str]) -> Version | None:
-    """The newest version of `name` that carries exactly these tag values and still has its files; None without one.
+    """The newest version of `name` that carries exactly these tag values, still has its files and was not withdrawn.
 
     A stage is found under its older name too.
     """
@@ -89,6 +89,8 @@ def find(client: MlflowClient, name: str, tags: Mapping[str, str]) -> Version | 
         try:
             files(version)
         except VersionError:
+            continue
+        if names.WITHDRAWN in version.tags:
             continue
         return get(client, name, version.number)
     return None
@@ -206,6 +208,16 @@ def files(version: Version) -> Path:
     if empty:
         raise VersionError(f"{version.uri} has lost its files")
     return folder
+
+
+def net(version: Version) -> Path:
+    """Local folder of a version's weights and config. Errors as in `files`."""
+    return files(version) / place(version)
+
+
+def place(version: Version) -> str:
+    """The folder of weights and config among a version's files; empty for the top."""
+    return "artifacts" if version.name == names.GENERATORS else ""
 
 
 _FETCHED: dict[tuple[str, str], Path] = {}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sa_mlops import models
 from sa_mlops.datasets import mnist
 from sa_mlops.datasets.spec import DataSpec
-from sa_mlops.errors import CommandError
+from sa_mlops.errors import CommandError, plain
 from sa_mlops.models.classifiers import Judge, make_judge
 from sa_mlops.models.interface import CVAE, make_net
 from sa_mlops.registry import signing
@@ -24,6 +24,8 @@ from sa_mlops.settings import Architecture
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
+WITHDRAWN = "withdrawn"
+"""`kind` in the config of a withdrawn version: code of any age refuses it, also that beside a pyfunc model."""
 MAX_CONFIG_BYTES = 1_000_000
 
 
@@ -139,6 +141,21 @@ def _own(folder: Path, name: str) -> Path:
 def _config(folder: Path, kind: str) -> dict[str, Any]:
     """The config of a folder whose signature is checked first. Every `load_*` begins here."""
     signing.require_trusted(folder)
+    config = read_config(folder)
+    if config.get("kind") == WITHDRAWN:
+        raise WeightsError(f"the version was withdrawn: {plain(str(config.get('reason', '')))[:600]}")
+    if config.get("kind") != kind:
+        raise WeightsError(f"{CONFIG} does not describe a {kind}")
+    return config
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The JSON object in the config of a folder.
+
+    Raises
+    ------
+    WeightsError : if it is missing or damaged.
+    """
     path = _own(folder, CONFIG)
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
@@ -146,8 +163,8 @@ def _config(folder: Path, kind: str) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{CONFIG} cannot be read ({type(error).__name__})") from None
-    if not isinstance(config, dict) or config.get("kind") != kind:
-        raise WeightsError(f"{CONFIG} does not describe a {kind}")
+    if not isinstance(config, dict):
+        raise WeightsError(f"{CONFIG} is not a JSON object")
     return config
 
 

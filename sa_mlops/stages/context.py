@@ -98,7 +98,7 @@ class Context:
 
         Raises VersionError, WeightsError if its files are missing or not a generator's.
         """
-        return weights.load_cvae(versions.files(version) / "artifacts", self.device)
+        return weights.load_cvae(versions.net(version), self.device)
 
     def grid(self, model: CVAE, rows: int = grids.ROWS) -> NDArray[np.float32]:
         """Sample images (rows, K, C, H, W): one latent a row, one class a column; see `grids.grid`."""

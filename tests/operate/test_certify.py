@@ -40,12 +40,8 @@ WIDE = {
 @pytest.fixture(scope="module")
 def certified(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a store, keys, another pair of keys, and the certificate of generator 2."""
-    from sa_mlops.registry import stores
-
     folder = tmp_path_factory.mktemp("certified")
-    shutil.copytree(digits_store.folder / "mlruns", folder / "mlruns", ignore=shutil.ignore_patterns("code"))
-    digits_store.copy(folder)
-    stores.correct_places(folder / "mlflow.db")
+    digits_store.whole_copy(folder)
     for name in ("keys", "others"):
         (folder / name).mkdir()
         keygen(folder / name)

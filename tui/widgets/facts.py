@@ -133,8 +133,8 @@ def history(events: Sequence[AliasEvent], aliases: Mapping[str, int], version: V
         text.append("  no aliases\n", style="dim")
     text.append("\nchanges, newest first\n", style="bold")
     for event in reversed(events):
-        before = f"v{event.previous}" if event.previous is not None else "nothing"
-        text.append(f"  {moment(event.at)}  @{clean(event.alias, 30)}  {before} -> v{event.number}\n")
+        before, now = ("nothing" if n is None else f"v{n}" for n in (event.previous, event.number))
+        text.append(f"  {moment(event.at)}  @{clean(event.alias, 30)}  {before} -> {now}\n")
     if not events:
         text.append("  none recorded\n", style="dim")
     return text

@@ -1,0 +1,165 @@
+"""`erase`: what is planned, what is done, and that each step is done once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+from stores import Store
+
+from sa_mlops import cli
+from sa_mlops.registry import lineage, log, names, versions
+
+pytestmark = pytest.mark.integration
+WIDE = {
+    "retain_accuracy_drop": 0.5,
+    "retain_class_drop": 0.5,
+    "retain_fid_rise": 10.0,
+    "retain_recall_share": 0.5,
+}
+"""Limits that the small shared lineage keeps."""
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def client(whole_store: Store, tmp_path: Path) -> MlflowClient:
+    """The shared lineage, whose base is the champion: 2 has forgotten the class 1."""
+    (tmp_path / "wide.json").write_text(json.dumps(WIDE))
+    (tmp_path / "short.json").write_text(json.dumps({"steps": 120, "fisher_samples": 2000}))
+    client = MlflowClient()
+    log.record_alias(client, names.GENERATORS, names.CHAMPION_ALIAS, 1, None)
+    return client
+
+
+def erase(*more: str, classes: str = "1") -> int:
+    return cli.main(["erase", "--classes", classes, "--gates", "wide.json", *more])
+
+
+def aliases(client: MlflowClient) -> dict[str, int]:
+    return lineage.alias_map(client, names.GENERATORS)
+
+
+def kinds(client: MlflowClient) -> list[str]:
+    return [e.kind for e in log.read(client, names.GENERATORS)]
+
+
+def check_done(client: MlflowClient) -> None:
+    """The class 1 is erased: once, by the log and by every loader."""
+    assert aliases(client) == {names.CHAMPION_ALIAS: 2}
+    assert list(log.problems(client, names.GENERATORS)) == []
+    withdrawn = [e.content["uri"] for e in log.read(client, names.GENERATORS) if e.kind == "withdrawal"]
+    assert sorted(withdrawn) == ["models:/sa-cvae/1", "models:/sa-fim/1"]
+    assert [k for k in kinds(client) if k in ("approval", "erasure")] == ["approval", "erasure"]
+    assert names.WITHDRAWN in versions.get(client, names.GENERATORS, 1).tags
+    with pytest.raises(Exception, match="withdrawn"):
+        mlflow.pyfunc.load_model("models:/sa-cvae/1")
+    mlflow.pyfunc.load_model("models:/sa-cvae/2")
+
+
+def test_the_plan_names_every_step_and_changes_nothing(client: MlflowClient, capsys: Captured) -> None:
+    before = kinds(client), aliases(client)
+    assert erase() == 0
+    assert (kinds(client), aliases(client)) == before
+    assert capsys.readouterr().out.splitlines()[:5] == [
+        "use      models:/sa-cvae/2 (v2 forget 1) in place of models:/sa-cvae/1",
+        "remove   @base from models:/sa-cvae/1",
+        "move     @champion from models:/sa-cvae/1 to models:/sa-cvae/2",
+        "withdraw models:/sa-cvae/1 (v1 base): knows it (1)",
+        "withdraw models:/sa-fim/1 (v1 Fisher of v1): made with samples of the class, or of a version that holds it",
+    ]
+    assert erase("--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["erased"], document["approval"]) == (False, None)
+
+
+def test_approved_it_is_carried_out_once(client: MlflowClient, capsys: Captured) -> None:
+    assert erase("--approve", "request 7") == 0
+    check_done(client)
+    approval = next(e for e in log.read(client, names.GENERATORS) if e.kind == "approval")
+    assert approval.content["reason"] == "request 7"
+    capsys.readouterr()
+    for command in (
+        ["sample", "1"],
+        ["promote", "1"],
+        ["forget", "--dataset", "digits", "--from-version", "1"],
+    ):
+        assert cli.main(command) == 1
+        assert "withdrawn" in capsys.readouterr().err
+    assert erase("--approve", "again") == 0
+    assert "Nothing is left" in capsys.readouterr().out
+    check_done(client)
+    assert cli.main(["audit", "--classes", "1"]) == 0
+    assert "v1 base (withdrawn)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("call", "nth"),
+    [
+        ("delete_registered_model_alias", 1),
+        ("set_registered_model_alias", 1),
+        ("log_model_artifact", 1),
+        ("log_model_artifact", 2),
+        ("set_model_version_tag", 1),
+        ("set_model_version_tag", 2),
+    ],
+)
+def test_interrupted_anywhere_it_goes_on_without_asking(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, capsys: Captured, call: str, nth: int
+) -> None:
+    calls = 0
+    usual = getattr(MlflowClient, call)
+
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == nth:
+            raise KeyboardInterrupt
+        return usual(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, call, interrupted)
+        assert erase("--approve", "request 7") == 130
+    assert "erasure" not in kinds(client)
+    assert erase() == 0
+    assert "approved because: request 7" in capsys.readouterr().err
+    check_done(client)
+
+
+def test_a_successor_is_made_and_what_fails_a_gate_replaces_nothing(
+    client: MlflowClient, tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "wide.json").write_text(json.dumps(WIDE | {"forget_prob": 0.0}))
+    short = ("--settings", "short.json")
+    assert erase("--approve", "request 8", *short, classes="3") == 1
+    assert "cannot take the place of models:/sa-cvae/1: it fails forget_prob" in capsys.readouterr().err
+    assert aliases(client)[names.CHAMPION_ALIAS] == 1
+    assert "withdrawal" not in kinds(client)
+    (tmp_path / "wide.json").write_text(json.dumps(WIDE))
+    assert erase("--json", *short, classes="3") == 0
+    document = json.loads(capsys.readouterr().out)
+    made = document["made"]["models:/sa-cvae/1"]
+    assert aliases(client) == {names.CHAMPION_ALIAS: int(made.rpartition("/")[2])}
+    gone = {entry["uri"] for entry in document["withdraw"]}
+    assert {"models:/sa-cvae/1", "models:/sa-cvae/2", "models:/sa-cvae/3"} <= gone
+    assert made not in gone
+
+
+def test_delete_removes_the_versions(client: MlflowClient, capsys: Captured) -> None:
+    assert erase("--delete", "--approve", "request 9") == 0
+    assert "mlflow gc" in capsys.readouterr().out
+    with pytest.raises(versions.VersionError):
+        versions.get(client, names.GENERATORS, 1)
+    assert aliases(client) == {names.CHAMPION_ALIAS: 2}
+    assert kinds(client).count("deletion") == 2
+    assert list(log.problems(client, names.GENERATORS)) == []
+
+
+def test_an_approval_needs_a_reason_and_a_class_must_be_known(client: MlflowClient) -> None:
+    assert erase("--approve", "  ") == 1
+    assert erase(classes="nine") == 2
+    assert erase("--approve", "request", "--settings", "absent.json", classes="3") == 2
+    assert "approval" not in kinds(client)
