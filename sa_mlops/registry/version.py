@@ -21,6 +21,8 @@ SHOWN: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "fim": (("trace", "fisher.trace", "{:.4g}"),),
 }
 """Stage -> what a version's line in the tree shows: label, metric, format."""
+MAX_CLAIM = 1_000
+"""Characters of a claim that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,11 @@ class Version:
     def target(self) -> str:
         """Declared target of that method: `grey`, `noise`, `another class` or `as retrained`."""
         return self.tags.get(names.TARGET, "") or "grey"
+
+    @property
+    def claim(self) -> str:
+        """What its probes support, in words (`registry.claims`); empty if it was not probed."""
+        return plain(self.tags.get(names.LEVEL, ""))[:MAX_CLAIM]
 
     @property
     def net(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +17,7 @@ from sa_mlops.core.probes import PROBES, interface, level
 from sa_mlops.core.probes.features import FeatureBudget, LayerReading, probe_features
 from sa_mlops.core.probes.interface import Budget, Classifier, ProbeResult, Role, Scene, union
 from sa_mlops.core.probes.neighbours import neighbours
-from sa_mlops.core.probes.relearning import SAMPLES, RelearnBudget, Relearning, relearn
+from sa_mlops.core.probes.relearning import SAMPLES, RelearnBudget, Relearning, sweep, sweep_steps
 from sa_mlops.core.probes.weights import EDITS
 from sa_mlops.core.probes.weights.interface import Tampered, tamper
 from sa_mlops.errors import CommandError
@@ -33,8 +32,8 @@ from sa_mlops.plots.attacks import (
 )
 from sa_mlops.plots.curves import Curve
 from sa_mlops.plots.grids import Answers
-from sa_mlops.registry import lineage, names, versions
-from sa_mlops.registry.tracking import Recorder, stoppable
+from sa_mlops.registry import claims, lineage, names, versions
+from sa_mlops.registry.tracking import Recorder, run_metrics, stoppable
 from sa_mlops.registry.version import Version
 from sa_mlops.settings import JUDGES
 from sa_mlops.stages import judge
@@ -56,17 +55,6 @@ RELEARN = {
     "100.neighbour": RelearnBudget(images=100, label="neighbour"),
 }
 UNION = "union"
-SHOWN_FAKES = ("switch", "lock")
-"""Fakes under attack beside the generators; neither has forgotten anything."""
-LEVELS = {
-    "A0": "asks for the label",
-    "A1": "chooses latent and condition",
-    "A3": "edits weights",
-    "A4": "trains on retained classes",
-    "A5": "trains on the class (worst case)",
-    "A6": "has the base",
-}
-"""Level -> access of the attacker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +141,7 @@ class Attacked:
 
     subject: Subject
     results: Mapping[str, ProbeResult]
-    relearned: Mapping[str, Relearning]
+    relearned: Mapping[str, tuple[Relearning, ...]]
     readings: tuple[LayerReading, ...]
     tampered: Mapping[str, tuple[Tampered, ...]] = field(default_factory=dict)
 
@@ -166,18 +154,40 @@ class Attacked:
         """The score of each edit: an attempt succeeds if it does on any variant."""
         return {name: _any([v.success for v in found]) for name, found in self.tampered.items()}
 
+    def worst(self) -> tuple[Score, str, Relearning] | None:
+        """The worst case of relearning: its score, its case, and its curve; None if there was no relearning."""
+        curves = [(curve, case) for case, found in self.relearned.items() for curve in found]
+        if not curves:
+            return None
+        curve, case = max(curves, key=lambda pair: pair[0].worst[0])
+        return Score(round(curve.worst[0] * SAMPLES), SAMPLES), case, curve
+
     def levels(self) -> dict[str, Score]:
-        """The score of each level that was tried: an attempt succeeds if any attack's does; A5 is the worst case."""
-        won = defaultdict(list)
-        for name, result in self.results.items():
-            won[level(name)].append(result.success)
-        for name, found in self.tampered.items():
-            won[EDITS[name].level] += [variant.success for variant in found]
-        scores = {name: _any(successes) for name, successes in won.items()}
-        if self.relearned:
-            worst = max(float(found.accepted[-1]) for found in self.relearned.values())
-            scores["A5"] = Score(round(worst * SAMPLES), SAMPLES)
-        return {name: scores[name] for name in LEVELS if name in scores}
+        """The score of each row of `claims.ROWS` of which every attack was made.
+
+        An attempt succeeds if any attack's does; after the best edit, where the label alone is asked for; A5 is the
+        worst case of relearning.
+        """
+        scores: dict[str, Score] = {}
+        searches = [name for name in PROBES if level(name) in ("A0", "A1")]
+        for row in claims.LEVELS:
+            probes = [name for name in PROBES if level(name) == row]
+            edits = [name for name in EDITS if EDITS[name].level == row]
+            variants = [v for name in edits for v in self.tampered.get(name, ())]
+            if row == "A2":
+                if self.results.keys() >= set(searches):
+                    scores[row] = _any([self.results[name].success_autolevels for name in searches])
+            elif row == "A5":
+                if (worst := self.worst()) is not None:
+                    scores[row] = worst[0]
+            elif self.results.keys() >= set(probes) and self.tampered.keys() >= set(edits):
+                won = [self.results[name].success for name in probes] + [v.success for v in variants]
+                if won:
+                    scores[row] = _any(won)
+                if variants:
+                    best = max((v.direct for v in variants), key=lambda hits: int(hits.sum()))
+                    scores[row + claims.DIRECT] = Score(int(best.sum()), len(best))
+        return scores
 
 
 def _any(successes: Sequence[torch.Tensor]) -> Score:
@@ -214,8 +224,8 @@ def run(config: ProbeConfig) -> Result:
             )  # fmt: skip
             attacked.append(_attack(ctx, config, subject, scene, target, chosen, measuring))
         _draw(entry, attacked, target, chosen)
-        _record(ctx, entry, attacked, chosen)
-        return _result(attacked, target, chosen)
+        _record(ctx, entry, attacked, target, chosen)
+        return _result(ctx, attacked, target, chosen)
 
 
 def class_to_recover(ctx: Context, version: Version, config: ProbeConfig) -> int:
@@ -256,7 +266,7 @@ def _subjects(
 def _fakes(ctx: Context, base: CVAE, forgotten: Sequence[int]) -> list[Subject]:
     """The fakes that the net has; they are never registered."""
     made = []
-    for name in SHOWN_FAKES:
+    for name in claims.FAKES:
         try:
             made.append(Subject(name, None, FAKES[name](base, forgotten, ctx.generator("fake", name)), 1.0))
         except ValueError as error:
@@ -318,24 +328,22 @@ def _attack(
             run.recorder.metrics(_probe_metrics(name, result) | {f"time.probe.{name}": progress.seconds})
         data = ctx.dataset
         training = replace(scene, images=data.train_images, labels=data.train_labels)
-        relearned: dict[str, Relearning] = {}
+        relearned: dict[str, tuple[Relearning, ...]] = {}
         readings: tuple[LayerReading, ...] = ()
         if config.relearn and subject.contrast == 1:
             available = int((data.train_labels == target.index).sum())
             for case, teaching in RELEARN.items():
                 few = replace(teaching, images=min(teaching.images, available))
-                with Progress(f"{subject.label}: relearning {case}", few.steps) as progress:
+                with Progress(f"{subject.label}: relearning {case}", sweep_steps(few)) as progress:
                     watched = replace(training, report=progress)
-                    relearned[case] = relearn(
-                        watched, measuring, few, ctx.generator("relearn", teaching.images)
-                    )
+                    draws = ctx.generator("relearn", teaching.images)
+                    relearned[case] = sweep(watched, measuring, few, draws)
                 run.recorder.metrics(_relearn_metrics(case, relearned[case]))
             readings = probe_features(training, FeatureBudget(), ctx.generator("features"))
             run.recorder.metrics({f"features.layer{r.layer}.area": r.area for r in readings})
         tampered = _tamper(ctx, config, subject, scene, training, measuring) if config.tampers else {}
         attacked = Attacked(subject, results, relearned, readings, tampered)
-        if config.tampers:
-            run.recorder.metrics(_tamper_metrics(attacked))
+        run.recorder.metrics(_level_metrics(attacked))
         run.recorder.metrics({f"attack.{UNION}.success": attacked.score(UNION).rate})
         for name in STRIPS:
             if name in results:
@@ -360,14 +368,16 @@ def _tamper(
     return found
 
 
-def _tamper_metrics(attacked: Attacked) -> dict[str, float]:
+def _level_metrics(attacked: Attacked) -> dict[str, float]:
     values: dict[str, float] = {}
-    named = [("tamper", attacked.edits()), ("level", attacked.levels())]
-    for kind, scores in named:
-        for name, score in scores.items():
-            values |= _spread(f"{kind}.{name}.success", score)
-    if (worst := attacked.levels().get("A5")) is not None:
-        values |= _spread("relearn.worst", worst)
+    for name, score in attacked.edits().items():
+        values |= _spread(f"tamper.{name}.success", score)
+    for row, score in attacked.levels().items():
+        values |= _spread(claims.metric(row), score)
+    if (worst := attacked.worst()) is not None:
+        score, _, curve = worst
+        values |= _spread("relearn.worst", score)
+        values |= {"relearn.worst.lr": curve.lr, "relearn.worst.steps": float(curve.worst[1])}
     return values
 
 
@@ -393,9 +403,13 @@ def _probe_metrics(name: str, result: ProbeResult) -> dict[str, float]:
     return {f"attack.{name}.{key}": value for key, value in values.items()}
 
 
-def _relearn_metrics(case: str, found: Relearning) -> dict[str, float]:
-    until = found.steps_until(0.5)
-    values = {f"relearn.{case}.accepted": float(found.accepted[-1])}
+def _relearn_metrics(case: str, found: Sequence[Relearning]) -> dict[str, float]:
+    first = found[0]
+    until = first.steps_until(0.5)
+    values = {
+        f"relearn.{case}.accepted": float(first.accepted[-1]),
+        f"relearn.{case}.worst": max(curve.worst[0] for curve in found),
+    }
     return values | ({} if until is None else {f"relearn.{case}.steps_until_half": float(until)})
 
 
@@ -448,7 +462,7 @@ def _draw(entry: StageRun, attacked: Sequence[Attacked], target: Target, chosen:
             title = f"{name}: loss of the attack, mean of the attempts"
             entry.figure(loss_along_paths(curves, title=title), f"figures/loss_{name}.png")
     for case in attacked[0].relearned:
-        found = [(a.subject.name, a.relearned[case]) for a in attacked]
+        found = [(a.subject.name, a.relearned[case][0]) for a in attacked]
         curves = [
             Curve(name, np.array(r.positions, dtype=np.float32), _array(r.accepted)) for name, r in found
         ]
@@ -456,13 +470,18 @@ def _draw(entry: StageRun, attacked: Sequence[Attacked], target: Target, chosen:
         entry.figure(relearning(curves, title=title), f"figures/relearning_{case.replace('.', '_')}.png")
 
 
-def _record(ctx: Context, entry: StageRun, attacked: Sequence[Attacked], chosen: Sequence[str]) -> None:
+def _record(
+    ctx: Context, entry: StageRun, attacked: Sequence[Attacked], target: Target, chosen: Sequence[str]
+) -> None:
     """Log success and excess over the retrained control with every attacked version, the probed one's on the entry.
 
-    With raised contrast on the entry only: versions are compared and promoted by the images that they draw.
+    Versions that forgot the class also get the levels of the generators beside them, and a tag with their claims. With
+    raised contrast all goes on the entry only: versions are compared and promoted by the images that they draw.
     """
     control = attacked[-1]
     for a in attacked:
+        version = a.subject.version
+        forgot = version is not None and version.stage == "forget" and target.name in version.forgotten
         values: dict[str, float] = {}
         for name in (*chosen, UNION):
             excess, interval = a.score(name).excess(control.score(name))
@@ -472,24 +491,33 @@ def _record(ctx: Context, entry: StageRun, attacked: Sequence[Attacked], chosen:
                 f"attack.{name}.excess.low": interval.low,
                 f"attack.{name}.excess.high": interval.high,
             }
-        if a.tampered:
-            values |= _tamper_metrics(a)
-            for name, score in a.levels().items():
-                if name in control.levels():
-                    excess, interval = score.excess(control.levels()[name])
-                    values |= {
-                        f"level.{name}.excess": excess,
-                        f"level.{name}.excess.low": interval.low,
-                        f"level.{name}.excess.high": interval.high,
-                    }
-        if a.subject.version is not None and a.subject.contrast == 1:
-            recorder = Recorder(ctx.client, a.subject.version.run_id)
-            recorder.metrics(values, model_id=a.subject.version.model_id)
+        values |= _level_metrics(a)
+        for row in a.levels().keys() & control.levels().keys():
+            excess, interval = a.levels()[row].excess(control.levels()[row])
+            key = claims.metric(row, measure="excess")
+            values |= {key: excess, f"{key}.low": interval.low, f"{key}.high": interval.high}
+        for other in attacked if forgot else ():
+            if other.subject.name in claims.BESIDE:
+                for row, score in other.levels().items():
+                    values |= _spread(claims.metric(row, other.subject.name), score)
+        if version is not None and a.subject.contrast == 1:
+            Recorder(ctx.client, version.run_id).metrics(values, model_id=version.model_id)
+            if forgot:
+                _claim(ctx, version, target, values)
         if a is attacked[1]:
             entry.recorder.metrics(values)
 
 
-def _result(attacked: Sequence[Attacked], target: Target, chosen: Sequence[str]) -> Result:
+def _claim(ctx: Context, version: Version, target: Target, values: Mapping[str, float]) -> None:
+    """Tag a version with its claims. Earlier probes count too, unless they may have been of another class."""
+    alone = version.forgotten == (target.name,)
+    claim = claims.claim(run_metrics(ctx.client, version.run_id) if alone else values)
+    if claim:
+        words = claim if alone else f"class {target.name} alone: {claim}"
+        ctx.client.set_model_version_tag(version.name, str(version.number), names.LEVEL, words)
+
+
+def _result(ctx: Context, attacked: Sequence[Attacked], target: Target, chosen: Sequence[str]) -> Result:
     probed, control = attacked[1], attacked[-1]
     subjects = [a.subject.name for a in attacked]
     rows, documents = [], []
@@ -504,65 +532,86 @@ def _result(attacked: Sequence[Attacked], target: Target, chosen: Sequence[str])
     texts = [table([*header, f"excess of {probed.subject.name}"], rows)]
     if cases := list(probed.relearned):
         rows = [
-            [target.taught(case), *(f"{float(a.relearned[case].accepted[-1]):.3f}" for a in attacked)]
+            [target.taught(case), *(f"{float(a.relearned[case][0].accepted[-1]):.3f}" for a in attacked)]
             for case in cases
         ]
+        rows.append(["worst case", *(_cell(worst[0] if (worst := a.worst()) else None) for a in attacked)])
         texts.append(table(["accepted after relearning from", *subjects], rows))
     if probed.readings:
         layers = zip(*(a.readings for a in attacked), strict=True)
         rows = [[f"layer {r[0].layer}", *(f"{x.area:.3f}" for x in r)] for r in layers]
         texts.append(table(["linear reading of the class, AUC", *subjects], rows))
-    texts += _weights_texts(attacked, target)
+    if probed.tampered:
+        rows = [
+            [f"{name} ({EDITS[name].level})", *(_cell(a.edits().get(name)) for a in attacked)]
+            for name in probed.tampered
+        ]
+        texts.append(table([f"attack on weights for {target.name}", *subjects], rows))
+    claim = _claimed(ctx, probed)
+    texts += _level_texts(attacked, target)
+    texts += [f"{probed.subject.name}: {claim}"] if claim else []
     document = {
         "class": target.name,
         "contrast": probed.subject.contrast,
+        "claim": claim,
         "probes": documents,
         "relearning": {
             case: {
                 a.subject.name: {
-                    "steps": list(a.relearned[case].positions),
-                    "accepted": a.relearned[case].accepted.tolist(),
-                    "probability": a.relearned[case].probability.tolist(),
+                    "steps": list(a.relearned[case][0].positions),
+                    "accepted": a.relearned[case][0].accepted.tolist(),
+                    "probability": a.relearned[case][0].probability.tolist(),
                 }
                 for a in attacked
             }
             for case in cases
         },
+        "relearning_worst": {a.subject.name: _worst(a, target) for a in attacked if a.relearned},
         "features": {a.subject.name: [r.area for r in a.readings] for a in attacked},
         "tampering": {
             name: {a.subject.name: _interval(a.edits()[name]) for a in attacked if name in a.tampered}
             for name in probed.tampered
         },
         "levels": {
-            name: {a.subject.name: _interval(a.levels()[name]) for a in attacked if name in a.levels()}
-            for name in (probed.levels() if probed.tampered else ())
+            row: {a.subject.name: _interval(a.levels()[row]) for a in attacked if row in a.levels()}
+            for row in probed.levels()
         },
     }
     return Result(document, "\n\n".join(texts))
 
 
-def _weights_texts(attacked: Sequence[Attacked], target: Target) -> list[str]:
-    """The tables of attacks on weights and of levels, where weights were attacked."""
+def _claimed(ctx: Context, probed: Attacked) -> str:
+    """The claim that the probed version carries now."""
+    version = probed.subject.version
+    if version is None or probed.subject.contrast != 1:
+        return ""
+    return versions.get(ctx.client, version.name, version.number).claim
+
+
+def _level_texts(attacked: Sequence[Attacked], target: Target) -> list[str]:
+    """The table of levels, if every attack of one was made."""
     probed, control = attacked[1], attacked[-1]
-    if not probed.tampered:
-        return []
-    subjects = [a.subject.name for a in attacked]
-    edits = [
-        [f"{name} ({EDITS[name].level})", *(_cell(a.edits().get(name)) for a in attacked)]
-        for name in probed.tampered
-    ]
     rows = []
-    for name, score in probed.levels().items():
-        excess, interval = score.excess(control.levels()[name])
-        cells = [_cell(a.levels().get(name)) for a in attacked]
-        rows.append([f"{name} {LEVELS[name]}", *cells, f"{excess:+.3f} {_spell(interval)}"])
+    for row, score in probed.levels().items():
+        excess, interval = score.excess(control.levels()[row])
+        cells = [_cell(a.levels().get(row)) for a in attacked]
+        name = f"{row.removesuffix(claims.DIRECT)} {claims.ROWS[row]}"
+        rows.append([name, *cells, f"{excess:+.3f} {_spell(interval)}"])
+    if not rows:
+        return []
+    header = [f"attacker of {target.name}", *(a.subject.name for a in attacked)]
     return [
-        table([f"attack on weights for {target.name}", *subjects], edits),
-        table(
-            [f"level of the attacker on {target.name}", *subjects, f"excess of {probed.subject.name}"], rows
-        ),
+        table([*header, f"excess of {probed.subject.name}"], rows),
         "An excess below zero does not mean that a generator is better than the retrained control.",
     ]
+
+
+def _worst(attacked: Attacked, target: Target) -> dict[str, float | int | str]:
+    """The worst case of relearning in the document."""
+    found = attacked.worst()
+    assert found is not None
+    score, case, curve = found
+    return {**_interval(score), "case": target.taught(case), "lr": curve.lr, "steps": curve.worst[1]}
 
 
 def _cell(score: Score | None) -> str:

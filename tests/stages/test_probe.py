@@ -15,9 +15,10 @@ from stores import Store, isolate
 
 from sa_mlops import cli
 from sa_mlops.config import ProbeConfig
+from sa_mlops.core.probes import PROBES
 from sa_mlops.core.probes.weights import EDITS, finetuning
 from sa_mlops.models.interface import CVAE
-from sa_mlops.registry import names, versions
+from sa_mlops.registry import claims, names, versions
 from sa_mlops.stages import probe
 from sa_mlops.stages.context import Context
 
@@ -78,6 +79,10 @@ def test_relearning_is_tried_under_the_own_label_and_a_neighbours(
         for curve in case.values():
             assert len(curve["steps"]) == len(curve["accepted"])
             assert (curve["steps"][0], curve["steps"][-1]) == (0, STEPS)
+    for name, worst in document["relearning_worst"].items():
+        final = [case[name]["accepted"][-1] for case in document["relearning"].values()]
+        assert worst["success"] >= max(final) - 1e-3
+        assert worst["steps"] <= STEPS
     own, neighbours = (document["relearning"][case] for case in ("100", "100.neighbour"))
     assert own["base"]["accepted"][0] > 0.2 > 0.05 > own["v2"]["accepted"][0]
     assert neighbours["base"]["accepted"][0] < 0.05
@@ -90,6 +95,7 @@ def test_numbers_are_on_the_version_and_on_the_run_of_each_attack(
     version = versions.get(client, names.GENERATORS, 2)
     union = document["probes"][-1]
     on_version = client.get_run(version.run_id).data.metrics
+    assert "A0 to A4, A6 not measured" in version.claim
     assert on_version["attack.union.success"] == union["subjects"]["v2"]["success"]
     assert on_version["attack.union.excess"] == pytest.approx(union["excess"])
     [entry] = client.search_runs(
@@ -129,13 +135,16 @@ def test_a_switch_is_revived_by_an_edit_of_units_and_a_version_that_forgot_is_no
 ) -> None:
     store = probed[0].copy(tmp_path)
     monkeypatch.setattr(probe, "EDITS", {name: EDITS[name] for name in ("ablate", "finetune", "line")})
+    monkeypatch.setattr(
+        probe, "PROBES", {name: PROBES[name] for name in ("direct", "own_encoder", "transfer")}
+    )
     monkeypatch.setattr(finetuning, "STEPS", (5, 20))
     monkeypatch.setattr(probe, "RELEARN", {"10": replace(probe.RELEARN["10"], steps=20)})
     before = {v.uri for v in versions.all_versions(MlflowClient(store.uri), names.GENERATORS)}
-    words = ("--level", "weights", "--version", "2", "--attempts", "20", "--json")
+    words = ("--level", "all", "--version", "2", "--attempts", "20", "--json")
     assert cli.main(["probe", *DIGITS, *words]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert list(document["levels"]) == ["A0", "A3", "A4", "A5", "A6"]
+    assert list(document["levels"]) == list(claims.ROWS)
     assert list(document["levels"]["A3"]) == ["base", "v2", "switch", "lock", "retrained"]
     shown = {level: {k: v["success"] for k, v in row.items()} for level, row in document["levels"].items()}
     assert shown["A0"]["switch"] == shown["A0"]["lock"] == 0
@@ -145,7 +154,12 @@ def test_a_switch_is_revived_by_an_edit_of_units_and_a_version_that_forgot_is_no
     recorded = client.get_run(versions.get(client, names.GENERATORS, 2).run_id).data.metrics
     assert recorded["level.A3.success"] == shown["A3"]["v2"]
     assert recorded["relearn.worst"] == shown["A5"]["v2"]
+    assert recorded["switch.level.A3.success"] == revived["switch"]["success"]
     assert recorded["tamper.line.success.high"] == document["tampering"]["line"]["v2"]["high"]
+    claim = versions.get(client, names.GENERATORS, 2).claim
+    assert claim == document["claim"] == claims.claim(recorded)
+    assert "not measured" not in claim
+    assert not any(v.claim for v in versions.all_versions(client, names.GENERATORS) if v.number != 2)
     assert {v.uri for v in versions.all_versions(client, names.GENERATORS)} == before
 
 

@@ -1,9 +1,11 @@
-"""Few-shot relearning: the number of training steps on a few real images that recover the class."""
+"""Few-shot relearning: training on a few real images of the class, at several learning rates."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -14,6 +16,8 @@ from sa_mlops.core.probes.interface import SUCCESS, Classifier, Scene, checkpoin
 from sa_mlops.models.interface import one_hot
 
 SAMPLES = 500
+SWEEP: Mapping[float, float] = MappingProxyType({1.0: 1.0, 3.0: 0.5, 10.0: 0.25})
+"""Factor on a budget's learning rate -> share of its steps that are spent with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,7 @@ class Relearning:
 
     Attributes
     ----------
+    lr : learning rate.
     positions : (k,) steps.
     accepted : (k,) share of samples with the judge's probability above one half.
     probability : (k,) judge's mean probability of the class.
@@ -51,16 +56,53 @@ class Relearning:
     loss : (steps,) nats per image.
     """
 
+    lr: float
     positions: tuple[int, ...]
     accepted: Tensor
     probability: Tensor
     images: Tensor
     loss: Tensor
 
+    @property
+    def worst(self) -> tuple[float, int]:
+        """Largest share accepted, and the step with it: an attacker stops when it suits."""
+        step = int(self.accepted.argmax())
+        return float(self.accepted[step]), self.positions[step]
+
     def steps_until(self, share: float) -> int | None:
         """First evaluated step with at least this share accepted; None if there is none."""
         reached = (self.accepted >= share).nonzero().flatten().tolist()
         return self.positions[reached[0]] if reached else None
+
+
+def sweep(
+    scene: Scene, judge: Classifier, budget: RelearnBudget, generator: torch.Generator
+) -> tuple[Relearning, ...]:
+    """`relearn` from the same images at each learning rate of `SWEEP`; the budget's own comes first.
+
+    `scene.report` counts the steps of all, `sweep_steps(budget)`. Errors as in `relearn`.
+    """
+    found: list[Relearning] = []
+    done = 0
+    for factor, steps in _parts(budget).items():
+
+        def report(step: int, terms: Mapping[str, Tensor], before: int = done) -> None:
+            scene.report(before + step, terms)
+
+        tried = replace(budget, lr=factor * budget.lr, steps=steps)
+        draws = torch.Generator(device=generator.device).manual_seed(generator.initial_seed())
+        found.append(relearn(replace(scene, report=report), judge, tried, draws))
+        done += steps
+    return tuple(found)
+
+
+def sweep_steps(budget: RelearnBudget) -> int:
+    """Steps of a sweep, over all learning rates."""
+    return sum(_parts(budget).values())
+
+
+def _parts(budget: RelearnBudget) -> dict[float, int]:
+    return {factor: max(1, round(share * budget.steps)) for factor, share in SWEEP.items()}
 
 
 def relearn(
@@ -105,6 +147,7 @@ def relearn(
         scene.report(step + 1, {"loss": losses[-1]})
     seen = torch.stack(probability)
     return Relearning(
+        lr=budget.lr,
         positions=marks,
         accepted=(seen > SUCCESS).float().mean(dim=1),
         probability=seen.mean(dim=1),
