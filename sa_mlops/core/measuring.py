@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sa_mlops.core.elbo import negative_elbo
-from sa_mlops.core.judging import Control, failures, features, judge_controls
+from sa_mlops.core.judging import Control, failures, features, judge_controls, judge_faded
 from sa_mlops.core.metrics.frechet import Moments, frechet_distance, moments
 from sa_mlops.core.metrics.intervals import Interval, bootstrap_interval
 from sa_mlops.core.metrics.manifold import precision_recall
@@ -211,21 +211,22 @@ class Evaluator:
 
         Raises
         ------
-        JudgeError : if the calibrated judge is certain of a class there, or wrong on too many test images; its
-            measurements would mean nothing.
+        JudgeError : if the calibrated judge is certain of a class there, wrong on too many test images, or blind to
+            faded ones; its measurements would mean nothing.
         """
-        calibrated = judge_controls(self.calibrated, self.device)
         data = self.data
+        calibrated = judge_controls(self.calibrated, data.test_images)
         with torch.no_grad():
             choices = self.calibrated.head(self._real_features()).argmax(dim=1)
         accuracy = float((choices == data.test_labels).double().mean())
-        if reasons := failures(accuracy, calibrated):
+        faded = judge_faded(self.calibrated, data.test_images, data.test_labels)
+        if reasons := failures(accuracy, calibrated, faded):
             classes = data.spec.count
             raise JudgeError(
                 f"the judge of {data.name} cannot be believed: {'; '.join(reasons)}; try more images a class "
                 f"({len(data.train_labels) // classes} now), fewer classes ({classes} now) or another seed"
             )
-        return calibrated, judge_controls(self.plain, self.device)
+        return calibrated, judge_controls(self.plain, data.test_images)
 
     def _real_features(self) -> Tensor:
         if self._test_features is None:

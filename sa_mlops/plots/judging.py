@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from sa_mlops.plots.curves import Curve, draw
 from sa_mlops.plots.style import (
     LIGHT,
     SERIES_COLOURS,
@@ -59,6 +60,31 @@ def reliability_diagram(
     dress(top, theme)
     dress(bottom, theme)
     legend(top, theme)
+    return figure
+
+
+def faded_images(
+    contrasts: Sequence[float],
+    as_is: Floats,
+    either: Floats,
+    *,
+    title: str | None = None,
+    theme: Theme = LIGHT,
+) -> Figure:
+    """Shares of real images that a judge recognises over their contrast (n,), as they are and in either view."""
+    found = title or f"Real images faded: recognised in either view, at least {either.min():.1%}"
+    figure = new_figure(WIDTH * 0.65, 2.8, found, theme)
+    axes = figure.add_subplot()
+    x = np.array(contrasts, dtype=np.float32)
+    draw(axes, [Curve("in either view", x, either), Curve("as they are", x, as_is)])
+    axes.set_xscale("log")
+    axes.set_xticks(list(contrasts), [f"{c:g}" for c in contrasts])
+    axes.minorticks_off()
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel("contrast")
+    axes.set_ylabel("recognised")
+    dress(axes, theme)
+    legend(axes, theme)
     return figure
 
 

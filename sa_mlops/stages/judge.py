@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from sa_mlops.config import JudgeConfig
-from sa_mlops.core.judging import Control, JudgeCheck, check_judge
+from sa_mlops.core.judging import CONTRASTS, FADES, Control, JudgeCheck, check_judge
 from sa_mlops.core.training import judge_steps, train_judge
 from sa_mlops.models.classifiers import Judge
-from sa_mlops.plots.judging import control_answers, reliability_diagram
+from sa_mlops.plots.judging import control_answers, faded_images, reliability_diagram
 from sa_mlops.registry import names, versions, weights
 from sa_mlops.registry.tracking import run_metrics, stoppable
 from sa_mlops.registry.version import Version
@@ -23,8 +24,10 @@ from sa_mlops.stages.runs import StageRun
 
 MEASURING = ("calibrated", "plain")
 """The roles that measure; the other judges attack or train."""
-CONTROLS = ("grey", "noise", "gaussian", "colour", "grey_noise")
+CONTROLS = ("grey", "noise", "gaussian", "shuffled", "colour", "grey_noise")
 """Images of no class; a calibrated judge is uncertain about them. The last two are for colour images only."""
+FADED_VIEWS = ("as_is", "either_view")
+"""Ends of the metrics `faded.FADE.*`."""
 EFFORTS = (1, 2, 4)
 """Efforts with which the calibrated judge is trained, one after the other, until it may measure."""
 
@@ -96,6 +99,17 @@ def answered(controls: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
     return tuple(c for c in CONTROLS if all(f"control.{c}.entropy" in m for m in controls.values()))
 
 
+def faded_figure(metrics: Mapping[str, float]) -> Figure | None:
+    """The curve of real images faded, from the metrics of a judge; None if an older one has none."""
+    keys = [f"faded.{fade}" for fade in FADES[: len(CONTRASTS)]]
+    if any(f"{key}.{view}" not in metrics for key in keys for view in FADED_VIEWS):
+        return None
+    as_is, either = (
+        np.array([metrics[f"{key}.{view}"] for key in keys], dtype=np.float32) for view in FADED_VIEWS
+    )
+    return faded_images(CONTRASTS, as_is, either)
+
+
 def run(config: JudgeConfig) -> Result:
     """Train or reuse both measuring judges, and show how accurate and how calibrated they are."""
     ctx = Context.open(config)
@@ -117,6 +131,11 @@ def _metrics(check: JudgeCheck) -> dict[str, float]:
     out = {"judge.accuracy": check.accuracy, "judge.ece": check.reliability.ece}
     for c in check.controls:
         out |= {f"control.{c.name}.entropy": c.entropy, f"control.{c.name}.max_prob": c.max_probability}
+    for fade, f in check.faded.items():
+        out |= {
+            f"faded.{fade}.{view}": share
+            for view, share in zip(FADED_VIEWS, (f.as_is, f.either), strict=True)
+        }
     return out
 
 
@@ -134,6 +153,8 @@ def _draw(run: StageRun, check: JudgeCheck, classes: tuple[str, ...]) -> None:
         ),
         "figures/controls.png",
     )
+    if (faded := faded_figure(_metrics(check))) is not None:
+        run.figure(faded, "figures/faded.png")
 
 
 def _description(role: str, check: JudgeCheck) -> str:

@@ -109,7 +109,7 @@ def test_a_judge_that_cannot_be_believed_says_what_was_measured_and_what_to_try(
 
 def test_a_judge_of_colour_images_is_asked_about_colours(chain: Chain) -> None:
     controls = check_judge(chain.judges["wide"].net, chain.data.test_images, chain.data.test_labels).controls
-    assert [c.name for c in controls] == ["grey", "noise", "gaussian", "colour", "grey_noise"]
+    assert [c.name for c in controls] == ["grey", "noise", "gaussian", "colour", "grey_noise", "shuffled"]
 
 
 def test_the_fisher_diagonal_of_a_convolution_is_that_of_single_samples(chain: Chain) -> None:
