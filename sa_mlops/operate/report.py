@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import mlflow
@@ -23,7 +24,7 @@ from sa_mlops.core.measuring import MANIFOLD_SAMPLES, SAMPLES
 from sa_mlops.errors import CommandError, plain
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.lineage import Edge, Node, lineage_tree
-from sa_mlops.registry import lineage, names, tracking, versions
+from sa_mlops.registry import claims, lineage, names, tracking, versions
 from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
 from sa_mlops.stages import judge, measure
@@ -54,8 +55,24 @@ UNCALIBRATED = (
 )
 DESCRIBED = (
     "These numbers describe the images drawn when the class is requested. They do not show that the class cannot be "
-    "recovered by attacks on latents and conditions (`sa-mlops probe` measures that, with a retrained model as "
-    "control) or by further training on images of the class."
+    "recovered by attacks, which `sa-mlops probe` makes, or by further training on images of the class."
+)
+CLAIMED = (
+    "Suppressed: an attacker of a level cannot make the generator draw the class; the upper end of the 95 % interval "
+    f"of the attacker's success is at most {claims.LIMIT:g}. Removed: the generator behaves as one that never saw the "
+    "class; at every level the upper end of the interval of the excess over the retrained control is at most "
+    f"{claims.LIMIT:g}, in tests that the fakes fail. An excess below zero does not mean better than retrained."
+)
+LEVELS = (
+    "Share of attempts whose image the judge accepts as the class in either view, with 95 % Wilson intervals; an "
+    "attempt counts if any attack of the level succeeds. `switch` and `lock` are fakes made of the base that have "
+    "forgotten nothing. A dash was not measured."
+)
+SIBLINGS = 3
+"""Other probed versions from the same base without the same classes that stand in the table of levels, at most."""
+RECOGNISED = (
+    "The judge must recognise faded real images as well as it recognises them at full contrast, down to a contrast of "
+    "0.1: otherwise a class drawn in faint grey would count as forgotten."
 )
 BIASED = (
     "FID of finite samples is biased upwards: compare it only with the base's at the same number of samples. The "
@@ -162,11 +179,16 @@ def _sections(client: MlflowClient, version: Version, *, alone: bool) -> list[Se
         Section("Measured", paragraphs=(MEASURED,), table=_comparison(client, version, metrics)),
         Section("By class", table=_by_class(version, metrics)),
     ]
+    if version.stage == "forget":
+        sections.append(_claims(client, version, metrics))
     controls = _controls(client, version)
     if len(controls) > 1:
         sections.append(
             Section("Judges on images that show no class", paragraphs=(CALIBRATED,), table=controls)
         )
+    if (figure := judge.faded_figure(_judge_metrics(client, version, names.JUDGE))) is not None:
+        faded = (_png(figure), "Real test images at lower contrast, as the calibrated judge sees them.")
+        sections.append(Section("Real images faded", paragraphs=(RECOGNISED,), figures=(faded,)))
     if forgotten and version.tags.get(names.DATASET) == "mnist":
         sections.append(
             Section(
@@ -182,6 +204,23 @@ def _sections(client: MlflowClient, version: Version, *, alone: bool) -> list[Se
         Section("Limits", paragraphs=(DESCRIBED, BIASED)),
         Section("Reproduce", command=_command(client, version)),
     ]
+
+
+def _claims(client: MlflowClient, version: Version, metrics: Mapping[str, float]) -> Section:
+    """Both claims, and the levels behind them beside base, retrained control, fakes, and versions like this one."""
+    command = f"sa-mlops probe --version {version.number} --level all"
+    said = f"{version.claim}." if version.claim else f"No attack is recorded; `{command}` makes the evidence."
+    same = {k: version.tags.get(k, "") for k in (names.BASE, names.FORGOTTEN, names.DATA_MD5)}
+    found = versions.tagged(client, names.GENERATORS, {names.STAGE: "forget", **same})
+    siblings = islice((v for v in found if v.claim and v.number != version.number), SIBLINGS)
+    own = [version, *siblings]
+    columns = [
+        (v.title, tracking.run_metrics(client, v.run_id), "") for v in sorted(own, key=lambda v: v.number)
+    ]
+    beside = {name: (name, metrics, name) for name in claims.BESIDE}
+    table = claims.level_table([beside.pop("base"), *columns, *beside.values()])
+    paragraphs = (said, CLAIMED, LEVELS) if table else (said, CLAIMED)
+    return Section("Suppressed or removed", paragraphs=paragraphs, table=table)
 
 
 def _origin(version: Version) -> str:
@@ -266,15 +305,8 @@ def _by_class(version: Version, metrics: Mapping[str, float]) -> tuple[tuple[str
 
 
 def _controls(client: MlflowClient, version: Version) -> tuple[tuple[str, ...], ...]:
-    found: dict[str, Mapping[str, float]] = {}
-    for role, key in (("calibrated", names.JUDGE), ("plain", names.JUDGE_PLAIN)):
-        number = version.link(key, names.JUDGES)
-        if number is None:
-            continue
-        try:
-            found[role] = tracking.run_metrics(client, versions.get(client, names.JUDGES, number).run_id)
-        except VersionError:
-            continue
+    roles = {"calibrated": names.JUDGE, "plain": names.JUDGE_PLAIN}
+    found = {role: m for role, tag in roles.items() if (m := _judge_metrics(client, version, tag))}
     shown = judge.answered(found)
     rows = [("judge", *(f"{c.replace('_', ' ')}: entropy / largest p" for c in shown))]
     for role, m in found.items():
@@ -284,6 +316,16 @@ def _controls(client: MlflowClient, version: Version) -> tuple[tuple[str, ...], 
         )
         rows.append((role, *cells))
     return tuple(rows)
+
+
+def _judge_metrics(client: MlflowClient, version: Version, tag: str) -> Mapping[str, float]:
+    """Metrics of the judge that a version's tag names; empty if there is none."""
+    number = version.link(tag, names.JUDGES)
+    try:
+        run_id = "" if number is None else versions.get(client, names.JUDGES, number).run_id
+    except VersionError:
+        return {}
+    return tracking.run_metrics(client, run_id) if run_id else {}
 
 
 def _pictures(version: Version) -> tuple[tuple[bytes, str], ...]:

@@ -84,7 +84,7 @@ def find(client: MlflowClient, name: str, tags: Mapping[str, str]) -> Version | 
     A stage is found under its older name too.
     """
     older = [old for old, present in names.OLD_STAGES.items() if present == tags.get(names.STAGE)]
-    found = [_tagged(client, name, asked) for asked in (tags, *({**tags, names.STAGE: old} for old in older))]
+    found = [tagged(client, name, asked) for asked in (tags, *({**tags, names.STAGE: old} for old in older))]
     for version in heapq.merge(*found, key=lambda v: -v.number):
         try:
             files(version)
@@ -96,8 +96,11 @@ def find(client: MlflowClient, name: str, tags: Mapping[str, str]) -> Version | 
     return None
 
 
-def _tagged(client: MlflowClient, name: str, tags: Mapping[str, str]) -> Iterator[Version]:
-    """Versions with these tag values, newest first. MLflow's filters cannot escape a quote: such values stay out."""
+def tagged(client: MlflowClient, name: str, tags: Mapping[str, str]) -> Iterator[Version]:
+    """Versions of `name` with exactly these tag values, newest first.
+
+    MLflow's filters cannot escape a quote: such values stay out of them.
+    """
     simple = [f"tags.`{key}` = '{value}'" for key, value in tags.items() if "'" not in value]
     for version in search(client, " AND ".join([f"name = '{name}'", *simple])):
         if tags.items() <= version.tags.items():

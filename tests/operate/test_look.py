@@ -15,7 +15,7 @@ from stores import Store
 from sa_mlops import cli
 from sa_mlops.operate.look import terminal
 from sa_mlops.plots.half_blocks import UPPER_HALF
-from sa_mlops.registry import names, tracking, versions
+from sa_mlops.registry import claims, names, tracking, versions
 
 pytestmark = pytest.mark.integration
 
@@ -122,6 +122,27 @@ class TestReport:
                 assert f"{metrics[key]:.4f}" in text
             assert version.tags["sa.data_md5"] in text
             assert "retrained without 1" in text
+
+    def test_without_probes_it_names_the_command_that_makes_the_evidence(self, written: Path) -> None:
+        text = written.with_suffix(".md").read_text()
+        assert "sa-mlops probe --version 2 --level all" in text
+        assert "## Real images faded" in text
+
+    def test_claims_and_levels_are_in_report_and_model_card(self, own_store: Store, tmp_path: Path) -> None:
+        client = MlflowClient()
+        run_id = versions.get(client, names.GENERATORS, 2).run_id
+        for subject, rate in (("", 0.01), ("base", 0.99), ("retrained", 0.02), ("switch", 0.97)):
+            for key, value in (("", rate), (".low", rate - 0.01), (".high", rate + 0.01)):
+                client.log_metric(run_id, claims.metric("A3", subject) + key, value)
+        claim = claims.claim(tracking.run_metrics(client, run_id))
+        client.set_model_version_tag(names.GENERATORS, "2", names.LEVEL, claim)
+        assert cli.main(["report", "2", "--out", str(tmp_path)]) == 0
+        card = versions.get(client, names.GENERATORS, 2).description
+        for text in (card, (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()):
+            assert "suppressed against A3 (A0 to A2, A4 to A6 not measured)" in text
+            assert "removed:" not in text
+        assert "| attacker | base | v2 forget 1 | retrained | switch |" in card
+        assert "| A3 edits weights | 0.99 \\[0.98, 1.00] | 0.01 \\[0.00, 0.02] |" in card
 
     def test_it_can_be_made_again_from_what_it_says(self, written: Path) -> None:
         text = written.with_suffix(".md").read_text()
