@@ -158,7 +158,8 @@ def _holders(
             metrics = {} if run is None else names.results(run.data.metrics)
             states = {name: state(v, name, metrics) for name in held}
             parent = names.version_uri(names.GENERATORS, v.parent) if v.parent else None
-            holders.append(_other(v) | {"version": v.number, "parent": parent, "classes": states})
+            own = {"version": v.number, "parent": parent, "classes": states, "claim": v.claim}
+            holders.append(_other(v) | own)
     return holders
 
 
@@ -216,6 +217,7 @@ def _text(document: Mapping[str, Any]) -> str:
         for g in document["generators"]
     ]
     lines = [table(["generator", *classes, "aliases"], rows) if rows else "No generator holds the class."]
+    lines += [f"{g['title']}: {g['claim']}" for g in document["generators"] if g["claim"]]
     for word in ("fishers", "judges"):
         lines += [
             f"{names.FISHERS if word == 'fishers' else names.JUDGES} {o['title']}" for o in document[word]

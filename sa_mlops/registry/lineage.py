@@ -187,7 +187,7 @@ def tree_lines(lineage: Lineage) -> Iterator[str]:
 
 
 def line(entry: Entry) -> str:
-    """A version in one line: title, aliases, its most important metrics, links and seed."""
+    """A version in one line: title, aliases, its most important metrics, links, seed, and what is suppressed."""
     v, m = entry.version, entry.metrics
     shown = SHOWN.get(v.stage, ())
     words = [f"{label} {spell.format(m[key])}" for label, key, spell in shown if key in m]
@@ -198,7 +198,8 @@ def line(entry: Entry) -> str:
         if v.stage == "forget" and (number := v.link(tag, name)) is not None
     ]
     seed = f"seed {v.tags[names.SEED]}" if v.tags.get(names.SEED) else ""
-    detail = "  ".join(part for part in (*words, *links, seed) if part)
+    claim = v.claim.partition(";")[0]
+    detail = "  ".join(part for part in (*words, *links, seed, claim) if part)
     text = f"{v.title}{badges}  {detail}".rstrip()
     # Tags can be edited by hand: they must not break the line or reach the terminal as control characters.
     return "".join(c if c.isprintable() else "?" for c in text)

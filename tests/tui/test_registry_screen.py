@@ -11,7 +11,7 @@ from screen import SIZES, SMALL, WIDE, application, opened, press, registry, sel
 from textual.widgets import Input
 from waiting import until
 
-from sa_mlops.registry import names
+from sa_mlops.registry import claims, names
 from tui.screens.compare import CompareScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.launch import LaunchScreen
@@ -52,6 +52,25 @@ async def test_metrics_show_their_change_against_parent_and_base(scene: Scene, t
     assert "0.4000" in line
     assert "+0.3000 ▼" in line
     assert "-0.5300 ▲" in line
+
+
+async def test_a_probed_version_shows_its_claim_and_its_levels(
+    scene: Scene, tmp_path: Path, client: MlflowClient
+) -> None:
+    for subject, rate in (("", 0.02), ("retrained", 0.03), ("lock", 0.9)):
+        for end, value in (("", rate), (".low", rate - 0.01), (".high", rate + 0.05)):
+            client.log_metric(scene.runs["forget 1"], claims.metric("A3", subject) + end, value)
+    client.set_model_version_tag(
+        names.GENERATORS, "2", names.LEVEL, "suppressed against A3; [b]not[/b] removed"
+    )
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        await select(pilot, 2)
+        await until(lambda: "suppressed against A3; [b]not[/b] removed" in text(app), "no claim")
+        lines = text(app).split("\n")
+    [row] = [line for line in lines if "A3  " in line]
+    assert all(cell in row for cell in ("2 1-7", "3 2-8", "90 89-95"))
+    assert "retrained.level" not in "".join(lines)
 
 
 async def test_the_newest_generator_is_selected_first(scene: Scene, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from rich.cells import cell_len
+from rich.console import Group
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
@@ -284,7 +285,9 @@ The tree shows each version under its parent; struck-out classes in parentheses 
                     for ancestor in (self.snapshot.parent_of(version), self.snapshot.root_of(version))
                 )
                 metrics = self.snapshot.metrics_of(version)
-                text = facts.metric_lines(metrics, parent, base, self.ink, version.forgotten)
+                lines = facts.metric_lines(metrics, parent, base, self.ink, version.forgotten)
+                evidence = facts.evidence(metrics, version.claim)
+                text = Group(evidence, lines) if evidence else lines
                 self.query_one("#metric-text", Static).update(text)
             case "about":
                 url = pages.page_url(self.workspace.store.uri, version=version)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from sa_mlops.datasets.spec import metric_word
-from sa_mlops.registry import names
+from sa_mlops.registry import claims, names
 from sa_mlops.registry.version import Version
 from tui.plain import clean, fit, moment, number
 from tui.services.records import CLASS_SETS, Snapshot
@@ -25,6 +25,9 @@ FALLING = (
     "retain.fid",
     "time.",
     "attack.",
+    "level.",
+    "tamper.",
+    "relearn.",
     "membership",
     "objective.gap",
     "class_drop",
@@ -89,9 +92,40 @@ def metric_lines(
     return text
 
 
+def evidence(metrics: Mapping[str, float], claim: str) -> Text:
+    """The claims about a probed version and the levels behind them; empty for others."""
+    text = Text()
+    if claim:
+        text.append(f"{clean(claim, 1000)}\n\n")
+    subjects = {"base": "base", "": "this version"} | {s: s for s in claims.BESIDE if s != "base"}
+    found = {
+        s: {row: cell for row in claims.ROWS if (cell := claims.rate(metrics, row, s))} for s in subjects
+    }
+    rows = [row for row in claims.ROWS if any(row in cells for cells in found.values())]
+    if not rows:
+        return text
+    shown = [s for s in subjects if found[s]]
+    text.append(f"{'attacker':<10}" + "".join(f"{subjects[s]:>13}" for s in shown) + "\n", style="bold")
+    for row in rows:
+        text.append(f"{row.replace(claims.DIRECT, ' label'):<10}")
+        cells = [found[s].get(row) for s in shown]
+        text.append("".join(f"{'-' if c is None else _percent(c):>13}" for c in cells) + "\n")
+    legend = [f"{level} {words}" for level, words in claims.LEVELS.items() if level in rows]
+    words = (
+        "attempts that draw the class, % and its 95 % interval; label: asks for it after the best change. "
+    )
+    text.append(f"{words}{'; '.join(legend)}.\n\n", style="dim")
+    return text
+
+
+def _percent(rate: claims.Rate) -> str:
+    return f"{100 * rate.value:.0f} {100 * rate.low:.0f}-{100 * rate.high:.0f}"
+
+
 def ordered(keys: Collection[str]) -> list[str]:
-    """Metrics in the order of their importance; without those of the base that stand beside the version's own."""
-    shown = [k for k in keys if not k.startswith("base.") or (k == BASE_LOSS and "test_nelbo" not in keys)]
+    """Metrics in the order of their importance; without those of generators that stand beside the version."""
+    other = tuple(f"{subject}." for subject in claims.BESIDE)
+    shown = [k for k in keys if not k.startswith(other) or (k == BASE_LOSS and "test_nelbo" not in keys)]
     return sorted(shown, key=lambda k: (FIRST.index(k) if k in FIRST else len(FIRST), k))
 
 
@@ -114,6 +148,7 @@ def about(snapshot: Snapshot, version: Version, url: str, ink: Ink) -> Text:
     if not version.stage:
         text.append("made by another project\n", style=ink.warn)
     text.append(f"{clean(url, 300)}\n", style="underline")
+    text.append(f"{clean(version.claim, 1000)}\n" if version.claim else "")
     if version.description.strip():
         text.append("\n")
         shown = [line for line in version.description.strip().split("\n") if not line.startswith("![")]
