@@ -24,11 +24,21 @@ from sa_mlops.operate.bom import bom
 from sa_mlops.operate.promote import check
 from sa_mlops.operate.verify import MODEL, PREDICATE, STATEMENT, TYPE, digests, verify
 from sa_mlops.parameters import ParameterError
-from sa_mlops.registry import gates, lineage, log, names, publish, signing, tracking, versions, weights
+from sa_mlops.registry import (
+    claims,
+    gates,
+    lineage,
+    log,
+    names,
+    publish,
+    signing,
+    tracking,
+    versions,
+    weights,
+)
 from sa_mlops.registry.gates import Verdict
 from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
-from sa_mlops.stages.probe import LEVELS
 from sa_mlops.stages.result import Result
 
 BOM = "bom.cdx.json"
@@ -167,7 +177,10 @@ def _statement(
         "samples": {"perClass": SAMPLES, "manifold": MANIFOLD_SAMPLES},
         "results": names.results(metrics),
         "levels": _levels(metrics),
-        "claimed": [f"suppressed: the class {classes} is not drawn when it is asked for (level A0)"],
+        "claimed": [
+            f"suppressed: the class {classes} is not drawn when it is asked for (level A0)",
+            *([version.claim] if version.claim else []),
+        ],
         "notClaimed": list(NOT_CLAIMED),
         "data": {"name": tags.get(names.DATASET, ""), "md5": tags.get(names.DATA_MD5, "")},
         "code": {"revision": tags.get(names.GIT_COMMIT, ""), "certifiedBy": f"sa-mlops {__version__}"},
@@ -183,7 +196,7 @@ def _statement(
 
 def _levels(metrics: Mapping[str, float]) -> dict[str, Any]:
     """Level of the attacker -> the recorded success of each attack; a level without one was not tried."""
-    found: dict[str, dict[str, float]] = {name: {} for name in LEVELS}
+    found: dict[str, dict[str, float]] = {name: {} for name in claims.LEVELS}
     for key, value in names.results(metrics).items():
         if match := re.fullmatch(r"attack\.(\w+)\.success", key):
             if match[1] != "union":
@@ -191,7 +204,7 @@ def _levels(metrics: Mapping[str, float]) -> dict[str, Any]:
         elif match := re.fullmatch(r"level\.(A\d)\.(.+)", key):
             found.setdefault(match[1], {})[match[2]] = value
     return {
-        name: {"attacker": LEVELS.get(name, ""), "tried": bool(values), "success": values}
+        name: {"attacker": claims.LEVELS.get(name, ""), "tried": bool(values), "success": values}
         for name, values in found.items()
     }
 
