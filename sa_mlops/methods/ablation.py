@@ -16,8 +16,6 @@ from sa_mlops.methods.interface import Method, Request
 from sa_mlops.methods.replay import WeightedSettings
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sa_mlops.models.interface import CVAE
 
 
@@ -30,19 +28,12 @@ def run(request: Request) -> CVAE:
     """The start after training each class towards its anchor."""
     import torch
 
-    from sa_mlops.methods.replay.training import labels, latents, nearest, replay, towards, train
+    from sa_mlops.methods.replay.training import nearest, towards_images
 
     anchors = torch.arange(request.start.classes, device=request.generator.device)
     for label, anchor in nearest(request).items():
         anchors[label] = anchor
-
-    def loss(model: CVAE) -> dict[str, Tensor]:
-        z, classes = latents(request), labels(request, request.settings.forget)
-        with torch.no_grad():
-            images = request.start.sample(z, anchors[classes])
-        return {"forget": towards(model, z, classes, images), "retain": replay(request, model)}
-
-    return train(request, loss)
+    return towards_images(request, lambda z, classes: request.start.sample(z, anchors[classes]))
 
 
 METHOD = Method(

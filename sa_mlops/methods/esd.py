@@ -33,26 +33,19 @@ class ErasureSettings(WeightedSettings):
 
 def target(start: CVAE, z: Tensor, condition: Tensor, guidance: float) -> Tensor:
     """Target logits (n, C, H, W) at latents (n, z_dim) under conditions (n, K)."""
-    import torch
-
-    with torch.no_grad():
-        free = start.decode(z, torch.full_like(condition, 1 / start.classes))
-        return free - guidance * (start.decode(z, condition) - free)
+    free = start.decode(z, condition.new_full(condition.shape, 1 / start.classes))
+    return free - guidance * (start.decode(z, condition) - free)
 
 
 def run(request: Request) -> CVAE:
     """The start after training the class away from itself."""
-    from sa_mlops.methods.replay.training import labels, latents, replay, towards, train
+    from sa_mlops.methods.replay.training import towards_images
     from sa_mlops.models.interface import one_hot
 
     s, start = request.settings, request.start
-
-    def loss(model: CVAE) -> dict[str, Tensor]:
-        z, classes = latents(request), labels(request, s.forget)
-        images = target(start, z, one_hot(classes, start.classes), s.guidance).sigmoid()
-        return {"forget": towards(model, z, classes, images), "retain": replay(request, model)}
-
-    return train(request, loss)
+    return towards_images(
+        request, lambda z, classes: target(start, z, one_hot(classes, start.classes), s.guidance).sigmoid()
+    )
 
 
 METHOD = Method(

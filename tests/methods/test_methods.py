@@ -30,7 +30,7 @@ def run(settings: StepSettings, net: str) -> tuple[CVAE, CVAE]:
     start = make_net(net, SPEC, 2).requires_grad_(False)
     images = torch.rand(40, *SPEC.shape)
     labels = torch.arange(40) % 10
-    fisher = {name: torch.rand_like(p) for name, p in start.named_parameters()}
+    fisher = {name: 1e-6 * torch.rand_like(p) for name, p in start.named_parameters()}
     inputs = Inputs(fisher=fisher, data=Dataset(SPEC, "", images, labels, images, labels))
     made = train_step(start, settings, inputs, lambda *key: make_generator(torch.device("cpu"), 0, *key))
     return start, made

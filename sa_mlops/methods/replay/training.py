@@ -71,6 +71,18 @@ def towards(model: CVAE, z: Tensor, classes: Tensor, images: Tensor) -> Tensor:
     return pixel_cross_entropy(model.decode(z, one_hot(classes, model.classes)), images).mean()
 
 
+def towards_images(request: Request, images: Callable[[Tensor, Tensor], Tensor]) -> CVAE:
+    """The start after training towards `images(z, classes)` on the classes to forget, with replay of the others."""
+
+    def loss(model: CVAE) -> dict[str, Tensor]:
+        z, classes = latents(request), labels(request, request.settings.forget)
+        with torch.no_grad():
+            targets = images(z, classes)
+        return {"forget": towards(model, z, classes, targets), "retain": replay(request, model)}
+
+    return train(request, loss)
+
+
 def replay(request: Request, model: CVAE) -> Tensor:
     """`retain_weight` times the cross-entropy to the start's images of every label that is not to be forgotten now."""
     others = [c for c in range(request.start.classes) if c not in request.settings.forget]
