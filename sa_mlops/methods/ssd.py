@@ -2,11 +2,11 @@
 
 Without training, with F the Fisher diagonal over all classes and F_f that over the class,
 
-    theta_i <- min(dampening F_i / F_f,i, 1) theta_i    where    F_f,i > selection F_i.
+    theta_i <- min(dampening F_i / F_f,i, 1) theta_i    where    F_f,i > selection K F_i.
 
 Both diagonals are over the generator's own samples, so that no real data is needed. F is a mean over the K classes that
-the start retains, so F_f / F is at most K, up to the noise of both estimates, and reaches it where the other labels
-pass no gradient.
+the start has not forgotten, so F_f / F is at most K, up to the noise of both estimates, and reaches it where no other
+label passes a gradient. That is why the paper's threshold alpha is a share of K here.
 """
 
 from __future__ import annotations
@@ -34,30 +34,31 @@ class DampeningSettings(MethodSettings):
     """Options, which are the settings too."""
 
     selection: float = number(
-        "weights are dampened whose Fisher value over the class exceeds this multiple of that over all classes", 2.0,
-        above=0, high=1_000, search=(1.1, 8),
+        "weights are dampened where the class makes up more than this share of the Fisher information of all classes",
+        0.5, above=0, high=1, search=(0.1, 0.9),
     )  # fmt: skip
     dampening: float = number(
-        "a dampened weight is multiplied by this times the ratio of both Fisher values, at most by 1", 1.0, low=0,
-        high=1_000, search=(0.1, 4),
+        "a dampened weight is multiplied by this times the ratio of both Fisher values, at most by 1", 0.1, low=0,
+        high=1_000, search=(0.01, 1),
     )  # fmt: skip
 
 
 def dampen(
-    model: CVAE, whole: Mapping[str, Tensor], own: Mapping[str, Tensor], settings: DampeningSettings
+    model: CVAE, whole: Mapping[str, Tensor], own: Mapping[str, Tensor], threshold: float, dampening: float
 ) -> None:
     """Shrink the weights of a net in place.
 
     Parameters
     ----------
     whole, own : parameter name -> Fisher diagonal over all classes, and over those to forget.
+    threshold : ratio of both above which a weight is shrunk.
     """
     import torch
 
     with torch.no_grad():
         for name, weights in model.named_parameters():
-            selected = own[name] > settings.selection * whole[name]
-            factor = (settings.dampening * whole[name] / own[name]).clamp(max=1)
+            selected = own[name] > threshold * whole[name]
+            factor = (dampening * whole[name] / own[name]).clamp(max=1)
             weights.mul_(torch.where(selected, factor, 1))
 
 
@@ -66,10 +67,10 @@ def run(request: Request) -> CVAE:
     from sa_mlops.core.fisher import generator_fisher
     from sa_mlops.settings import FisherSettings
 
-    model = copy.deepcopy(request.start)
-    settings = FisherSettings(samples=SAMPLES, labels=request.settings.forget)
-    own = generator_fisher(model, settings, request.generator)
-    dampen(model, request.inputs.fisher, own, request.settings)
+    model, s = copy.deepcopy(request.start), request.settings
+    own = generator_fisher(model, FisherSettings(samples=SAMPLES, labels=s.forget), request.generator)
+    classes = model.classes - len(s.earlier)
+    dampen(model, request.inputs.fisher, own, s.selection * classes, s.dampening)
     request.report(1, {})
     return model
 
