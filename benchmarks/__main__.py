@@ -13,6 +13,7 @@ import click
 
 from benchmarks.budget import BUDGETS, Mode
 from benchmarks.sections import SECTIONS
+from sa_mlops import environment
 from sa_mlops.errors import CommandError
 
 HERE = Path(__file__).resolve().parent
@@ -47,7 +48,7 @@ def _keys(_context: click.Context, _parameter: click.Parameter, text: str) -> tu
 def command(mode: Mode | None, only: tuple[str, ...], gpu: bool, out: Path | None) -> int:
     """Measure side by side against the reference recipe. Without --quick or --smoke: the full mode, over an hour."""
     # Before anything imports MLflow or DVC: neither may phone home.
-    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "DVC_NO_ANALYTICS": "1"}
+    environment.prepare()
     partial = mode is not None or len(only) < len(SECTIONS)
     folder = out or (ELSEWHERE if partial else HERE)
     try:

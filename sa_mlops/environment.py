@@ -1,4 +1,4 @@
-"""Environment variables that MLflow and DVC read, put in order before either is imported."""
+"""Environment variables that MLflow, DVC and OpenMP read, put in order before any of them is imported."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from sa_mlops.errors import CommandError
 OFF = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "DVC_NO_ANALYTICS": "1"}
 STORE = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"
+SPIN, POLICY, SPINS = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "10000"
+"""OpenMP's threads look so many times for the next piece of work before they sleep. Its own number is 30,000,000: where
+other processes use the cores, two threads then wait for each other instead of computing (docs/development.md)."""
 
 
 def prepare() -> None:
-    """Switch telemetry off, remove MLflow's variables that are empty, and name the store where none is named.
+    """Switch telemetry off, let threads that wait sleep, drop MLflow's empty variables, and name a store if none is.
 
     MLflow's own default address is percent-encoded, and its database driver does not decode it: in a folder with a
     space or an accent no store would be found.
@@ -27,6 +30,8 @@ def prepare() -> None:
         del os.environ[name]
     for name, value in OFF.items():
         os.environ.setdefault(name, value)
+    if POLICY not in os.environ:
+        os.environ.setdefault(SPIN, SPINS)
     if STORE not in os.environ:
         here = str(Path.cwd())
         if "?" in here or {"'", '"'} <= set(here):

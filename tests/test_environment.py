@@ -125,6 +125,20 @@ class TestVariables:
             == f"sqlite:///{tmp_path}/a b/mlflow.db"
         )
 
+    @pytest.mark.parametrize(("policy", "spins"), [("", "10000"), ("ACTIVE", None)])
+    def test_waiting_threads_sleep_unless_the_user_has_a_policy(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, spins: str | None
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        # Set first, so that undoing also removes what is set meanwhile.
+        monkeypatch.setenv("GOMP_SPINCOUNT", "")
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if policy:
+            monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+        environment.prepare()
+        assert os.environ.get("GOMP_SPINCOUNT") == spins
+
     @pytest.mark.parametrize("uri", ["http://127.0.0.1:5000", "postgresql://u@h/d", "file:///tmp/x"])
     def test_other_addresses_are_left_alone(self, uri: str) -> None:
         assert environment.absolute(uri) == uri

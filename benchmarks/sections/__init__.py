@@ -13,4 +13,5 @@ SECTIONS: dict[str, str] = {
     "h": "memory",
     "i": "growth",
     "j": "conv",
+    "k": "crowd",
 }
