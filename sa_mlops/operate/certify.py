@@ -178,7 +178,7 @@ def _statement(
         "results": names.results(metrics),
         "levels": _levels(metrics),
         "claimed": [
-            f"suppressed: the class {classes} is not drawn when it is asked for (level A0)",
+            f"suppressed at level A0: asking for the label draws no image of {classes}",
             *([version.claim] if version.claim else []),
         ],
         "notClaimed": list(NOT_CLAIMED),

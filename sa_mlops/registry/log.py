@@ -62,8 +62,22 @@ class Entry:
 
     def line(self) -> str:
         """The entry in one line: hash, time in UTC, kind, content."""
-        words = " ".join(f"{k}={json.dumps(v, sort_keys=True)}" for k, v in sorted(self.content.items()))
+        content = _rounded(self.content)
+        words = " ".join(f"{k}={json.dumps(v, sort_keys=True)}" for k, v in sorted(content.items()))
         return f"{self.hash[:12]}  {_time(self.at)}  {self.kind}  {words}".rstrip()
+
+
+def _rounded(value: Any) -> Any:
+    """A JSON value with four digits of its numbers."""
+    match value:
+        case float():
+            return float(f"{value:.4g}")
+        case Mapping():
+            return {key: _rounded(item) for key, item in value.items()}
+        case list():
+            return [_rounded(item) for item in value]
+        case _:
+            return value
 
 
 def parse(key: str, text: str) -> Entry:
