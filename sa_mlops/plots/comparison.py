@@ -66,7 +66,7 @@ def methods_compared(
         _scatter(axes[key], points, key, theme)
         axes[key].axvline(chance, color=theme.faint, linestyle="--", linewidth=1)
         axes[key].set_xscale("log")
-        axes[key].set_xlabel("probability of the forgotten class (dashed: chance)")
+        axes[key].set_xlabel("p of the forgotten class (dashed: 1/K)")
         axes[key].set_ylabel(words)
         dress(axes[key], theme)
     _durations(axes["seconds"], [p for p in points if p.seconds.mean > 0], points, theme)
