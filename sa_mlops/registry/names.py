@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from sa_mlops.datasets.spec import metric_word
 
@@ -86,6 +86,17 @@ def parse_uri(uri: str) -> tuple[str, int] | None:
 def spell_classes(classes: Iterable[str]) -> str:
     """Names of classes in a tag: `0,1,2`, `coat,shirt`; empty for none."""
     return ",".join(classes)
+
+
+PHASES = {"distil": "distilled", "harden": "hardened"}
+"""Phase after a method, by its name in settings -> the word for a version that had it, in their order."""
+
+
+def forget_title(classes: str, method: str, phases: Collection[str]) -> str:
+    """`forget 1`, `forget 1 by esd distilled hardened`: classes, the method if it is not the usual one, phases."""
+    by = "" if method == "selective-amnesia" else f"by {method}"
+    words = ["forget", classes, by, *(word for phase, word in PHASES.items() if phase in phases)]
+    return " ".join(word for word in words if word)
 
 
 def parse_classes(text: str) -> tuple[str, ...]:

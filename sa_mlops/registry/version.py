@@ -122,8 +122,8 @@ class Version:
         classes = names.spell_classes(self.forgotten)
         match self.stage:
             case "forget":
-                method = "" if self.method == "selective-amnesia" else f" by {self.method}"
-                words = f"forget {classes}{method}" + (" hardened" if self.hardened else "")
+                phases = [phase for phase in names.PHASES if self.settings.get(phase)]
+                words = names.forget_title(classes, self.method, phases)
             case "retrain":
                 words = f"retrained without {classes}"
             case "judge":

@@ -93,7 +93,7 @@ def key_of(ctx: Context, start: Version, settings: StepSettings, protection: Ver
         name=names.GENERATORS,
         stage="forget",
         code="forget",
-        title=f"forget {ctx.spell(settings.forget)}",
+        title=names.forget_title(ctx.spell(settings.forget), settings.method, settings.phases),
         settings=settings,
         tags={names.FORGOTTEN: ctx.spell(settings.forgotten)} | {k: v.uri for k, v in upstream.items()},
         params=spelled(ctx, settings) | {"start": start.uri},

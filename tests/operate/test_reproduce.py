@@ -71,7 +71,9 @@ def test_a_hardened_version_says_so_counts_both_phases_and_is_rebuilt_equal(
     assert main([*FORGET, "--steps", "20", "--harden", "--harden-retain", "99"]) == 0
     version = versions.get(MlflowClient(), names.GENERATORS, 4)
     assert version.title == "v4 forget 1 hardened"
-    run = MlflowClient().get_run(version.run_id).data
+    made = MlflowClient().get_run(version.run_id)
+    assert made.info.run_name == "forget 1 hardened from v1"
+    run = made.data
     assert json.loads(version.tags[names.SETTINGS])["harden"]["retain_weight"] == 99
     assert run.metrics["progress/step"] == int(run.tags[names.STEPS]) == 25
     before = counts()

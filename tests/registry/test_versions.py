@@ -211,6 +211,14 @@ class TestFind:
             {"sa.stage": "forget", "sa.forgotten": "1", "sa.settings": '{"harden": {"pool": 2}}'},
             "v3 forget 1 hardened",
         ),
+        (
+            {
+                "sa.stage": "forget",
+                "sa.forgotten": "1",
+                "sa.settings": '{"harden": {"a": 1}, "distil": {"a": 1}}',
+            },
+            "v3 forget 1 distilled hardened",
+        ),
         ({"sa.stage": "oracle", "sa.forgotten": "1"}, "v3 retrained without 1"),
         ({"sa.stage": "retrain", "sa.forgotten": "1"}, "v3 retrained without 1"),
         (
