@@ -15,7 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 
-from sa_mlops.registry import gates, names
+from sa_mlops.registry import names
 from sa_mlops.registry.stores import StoreError
 from sa_mlops.registry.version import Version
 from tui import messages
@@ -344,6 +344,8 @@ class AmnesiaApp(App[None]):
 
     def on_promote(self, message: messages.Promote) -> None:
         """Make a version the champion if it passes every gate, after a question."""
+        from sa_mlops.registry import gates
+
         version = message.version
         if not self._may_change():
             return
