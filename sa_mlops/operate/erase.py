@@ -49,8 +49,13 @@ class Request:
     gates: Path | None = None
 
     def content(self) -> dict[str, Any]:
-        """The part that an approval holds."""
-        return {"classes": list(self.classes), "dataset": self.dataset, "delete": self.delete}
+        """The part that an approval holds: with other limits, or to delete, another approval is needed."""
+        return {
+            "classes": list(self.classes),
+            "dataset": self.dataset,
+            "delete": self.delete,
+            "limits": gates.read_limits(self.gates),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +194,20 @@ def _successor(old: Version, request: Request, passing: Sequence[Version]) -> Ve
 
 
 def _pending(entries: Sequence[Entry], request: Request) -> Entry | None:
-    """The newest approval of the request that no entry `erasure` has closed."""
+    """The newest approval for the classes, if it is of this request and no entry `erasure` has closed it."""
     closed = {e.content.get("approval") for e in entries if e.kind == "erasure"}
-    wanted = request.content().items()
-    open_ = [e for e in entries if e.kind == "approval" and wanted <= dict(e.content).items()]
-    return next((e for e in reversed(open_) if e.hash not in closed), None)
+    wanted = request.content()
+    newest = next(
+        (
+            e
+            for e in reversed(entries)
+            if e.kind == "approval" and all(e.content.get(k) == wanted[k] for k in ("classes", "dataset"))
+        ),
+        None,
+    )
+    if newest is None or newest.hash in closed or any(newest.content.get(k) != v for k, v in wanted.items()):
+        return None
+    return newest
 
 
 def erase(request: Request, reason: str) -> Result:

@@ -140,7 +140,10 @@ def test_a_successor_is_made_and_what_fails_a_gate_replaces_nothing(
     assert "withdrawal" not in kinds(client)
     (tmp_path / "wide.json").write_text(json.dumps(WIDE))
     assert erase("--json", *short, classes="3") == 0
+    assert json.loads(capsys.readouterr().out)["erased"] is False, "an approval is for its limits"
+    assert erase("--json", "--approve", "request 8", *short, classes="3") == 0
     document = json.loads(capsys.readouterr().out)
+    assert document["approval"]["limits"] == WIDE
     made = document["made"]["models:/sa-cvae/1"]
     assert aliases(client) == {names.CHAMPION_ALIAS: int(made.rpartition("/")[2])}
     gone = {entry["uri"] for entry in document["withdraw"]}
