@@ -63,12 +63,14 @@ class Runs:
     ----------
     made : URIs of the versions that this command made; `--fresh` does not make them twice.
     command : as it is typed; empty outside a command's run.
+    seconds : of the runs that made something, by stage.
     """
 
     def __init__(self, client: MlflowClient, dataset: str, md5: str) -> None:
         self.client, self.dataset, self.md5 = client, dataset, md5
         self.made: set[str] = set()
         self.command = ""
+        self.seconds: dict[str, float] = {}
         self._entry: tuple[str, StageRun] | None = None
         self._claimed = False
         self._name = ""
@@ -80,6 +82,7 @@ class Runs:
         title = entry_title(stage, config)
         self.command = shlex.join(("sa-mlops", stage, *config.words()))
         tags = {} if nested else {"sa.entry": stage}
+        started = time.monotonic()
         with tracking.open_run(title, nested=nested, tags=tags) as run_id:
             run = self._opened(run_id, config.spelled())
             self._entry, self._claimed, self._name = (stage, run), False, title
@@ -87,19 +90,24 @@ class Runs:
                 yield run
             finally:
                 self._entry, self._claimed, self._name, self.command = outer
+        if self.seconds and not nested:
+            parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in self.seconds.items())
+            say(f"seconds: {parts}; {time.monotonic() - started:.0f} in all")
 
     @contextmanager
     def run(self, stage: str, title: str, params: Mapping[str, str]) -> Iterator[StageRun]:
         """A run for one stage: the command's own the first time that its own stage asks, otherwise a nested one."""
+        started = time.monotonic()
         own = self._claim(stage)
         if own is not None:
             own.recorder.tags({names.STAGE: stage})
             own.recorder.rename(self._name, title)
             own.recorder.params({f"resolved.{k}": v for k, v in params.items()})
             yield own
-            return
-        with tracking.open_run(title, nested=True, tags={names.STAGE: stage}) as run_id:
-            yield self._opened(run_id, params)
+        else:
+            with tracking.open_run(title, nested=True, tags={names.STAGE: stage}) as run_id:
+                yield self._opened(run_id, params)
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - started
 
     def reused(self, stage: str, title: str, version: Version) -> None:
         """Say that a registered version is used, and note it with its results on the command's run."""

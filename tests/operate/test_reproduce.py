@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import replace
 
@@ -63,12 +64,14 @@ def test_a_generator_is_rebuilt_equal_measures_as_recorded_and_nothing_is_regist
 
 
 def test_a_hardened_version_says_so_counts_both_phases_and_is_rebuilt_equal(
-    own_store: Store, monkeypatch: pytest.MonkeyPatch
+    own_store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = hardening.recipe(10)
     brief = replace(recipe, optimisation=replace(recipe.optimisation, steps=5), pool=32)
     monkeypatch.setattr(hardening, "recipe", lambda classes: brief)
     assert main([*FORGET, "--steps", "20", "--harden", "--harden-retain", "99"]) == 0
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"seconds: (judge \d+, )?forget \d+; \d+ in all", said), said
     version = versions.get(MlflowClient(), names.GENERATORS, 4)
     assert version.title == "v4 forget 1 hardened"
     made = MlflowClient().get_run(version.run_id)
