@@ -164,7 +164,7 @@ class TestCommand:
         assert "forget.prob" in metrics
         assert not [name for name in metrics if name.startswith(("train/", "system/"))]
 
-    def test_the_text_is_one_line_a_version(
+    def test_the_text_is_one_line_a_version_and_one_a_change_of_an_alias(
         self, shared_store: Store, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert cli.main(["lineage"]) == 0
@@ -176,6 +176,7 @@ class TestCommand:
             "sa-fim v1 Fisher of v1",
             "sa-judge v1 judge calibrated",
             "sa-judge v2 judge plain",
+            "@base: nothing -> v1",
         ]
 
 
