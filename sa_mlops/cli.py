@@ -425,7 +425,7 @@ def erase(
     request = erasure.Request(classes=wanted, dataset=dataset, delete=delete, settings=settings, gates=gates)
     plan = erasure.plan(request)
     if plan.approval is not None:
-        say(f"goes on; approved because: {plan.approval.content.get('reason', '')}")
+        say(f"the erasure is resumed; approved because: {plan.approval.content.get('reason', '')}")
     elif not plan.empty and approve is None:
         if as_json or not sys.stdin.isatty():
             note = "Nothing was changed. Carry it out with --approve REASON."

@@ -39,7 +39,7 @@ def run(config: CompareConfig) -> Result:
         try:
             rows = comparison.rows()
         except (Stopped, KeyboardInterrupt):
-            say("finished trials and versions are kept; the same command goes on from them")
+            say("finished trials and versions are kept; the same command resumes from them")
             raise
         return table.finish(entry, rows, config.compared, len(ctx.classes))
 

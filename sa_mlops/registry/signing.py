@@ -9,10 +9,10 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sa_mlops.errors import CommandError, in_one_line
 
@@ -64,17 +64,9 @@ def private_key(path: Path) -> EllipticCurvePrivateKey:
     ------
     SigningError : if the file is not an unencrypted private key for ECDSA P-256.
     """
-    from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    try:
-        key = load_pem_private_key(path.read_bytes(), None)
-    except (OSError, ValueError, TypeError) as error:
-        raise SigningError(
-            f"{path} is not a private key that can be read ({in_one_line(error, 80)})"
-        ) from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
-        raise SigningError(f"{path} is not a key for ECDSA P-256, as `sa-mlops keygen` makes it")
+    key: EllipticCurvePrivateKey = _curve_key(path, "private", lambda text: load_pem_private_key(text, None))
     return key
 
 
@@ -85,16 +77,21 @@ def public_key(path: Path) -> EllipticCurvePublicKey:
     ------
     SigningError : if the file is not a public key for ECDSA P-256.
     """
-    from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+    key: EllipticCurvePublicKey = _curve_key(path, "public", load_pem_public_key)
+    return key
+
+
+def _curve_key(path: Path, kind: str, load: Callable[[bytes], Any]) -> Any:
+    """A key for ECDSA P-256 from a PEM file."""
     try:
-        key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError) as error:
+        key = load(path.read_bytes())
+    except (OSError, ValueError, TypeError) as error:
         raise SigningError(
-            f"{path} is not a public key that can be read ({in_one_line(error, 80)})"
+            f"{path} is not a {kind} key that can be read ({in_one_line(error, 80)})"
         ) from None
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
+    if getattr(getattr(key, "curve", None), "name", "") != "secp256r1":
         raise SigningError(f"{path} is not a key for ECDSA P-256, as `sa-mlops keygen` makes it")
     return key
 
