@@ -7,8 +7,10 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 from optuna.storages.journal import JournalFileBackend
@@ -16,7 +18,8 @@ from stores import ROOT, Store, child_environment
 
 from sa_mlops import cli
 from sa_mlops.errors import CommandError
-from sa_mlops.operate import doctor, report
+from sa_mlops.operate import doctor, look, report
+from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import gates, log, names, stores, tracking, versions
 from sa_mlops.registry.stores import StoreError
 from sa_mlops.tuning.storage import StudyError, open_storage
@@ -184,12 +187,21 @@ class TestVersions:
         assert "![](http" not in pages[1]
         assert "![](http" not in client.get_model_version(names.GENERATORS, "2").description
 
-    def test_a_report_on_a_full_disk_leaves_what_was_there(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        "write",
+        [
+            lambda path: report._write_whole(path, "x" * 10_000),
+            lambda path: look.write_png(np.random.default_rng(0).random((90, 90), np.float32), path),
+        ],
+    )
+    def test_a_full_disk_leaves_the_file_that_was_there(
+        self, tmp_path: Path, write: Callable[[Path], None]
+    ) -> None:
         path = tmp_path / "report.md"
         path.write_text("old")
-        path.with_name("report.md.part").symlink_to("/dev/full")
-        with pytest.raises(CommandError, match="No space left"):
-            report._write_whole(path, "x" * 10_000)
+        path.with_name(f".report.md.{os.getpid()}.part").symlink_to("/dev/full")
+        with pytest.raises((CommandError, ParameterError), match="No space left"):
+            write(path)
         assert [p.name for p in tmp_path.iterdir()] == ["report.md"]
         assert path.read_text() == "old"
 

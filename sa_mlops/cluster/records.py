@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import time
 import uuid
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from sa_mlops.files import replacing
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import processes
 
@@ -179,9 +179,8 @@ def _read(path: Path) -> Job | None:
 
 
 def _write(path: Path, values: Any) -> None:
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 # ---------------------------------------------------------------------- notes of tasks

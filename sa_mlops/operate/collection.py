@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import yaml
 from filelock import FileLock, Timeout
-from PIL import Image
 from tqdm import tqdm
 
 from sa_mlops import datasets
@@ -143,8 +142,8 @@ def show(name: str, out: Path | None) -> Result:
     """
     import torch
 
-    from sa_mlops.operate.look import terminal
-    from sa_mlops.plots.grids import mosaic, pixels
+    from sa_mlops.operate.look import terminal, write_png
+    from sa_mlops.plots.grids import mosaic
 
     if name not in datasets.known():
         raise ParameterError("dataset", name, f"one of {', '.join(datasets.known())}")
@@ -167,13 +166,7 @@ def show(name: str, out: Path | None) -> Result:
     if out is None:
         lines.append(terminal(picture, shutil.get_terminal_size((120, 40)).columns))
     else:
-        drawn = Image.fromarray(pixels(picture))
-        try:
-            drawn.resize((drawn.width * 2, drawn.height * 2), Image.Resampling.NEAREST).save(out)
-        except OSError as error:
-            raise ParameterError(
-                "out", str(out), f"a file that can be written ({error.strerror or error})"
-            ) from None
+        write_png(picture, out)
         lines[-1] += f": {out}"
     document = {
         "name": name, "shape": list(spec.shape), "classes": list(spec.classes), "train": counts[0],

@@ -13,6 +13,7 @@ from PIL import Image
 from rich.color import ColorSystem
 
 from sa_mlops.datasets import pin as data
+from sa_mlops.files import replacing
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.grids import mosaic, pixels
 from sa_mlops.plots.half_blocks import half_blocks
@@ -79,13 +80,7 @@ def samples(
         "file": None if out is None else str(out),
     }
     if out is not None:
-        picture = Image.fromarray(pixels(mosaic(np.concatenate(blocks))))
-        try:
-            picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.NEAREST).save(out)
-        except OSError as error:
-            raise ParameterError(
-                "out", str(out), f"a file that can be written ({error.strerror or error})"
-            ) from None
+        write_png(mosaic(np.concatenate(blocks)), out)
         order = ", then ".join(titles)
         return Result(document, f"{out}: {rows} rows of {order}; columns {','.join(drawn)}")
     width = shutil.get_terminal_size((120, 40)).columns
@@ -93,6 +88,25 @@ def samples(
         f"{title}\n{terminal(mosaic(block), width)}" for title, block in zip(titles, blocks, strict=True)
     ]
     return Result(document, "\n\n".join(pictures))
+
+
+def write_png(canvas: NDArray[np.float32], out: Path) -> None:
+    """Write a picture (h, w) or (h, w, 3) in [0, 1] at twice its size.
+
+    Raises
+    ------
+    ParameterError : if `out` cannot be written, as on a full disk; it then is as it was.
+    """
+    picture = Image.fromarray(pixels(canvas))
+    try:
+        with replacing(out) as part:
+            picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.NEAREST).save(
+                part, "PNG"
+            )
+    except OSError as error:
+        raise ParameterError(
+            "out", str(out), f"a file that can be written ({error.strerror or error})"
+        ) from None
 
 
 def terminal(canvas: NDArray[np.float32], width: int) -> str:

@@ -9,7 +9,6 @@ import re
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +21,7 @@ from mlflow.tracking import MlflowClient
 from sa_mlops.config import ENTRY_POINTS
 from sa_mlops.core.measuring import MANIFOLD_SAMPLES, SAMPLES
 from sa_mlops.errors import CommandError, plain
+from sa_mlops.files import replacing
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.lineage import Edge, Node, lineage_tree
 from sa_mlops.registry import claims, lineage, names, tracking, versions
@@ -139,13 +139,10 @@ def _write_whole(path: Path, content: str) -> None:
     ------
     CommandError : if it cannot be written, as on a full disk.
     """
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(content, encoding="utf-8")
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_text(content, encoding="utf-8")
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise CommandError(f"{path} cannot be written ({error.strerror or error})") from None
 
 

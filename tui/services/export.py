@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from sa_mlops.files import replacing
 from sa_mlops.registry import names
 from sa_mlops.registry.version import Version
 from tui.services.records import Run, Snapshot
@@ -47,11 +48,12 @@ def write(records: Sequence[Record], place: Path) -> tuple[Path, Path]:
     while any(_named(place, number, kind).exists() for kind in ("csv", "json")):
         number += 1
     table, document = (_named(place, number, kind) for kind in ("csv", "json"))
-    with table.open("w", newline="") as file:
+    with replacing(table) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for record in records for key in record)))
         writer.writeheader()
         writer.writerows(records)
-    document.write_text(json.dumps(records, indent=1) + "\n")
+    with replacing(document) as part:
+        part.write_text(json.dumps(records, indent=1) + "\n")
     return table, document
 
 

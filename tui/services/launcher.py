@@ -26,6 +26,7 @@ from filelock import FileLock
 
 from sa_mlops.cluster.plan import option_words
 from sa_mlops.config import ENTRY_POINTS, SubmitConfig
+from sa_mlops.files import replacing
 from sa_mlops.registry import processes
 from sa_mlops.registry.last_words import as_shown
 from tui.services.commands import python_path
@@ -199,9 +200,8 @@ class Launcher:
 
     def _write(self, launch: Launch) -> None:
         path = self.folder / f"{launch.key}.json"
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(dataclasses.asdict(launch), indent=1) + "\n")
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_text(json.dumps(dataclasses.asdict(launch), indent=1) + "\n")
 
     def _status(self, key: str) -> int | None:
         try:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from sa_mlops.files import replacing
+
 
 @dataclass(slots=True)
 class Layout:
@@ -43,8 +45,7 @@ class Layout:
         """Write them, if possible."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(asdict(self), indent=1) + "\n")
-            part.replace(path)
+            with replacing(path) as part:
+                part.write_text(json.dumps(asdict(self), indent=1) + "\n")
         except OSError:
             return

@@ -17,6 +17,7 @@ from textual.reactive import reactive
 from textual.timer import Timer
 from textual.widget import Widget
 
+from sa_mlops.files import replacing
 from sa_mlops.registry.version import Version
 from tui.plain import clean
 from tui.services.sampler import Latents
@@ -231,7 +232,8 @@ class Preview(Vertical):
     def save(self, out: Path) -> None:
         """Write the samples as a PNG file, in a worker thread."""
         try:
-            mosaic(self.panels(self.versions, self.view)).save(out, "PNG")
+            with replacing(out) as part:
+                mosaic(self.panels(self.versions, self.view)).save(part, "PNG")
         except Exception as error:  # no samples, or no place to write
             say(self, f"not written: {clean(error)}", bad=True)
         else:

@@ -108,7 +108,8 @@ class AmnesiaConfig(OptimisationConfig, MethodConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.images is not None and not self.images.is_dir():
-            raise ParameterError("surrogate", self.surrogate, "noise, grey or an existing folder of images")
+            allowed = f"noise, grey or an existing folder of images (relative to {Path.cwd()})"
+            raise ParameterError("surrogate", self.surrogate, allowed)
 
     @property
     def images(self) -> Path | None:
