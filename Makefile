@@ -22,15 +22,15 @@ $(foreach name,MLFLOW_EXPERIMENT_ID MLFLOW_EXPERIMENT_NAME MLFLOW_RUN_ID,$(if $(
 RUN := "$(VENV)/bin/python" -m
 
 # The tests run in several processes with one thread each.
-test: export OMP_NUM_THREADS := 1
-test: export MKL_NUM_THREADS := 1
-test: export OPENBLAS_NUM_THREADS := 1
+test suite: export OMP_NUM_THREADS := 1
+test suite: export MKL_NUM_THREADS := 1
+test suite: export OPENBLAS_NUM_THREADS := 1
 
 # The tests make their own stores.
 forget tune tui: export MLFLOW_TRACKING_URI := $(STORE)
 
 .DEFAULT_GOAL := help
-.PHONY: help forget test campaign lint audit tui ui server tune bench clean runtime dev
+.PHONY: help forget test suite campaign lint audit tui ui server tune bench clean runtime dev
 
 help: ## list the targets
 	@echo "make TARGET [ARGS=\"...\"]"
@@ -40,8 +40,11 @@ forget: runtime ## train on MNIST, forget the class 1, register every version, p
 	$(RUN) mlflow run . -e forget --env-manager local $(INTO) $(ARGS)
 	@echo "Look at it: 'make ui' (MLflow in the browser), 'make tui' (terminal), '$(VENV)/bin/sa-mlops lineage'"
 
-test: dev ## check style and types, then run the test suite
-	@$(MAKE) --no-print-directory lint
+# Side by side: the type checker is one process, and takes a minute.
+test: dev ## check style and types, and run the test suite
+	@$(MAKE) --no-print-directory -j 2 lint suite
+
+suite: dev
 	$(RUN) pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 # Figures go to build/, those of the pages to docs/ only by hand.

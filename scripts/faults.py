@@ -40,9 +40,8 @@ KINDS = {
 """Kind -> relative frequency. `locked`: the store for two seconds; `held`: the store until the run gives up; `restart`:
 the tracking server during a run; `clock`: the wall clock jumps by up to a year during a run."""
 SIGNALS = ("SIGINT", "SIGTERM", "SIGKILL")
-SPEECHLESS = ("SIGKILL", "held", "restart")
-"""Kinds that may leave a run RUNNING until `doctor --fix`: the process could not close it, or the server's answer to
-its creation was lost."""
+SPEECHLESS = ("SIGKILL", "held")
+"""Kinds that may leave a run RUNNING until `doctor --fix`: the process could not close it."""
 NOBODY = 65_534
 DEADLINE = 300
 DIGITS = ("--dataset", "digits", "--device", "cpu")
@@ -90,14 +89,20 @@ class ForkedStore:
     Parameters
     ----------
     folder : of the store.
+    given : folder of another store with judges and a base as version 1, which is copied; else both are made.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, given: Path | None = None) -> None:
         self.folder = folder
         self.lambdas = 0
         os.chdir(folder)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        for name in ("judge", "base"):
+        if given is not None:
+            shutil.copytree(given, folder, dirs_exist_ok=True)
+            from sa_mlops.registry import stores
+
+            self.ask(lambda: stores.correct_places(folder / "mlflow.db"))
+        for name in ("judge", "base") if given is None else ():
             words = (*DIGITS, "--steps", "60") if name == "base" else DIGITS
             if self.run(name, *words).wait() != 0:
                 raise SystemExit(f"{name} failed:\n{self.last_log}")
@@ -408,11 +413,11 @@ EXPECTED = {
 """Kind -> correct exit statuses; 0 if the fault came after the end."""
 
 
-def campaign(folder: Path, count: int, seed: int, kinds: list[str]) -> dict[str, Any]:
+def campaign(folder: Path, count: int, seed: int, kinds: list[str], given: Path | None) -> dict[str, Any]:
     """Inject `count` faults into a store in `folder`, each kind at least once if possible; returns the figures."""
     rng = random.Random(seed)
     begin = time.monotonic()
-    store = ForkedStore(folder)
+    store = ForkedStore(folder, given)
     say(f"store ready; a clean run takes {store.seconds:.1f} s")
     plan = rng.choices(kinds, [KINDS[k] for k in kinds], k=count) if count != len(kinds) else list(kinds)
     outcomes = []
@@ -457,6 +462,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=ROOT / "docs" / "faults.json", help="file for the figures"
     )
+    parser.add_argument("--store", type=Path, help="folder of a store whose judges and base are used")
     arguments = parser.parse_args()
     kinds = arguments.kinds.split(",")
     if not set(kinds) <= set(KINDS):
@@ -488,7 +494,7 @@ def main() -> int:
     # No TemporaryDirectory: every child would delete it when it exits.
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
-        figures = campaign(folder, arguments.count, arguments.seed, kinds)
+        figures = campaign(folder, arguments.count, arguments.seed, kinds, arguments.store)
     finally:
         os.chdir(here)
         shutil.rmtree(folder)

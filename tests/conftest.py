@@ -1,28 +1,27 @@
 """A store of its own for every test, and one small lineage on scikit-learn's digits that all of them may read.
 
-The tests pass in one process or in several (`pytest -n`); what takes long is made once for all of them.
+The tests pass in one process or in several (`pytest -n`). What takes long is made once for all of them. Tests marked
+`alone` follow a terminal, or use every core by themselves: while one of them runs, no other process runs a test.
 """
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 import os
-import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import hypothesis
-import psutil
 import pytest
 from filelock import FileLock
 from stores import (
@@ -78,16 +77,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Nothing outlives the session."""
-    if not is_first(config):
-        return
-    folder = Path(os.environ.pop(SHARED))
-    with suppress(FileNotFoundError, ProcessLookupError):
-        os.killpg(int((folder / "beside" / "pid").read_text()), signal.SIGKILL)
-    if KEEP in os.environ:
-        shutil.rmtree(folder / "beside", ignore_errors=True)
-        (folder / "beside.finished").unlink(missing_ok=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
+    if is_first(config):
+        folder = os.environ.pop(SHARED)
+        if KEEP not in os.environ:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_first(config: pytest.Config) -> bool:
@@ -119,6 +112,16 @@ def toys() -> Iterator[None]:
     for folder in (ROOT / "tests" / "toys").iterdir():
         for file in folder.glob("*.py"):
             sys.modules.pop(f"sa_mlops.{folder.name}.{file.stem}", None)
+
+
+@pytest.fixture(scope="module")
+def brief_judges() -> Iterator[None]:
+    """Judges learn in fewer steps: enough for an accurate one, too few for one that may measure digits."""
+    from sa_mlops.core import training
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "MIN_JUDGE_STEPS", 150)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -176,124 +179,124 @@ def empty_store(blank_store: Store, tmp_path: Path) -> Store:
     return blank_store.copy(tmp_path)
 
 
-BESIDE = {
-    "mnist_store": " && ".join(f"mlflow run {shlex.quote(str(ROOT))} {words}" for words in MNIST_RUNS),
-    "fault_campaign": shlex.join((sys.executable, str(ROOT / "scripts" / "faults.py"), *FAULTS)),
-}
-"""Fixture -> what it waits for: minutes each, so they pass one after the other beside all other tests."""
-
-
-SERVERS = {"server", "stocked"}
-"""Fixtures that a session makes once a process, and that take many seconds."""
+LONG = ("tui", "test_e2e", "test_faults")
+"""Groups that begin first, because each of them takes minutes."""
+SERVING = {"server", "refused"}
+"""Fixtures of a server that a session makes once a process, and that takes many seconds."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What a process of `pytest --dist loadgroup` gets whole: a file, the terminal UI, all that share a server.
 
-    The terminal UI comes first, because it is the largest group; what waits for `BESIDE` comes last.
+    Last come the tests that are alone, and those on the server, which some of them use.
     """
-    serving = {item.path for item in items if SERVERS & set(getattr(item, "fixturenames", ()))}
+
+    def alone(item: pytest.Item) -> bool:
+        return item.get_closest_marker("alone") is not None
+
+    serving = {item.path for item in items if SERVING & set(getattr(item, "fixturenames", ()))}
 
     def group(item: pytest.Item) -> str:
-        return (
-            "tui" if item.path.parent.name == "tui" else "server" if item.path in serving else item.path.stem
-        )
+        if alone(item) or item.path in serving:
+            return "alone"
+        return "tui" if item.path.parent.name == "tui" else item.path.stem
 
-    def place(item: pytest.Item) -> tuple[bool, ...]:
-        asked = getattr(item, "fixturenames", ())
-        return "fault_campaign" in asked, "mnist_store" in asked, group(item) != "tui"
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        order = (*LONG, "", "alone")
+        return order.index(group(item) if group(item) in order else ""), alone(item)
 
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group(item)))
     items.sort(key=place)
 
 
-def is_over(pid: int) -> bool:
-    """Whether a process has ended, reaped or not."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A test and its fixtures, beside those of other processes unless it is to be alone."""
+    with room(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
-@dataclass(frozen=True)
-class Beside:
-    """Commands that run beside the tests, each in a folder of its own name."""
-
-    folder: Path
-
-    def wait(self, name: str) -> tuple[int, Path]:
-        """Exit status and folder of one of them; what it said is in `log.txt` there."""
-        status = self.folder / name / "status"
-        pid = int((self.folder / "pid").read_text())
-        ended = False
-        while not (status.exists() and status.read_text()):
-            assert not ended, f"{name} has ended without a status"
-            # Asked before the next look: the last thing that the process does is to write it.
-            ended = is_over(pid)
-            time.sleep(0.2)
-        return int(status.read_text()), self.folder / name
-
-
-@pytest.fixture(scope="session", autouse=True)
-def beside(request: pytest.FixtureRequest) -> Beside | None:
-    """Of the commands of `BESIDE` those that a test of this session asks for; they end with the session."""
-    asked = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
-    wanted = [name for name in BESIDE if name in asked]
-    return Beside(once("beside", lambda folder: begin(folder, wanted))) if wanted else None
-
-
-def begin(folder: Path, names: list[str]) -> None:
-    """Start these commands, one after the other."""
-    lines = []
-    for name in names:
-        (folder / name).mkdir()
-        environment = f"cd {name}; export MLFLOW_TRACKING_URI={shlex.quote(Store(folder / name).uri)}"
-        lines.append(f"({environment}; {BESIDE[name]}) > {name}/log.txt 2>&1; echo $? > {name}/status; ")
-    process = subprocess.Popen(
-        ["sh", "-c", "".join(lines)],
-        cwd=folder,
-        env=child_environment(OMP_NUM_THREADS="1"),
-        start_new_session=True,
-    )
-    (folder / "pid").write_text(str(process.pid))
+@contextmanager
+def room(*, alone: bool) -> Iterator[None]:
+    """Shared with other processes, or not. A process that waits to be alone keeps later ones out."""
+    folder = Path(os.environ[SHARED])
+    with (folder / "door").open("w") as door, (folder / "room").open("w") as inside:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(inside, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        yield
 
 
 @pytest.fixture(scope="session")
-def mnist_store(beside: Beside) -> Store:
+def mnist_store() -> Store:
     """The store of the finished runs on real MNIST, made through `mlflow run`."""
-    status, folder = beside.wait("mnist_store")
-    assert status == 0, (folder / "log.txt").read_text()[-3000:]
-    return Store(folder)
+
+    def make(folder: Path) -> None:
+        for words in MNIST_RUNS:
+            done = subprocess.run(
+                ["mlflow", "run", str(ROOT), *words],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
+                env=child_environment(MLFLOW_TRACKING_URI=Store(folder).uri, OMP_NUM_THREADS="1"),
+            )
+            assert done.returncode == 0, done.stderr[-3000:]
+
+    return Store(once("mnist", make))
 
 
 @pytest.fixture(scope="session")
-def fault_campaign(beside: Beside) -> dict[str, Any]:
-    """The figures of `scripts/faults.py`, one fault a kind."""
-    _, folder = beside.wait("fault_campaign")
-    assert (folder / "faults.json").exists(), (folder / "log.txt").read_text()[-3000:]
-    return dict(json.loads((folder / "faults.json").read_text()))
+def fault_campaign(digits_store: Store) -> dict[str, Any]:
+    """The figures of `scripts/faults.py`, one fault a kind, on the shared lineage."""
+
+    def make(folder: Path) -> None:
+        done = subprocess.run(
+            [
+                sys.executable,
+                str(ROOT / "scripts" / "faults.py"),
+                *FAULTS,
+                "--store",
+                str(digits_store.folder),
+            ],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=child_environment(OMP_NUM_THREADS="1"),
+        )
+        assert (folder / "faults.json").exists(), done.stderr[-3000:]
+
+    return dict(json.loads((once("faults", make) / "faults.json").read_text()))
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[serving.Server]:
-    """MLflow's server on PostgreSQL as `make server` brings it up; one for all tests."""
+def refused(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[serving.Server]:
+    """MLflow's server on PostgreSQL as `make server` brings it up; one for all tests.
+
+    Its store is empty: an attempt to copy the shared lineage into it fails in the middle, because PostgreSQL keeps no
+    NUL in a text.
+    """
     if reason := serving.missing():
         pytest.skip(reason)
+    store = digits_store.copy(tmp_path_factory.mktemp("nul"))
+    with closing(sqlite3.connect(store.folder / "mlflow.db")) as database, database:
+        database.execute("UPDATE model_version_tags SET value = 'a' || char(0) WHERE key = 'sa.stage'")
     with serving.serve() as server:
+        done = migrate(store, server)
+        assert done.returncode == 1, done.stdout
+        assert "NUL" in done.stderr
         yield server
 
 
 @pytest.fixture(scope="session")
-def stocked(digits_store: Store) -> Iterator[serving.Server]:
-    """Another server, with the shared lineage."""
-    if reason := serving.missing():
-        pytest.skip(reason)
-    with serving.serve() as server:
-        done = migrate(digits_store, server)
-        assert done.returncode == 0, done.stderr
-        yield server
+def server(digits_store: Store, refused: serving.Server) -> serving.Server:
+    """The same server with the shared lineage."""
+    done = migrate(digits_store, refused)
+    assert done.returncode == 0, done.stderr
+    return refused
 
 
 @pytest.fixture

@@ -66,10 +66,13 @@ ORACLE = ("oracle", "--dataset", "digits", "--digit", "1", "--steps", "300")
 
 
 EXPERIMENT = "whole project"
-LOCALLY = f"--env-manager local --experiment-name '{EXPERIMENT}'"
+LOCALLY = ("--env-manager", "local", "--experiment-name", EXPERIMENT)
 MNIST_RUNS = (
-    f"-e base {LOCALLY} -P steps=800",
-    f"-e forget {LOCALLY} -P digit=1 -P from_version=base -P steps=150 -P fisher_samples=5000",
+    ("-e", "base", *LOCALLY, "-P", "steps=800"),
+    (
+        *("-e", "forget", *LOCALLY, "-P", "digit=1", "-P", "from_version=base", "-P", "steps=150"),
+        *("-P", "fisher_samples=5000"),
+    ),
 )
 """What the end-to-end test runs, in this order: generators 1 and 2."""
 

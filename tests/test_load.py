@@ -12,10 +12,10 @@ from stores import ROOT, child_environment
 
 from scripts.serving import Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.alone, pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
-def test_runs_at_once_leave_a_whole_version_each(stocked: Server, tmp_path: Path) -> None:
+def test_runs_at_once_leave_a_whole_version_each(server: Server, tmp_path: Path) -> None:
     out = tmp_path / "load.json"
     done = subprocess.run(
         [
@@ -26,7 +26,7 @@ def test_runs_at_once_leave_a_whole_version_each(stocked: Server, tmp_path: Path
         text=True,
         check=False,
         timeout=600,
-        env=child_environment(**stocked.environment),
+        env=child_environment(**server.environment),
     )
     assert out.exists(), done.stderr
     figures = json.loads(out.read_text())

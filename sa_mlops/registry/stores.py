@@ -72,7 +72,7 @@ def answers(uri: str, patience: float | None = None) -> None:
         allowed = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() == "true"
         if not allowed and uri != "databricks":
             raise StoreError(f"tracking store {uri}: MLflow no longer keeps runs in a folder", _migrate(uri))
-    if not uri.startswith(("http://", "https://")):
+    if not remote(uri):
         return
     import requests
 
@@ -223,6 +223,11 @@ def correct_places(path: Path) -> int:
         if count == known:
             break
     return count
+
+
+def remote(uri: str) -> bool:
+    """Whether a store is behind a server, whose answers may be lost."""
+    return uri.startswith(("http://", "https://"))
 
 
 def _opened(path: Path, mode: str) -> sqlite3.Connection:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ from sa_mlops.registry import last_words, names, processes, stores
 from sa_mlops.registry.stores import StoreError
 
 if TYPE_CHECKING:
+    from mlflow import ActiveRun
     from mlflow.data.meta_dataset import MetaDataset
 
 EXPERIMENT = "sa-mlops"
@@ -52,6 +54,8 @@ MADE_UP = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
 """A name that MLflow made up for a run, as `amazing-wasp-363`."""
 TRIES = 5
 """Attempts to get an answer from a server whose answers break off."""
+OPENED = "sa.opened"
+"""Tag of a run on a server: the key of the call that opened it, by which the run is found if the answer is lost."""
 BATCH = 900
 """Metrics in one `log_batch` call; MLflow allows 1,000."""
 
@@ -63,7 +67,7 @@ R = TypeVar("R")
 def asked_again(call: Callable[P, R]) -> Callable[P, R]:
     """Repeat a call whose answer broke off, as when a server is restarted.
 
-    MLflow itself asks again only if no answer begins. For calls that may be made twice.
+    MLflow itself asks again if no answer begins. For calls that may be made twice.
     """
 
     @functools.wraps(call)
@@ -232,12 +236,7 @@ def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[st
     with last_words.kept() as tail:
         try:
             with _undisturbed():
-                run = mlflow.start_run(
-                    run_name=None if adopted else name,
-                    nested=nested,
-                    tags={**tags, **processes.identity()},
-                    log_system_metrics=True,
-                )
+                run = _start(name, os.environ.pop("MLFLOW_RUN_ID", None) if adopted else None, nested, tags)
                 if adopted and MADE_UP.fullmatch(run.info.run_name or ""):
                     MlflowClient().update_run(run.info.run_id, name=name)
                 if not nested:
@@ -256,6 +255,42 @@ def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[st
         finally:
             if run is not None:
                 _end(status)
+
+
+def _start(name: str, adopted: str | None, nested: bool, tags: Mapping[str, str]) -> ActiveRun:
+    """Start a run, or the one that `mlflow run` has opened: a single one, even if an answer of the server is lost."""
+    client = MlflowClient()
+    tags = {**tags, **processes.identity()}
+    remote = stores.remote(mlflow.get_tracking_uri()) and adopted is None
+    if remote:
+        tags[OPENED] = uuid.uuid4().hex
+    known = [adopted] if adopted else []
+
+    @asked_again
+    def opened() -> list[str]:
+        experiments = [e.experiment_id for e in client.search_experiments()]
+        return [r.info.run_id for r in client.search_runs(experiments, f"tags.`{OPENED}` = '{tags[OPENED]}'")]
+
+    @asked_again
+    def start() -> ActiveRun:
+        try:
+            return mlflow.start_run(
+                run_id=known[0] if known else None,
+                run_name=None if adopted else name,
+                nested=nested,
+                tags=tags,
+                log_system_metrics=True,
+            )
+        except MlflowException:
+            if remote:
+                known[:] = opened()
+            raise
+
+    run = start()
+    for other in opened() if remote else ():
+        if other != run.info.run_id:
+            client.delete_run(other)
+    return run
 
 
 def _note_failure(run_id: str, error: BaseException, said: str) -> None:
@@ -326,6 +361,7 @@ def _use_experiment(name: str) -> None:
             time.sleep(0.2 * (attempt + 1))
 
 
+@asked_again
 def _call_training(experiment_id: str) -> None:
     client = MlflowClient()
     if KIND not in client.get_experiment(experiment_id).tags:

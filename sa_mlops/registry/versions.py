@@ -21,6 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 from sa_mlops.errors import CommandError
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, stores
+from sa_mlops.registry.tracking import asked_again
 from sa_mlops.registry.version import Version
 
 PAGE = 200
@@ -229,7 +230,7 @@ _FETCHED: dict[tuple[str, str], Path] = {}
 def _fetched(model_id: str) -> Path:
     uri = mlflow.get_tracking_uri()
     source = f"models:/{model_id}"
-    if not uri.startswith(("http://", "https://")):
+    if not stores.remote(uri):
         # MLflow's download writes into a local folder, which a store of another user does not allow.
         place = stores.local(str(MlflowClient().get_logged_model(model_id).artifact_location))
         return place or Path(mlflow.artifacts.download_artifacts(source))
@@ -245,21 +246,47 @@ def register(
 ) -> Version:
     """Register a finished logged model as a new version of `name`; its tags are set in the same call.
 
-    The logged model names the version in the tag from which MLflow's pages link it.
+    The logged model names the version in the tag from which MLflow's pages link it. A logged model becomes a single
+    version for a run, even if an answer of the server is lost.
     """
+    source = f"models:/{model_id}"
+
+    @asked_again
+    def known() -> list[ModelVersion]:
+        found = paged(
+            lambda token: client.search_model_versions(
+                f"name = '{name}' AND run_id = '{run_id}'", max_results=PAGE, page_token=token
+            )
+        )
+        return sorted((v for v in found if v.source == source), key=lambda v: int(v.version))
+
+    @asked_again
+    def create() -> ModelVersion:
+        try:
+            return client.create_model_version(
+                name, source, run_id=run_id, model_id=model_id, tags=dict(tags), description=description
+            )
+        except MlflowException:
+            if remote and (made := known()):
+                return made[0]
+            raise
+
+    remote = stores.remote(mlflow.get_tracking_uri())
+    _make_model(client, name)
+    entity = create()
+    if remote:
+        entity, *others = known()
+        for other in others:
+            client.delete_model_version(name, other.version)
+    link = [{"name": name, "version": str(entity.version)}]
+    asked_again(client.set_logged_model_tags)(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(link)})
+    return from_entity(entity)
+
+
+@asked_again
+def _make_model(client: MlflowClient, name: str) -> None:
     try:
         client.create_registered_model(name, description=DESCRIPTIONS.get(name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    entity = client.create_model_version(
-        name,
-        f"models:/{model_id}",
-        run_id=run_id,
-        model_id=model_id,
-        tags=dict(tags),
-        description=description,
-    )
-    link = [{"name": name, "version": str(entity.version)}]
-    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(link)})
-    return from_entity(entity)

@@ -62,13 +62,13 @@ def classifier(digits: tuple[Tensor, Tensor], architecture: Architecture, seed: 
 
 
 @pytest.fixture(scope="module")
-def judge(digits: tuple[Tensor, Tensor]) -> Classifier:
+def judge(digits: tuple[Tensor, Tensor], brief_judges: None) -> Classifier:
     return classifier(digits, "wide", 1)
 
 
 @pytest.fixture(scope="module")
-def scene(digits: tuple[Tensor, Tensor]) -> Scene:
-    optimisation = Optimisation(steps=500, lr=3e-3, batch_size=128, schedule="one_cycle")
+def scene(digits: tuple[Tensor, Tensor], brief_judges: None) -> Scene:
+    optimisation = Optimisation(steps=300, lr=3e-3, batch_size=128, schedule="one_cycle")
     settings = BaseSettings(z_dim=4, labels=tuple(range(10)), optimisation=optimisation)
     base = train_generator(*digits, SPEC, settings, generator())
     attacker = classifier(digits, "perceptron", 2)

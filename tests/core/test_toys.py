@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from sa_mlops import datasets, models
-from sa_mlops.core import training
 from sa_mlops.core.fisher import Diagonal, elbo_loss, generator_fisher, squared_gradients
 from sa_mlops.core.judging import check_judge
 from sa_mlops.core.measuring import Evaluator, JudgeError
@@ -57,18 +56,16 @@ class Chain:
 
 
 @pytest.fixture(scope="module")
-def chain(toys: None) -> Chain:
+def chain(toys: None, brief_judges: None) -> Chain:
     data = datasets.load("shapes", torch.device("cpu"))
     settings = BaseSettings(z_dim=2, labels=(0, 1, 2), optimisation=STEPS, net="conv")
     base = train_generator(data.train_images, data.train_labels, data.spec, settings, seeded())
     fisher = generator_fisher(base, FisherSettings(samples=100, labels=(0, 1, 2)), seeded())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "MIN_JUDGE_STEPS", 150)
-        judges: dict[Architecture, Classifier] = {}
-        for i, kind in enumerate(ARCHITECTURES):
-            role = replace(JUDGES["calibrated"], architecture=kind, epochs=1, batch_size=64)
-            net = train_judge(data.train_images, data.train_labels, data.spec, role, seeded(i))
-            judges[kind] = Classifier(net=net, seed=i)
+    judges: dict[Architecture, Classifier] = {}
+    for i, kind in enumerate(ARCHITECTURES):
+        role = replace(JUDGES["calibrated"], architecture=kind, epochs=1, batch_size=64)
+        net = train_judge(data.train_images, data.train_labels, data.spec, role, seeded(i))
+        judges[kind] = Classifier(net=net, seed=i)
     return Chain(data, base, fisher, forget(base, fisher, FORGET, seeded()), judges)
 
 

@@ -69,7 +69,7 @@ def nowhere() -> Memory:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_bank() -> Iterator[None]:
+def small_bank(brief_judges: None) -> Iterator[None]:
     """An eighth of the latents that replay is drawn from: preparing them takes longer than these trainings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hardening, "BANK", hardening.BANK // 8)

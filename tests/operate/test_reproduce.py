@@ -64,7 +64,7 @@ def test_a_generator_is_rebuilt_equal_measures_as_recorded_and_nothing_is_regist
 
 
 def test_a_hardened_version_says_so_counts_both_phases_and_is_rebuilt_equal(
-    own_store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    own_store: Store, brief_judges: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = hardening.recipe(10)
     brief = replace(recipe, optimisation=replace(recipe.optimisation, steps=5), pool=32)

@@ -19,6 +19,7 @@ from waiting import wait_for
 from sa_mlops.registry import names
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.timeout(900),
     pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed"),
 ]

@@ -1,4 +1,4 @@
-"""One study in PostgreSQL: two commands with four workers each, of which two are killed at their trials."""
+"""One study in PostgreSQL: two commands with two workers each, of which two are killed at their trials."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from sa_mlops.tuning import storage
 from sa_mlops.tuning import study as studies
 from scripts.serving import Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.alone, pytest.mark.e2e, pytest.mark.timeout(900)]
 
-WANTED = 16
+WANTED = 8
 TUNE = (
     *("tune", "--dataset", "digits", "--from-version", "1", "--fisher-samples", "300", "--classes", "1"),
     *("--steps", "10,20", "--samples", "20", "--final-seeds", "0", "--sampler", "random"),
-    *("--study", "shared", "--workers", "4", "--trials", str(WANTED), "--json"),
+    *("--study", "shared", "--workers", "2", "--trials", str(WANTED), "--json"),
 )
 
 
@@ -55,17 +55,17 @@ class Killed:
 
 
 @pytest.fixture(scope="module")
-def killed(stocked: Server) -> Killed:
-    stocked.psql("CREATE DATABASE studies")
-    environment = child_environment(**stocked.environment, OMP_NUM_THREADS="1")
-    place = stocked.database("studies")
+def killed(server: Server) -> Killed:
+    server.psql("CREATE DATABASE studies")
+    environment = child_environment(**server.environment, OMP_NUM_THREADS="1")
+    place = server.database("studies")
     command = [sys.executable, "-m", "sa_mlops", *TUNE, "--storage", place]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PGPASSFILE", environment["PGPASSFILE"])
         commands = [
             subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-                cwd=stocked.folder,
+                cwd=server.folder,
             )
             for _ in range(2)
         ]  # fmt: skip
@@ -92,7 +92,7 @@ def killed(stocked: Server) -> Killed:
     # 1 says that no trial keeps the constraint: none trains for long here.
     assert all(p.returncode in (0, 1) for p in commands), [log[-1500:] for _, log in said]
     assert all("Traceback" not in log for _, log in said), [log[-1500:] for _, log in said]
-    client = MlflowClient(stocked.url)
+    client = MlflowClient(server.url)
     experiments = [e.experiment_id for e in client.search_experiments()]
     runs = list(client.search_runs(experiments, "tags.`sa.study` = 'shared' AND tags.`sa.stage` = 'trial'"))
     return Killed(study.get_trials(), victims, [json.loads(out) for out, _ in said], runs)

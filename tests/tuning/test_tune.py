@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 from stores import PATIENCE, Store, child_environment, wait_for
 
+from sa_mlops.cli import main
 from sa_mlops.registry import processes
 from sa_mlops.tuning import storage
 from sa_mlops.tuning import study as studies
@@ -28,6 +29,14 @@ TUNE = (
     *("tune", "--dataset", "digits", "--from-version", "1", "--fisher-samples", "2000", "--classes", "1"),
     *("--steps", "40,60", "--samples", "100", "--final-seeds", "1", "--study", "s", "--json"),
 )
+SHORT = """
+import dataclasses, sys
+from sa_mlops.cli import main
+from sa_mlops.methods.selective_amnesia import OPTIMISATION
+OPTIMISATION["fast"] = dataclasses.replace(OPTIMISATION["fast"], steps=100)
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command with a default recipe of fewer steps, which the final comparison would take 400 for."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Study:
     def start(self, *more: str) -> subprocess.Popen[str]:
         environment = child_environment(MLFLOW_TRACKING_URI=self.store.uri)
         return subprocess.Popen(
-            [sys.executable, "-m", "sa_mlops", *TUNE, *more],
+            [sys.executable, "-c", SHORT, *TUNE, *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -174,27 +183,19 @@ def test_champion_is_named_only_if_no_gate_is_missed(killed: Killed) -> None:
     assert (final["champion"] is None) == bool(final["missed"])
 
 
-def test_settings_file_makes_the_version_of_the_chosen_trial(killed: Killed) -> None:
-    chosen = killed.document["knee"]
-    command = [
-        *(sys.executable, "-m", "sa_mlops", "forget", "--dataset", "digits", "--from-version", "1", "--json"),
-        *("--classes", "1", "--settings", killed.document["settings_file"]),
-    ]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=PATIENCE,
-        cwd=killed.study.store.folder,
-        env=child_environment(MLFLOW_TRACKING_URI=killed.study.store.uri),
-    )
-    assert json.loads(done.stdout)["version"] == f"models:/sa-cvae/{chosen['versions'][0]}"
+def test_settings_file_makes_the_version_of_the_chosen_trial(
+    killed: Killed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", killed.study.store.uri)
+    words = ("--dataset", "digits", "--from-version", "1", "--classes", "1", "--json")
+    assert main(["forget", *words, "--settings", killed.document["settings_file"]]) == 0
+    (version, *_) = killed.document["knee"]["versions"]
+    assert json.loads(capsys.readouterr().out)["version"] == f"models:/sa-cvae/{version}"
 
 
 def test_study_is_interrupted_and_resumed(digits_store: Store, tmp_path: Path) -> None:
     study = copied(digits_store, tmp_path)
-    process = study.start("--trials", "3", "--final-seeds", "0")
+    process = study.start("--trials", "2", "--final-seeds", "0")
     try:
         wait_for(lambda: study.trials(TrialState.COMPLETE) and running(study), process)
         process.send_signal(signal.SIGINT)
@@ -210,9 +211,9 @@ def test_study_is_interrupted_and_resumed(digits_store: Store, tmp_path: Path) -
     assert study.runs("attributes.status = 'RUNNING'") == []
     assert "tables/trials.csv" in {f.path for f in study.client.list_artifacts(parent.info.run_id, "tables")}
 
-    process = study.start("--trials", "3", "--final-seeds", "0")
+    process = study.start("--trials", "2", "--final-seeds", "0")
     out, log = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, log
-    assert json.loads(out)["trials"] == 3
+    assert json.loads(out)["trials"] == 2
     after = {t.number: t.values for t in study.trials(TrialState.COMPLETE)}
     assert kept.items() <= after.items()
