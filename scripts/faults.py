@@ -483,12 +483,13 @@ def main() -> int:
     import sa_mlops.operate.doctor
     import sa_mlops.stages.forget
     import sa_mlops.stages.judge  # noqa: F401
-    from sa_mlops.core import measuring
+    from sa_mlops.core import judging, measuring
 
     # Fewer samples per measurement: the faults do not depend on its precision.
     measuring.MANIFOLD_SAMPLES = measuring.MEMBERSHIP_SAMPLES = 200
     measuring.Evaluator.samples.__defaults__ = (60,)
     measuring.RESAMPLES = measuring.MEMBERSHIP_RESAMPLES = 20
+    judging.CONTROL_SAMPLES = 100
 
     here = Path.cwd()
     # No TemporaryDirectory: every child would delete it when it exits.

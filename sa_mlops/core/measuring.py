@@ -33,6 +33,8 @@ MEMBERSHIP_SAMPLES = 3000
 """At most as many training and test images each behind the membership attack."""
 ELBO_DRAWS = 4
 """Reparameterised draws behind an image's negative ELBO in the membership attack (one behind the test nELBO)."""
+ROWS = 1000
+"""Images whose activations are in memory at a time, in the negative ELBO."""
 CHUNK_VALUES = 4_000_000
 """Most pixel values of the images whose negative ELBO is taken together."""
 RESAMPLES = 1000
@@ -343,10 +345,14 @@ class Evaluator:
         chunk = max(1, min(5000, CHUNK_VALUES // self.data.spec.pixels))
         for rows, classes in zip(images.split(chunk), labels.split(chunk), strict=True):
             shape = (len(rows), model.z_dim)
-            noises = [torch.randn(shape, generator=generator, device=self.device) for _ in range(draws)]
-            parts.append(
-                torch.stack([negative_elbo(model, rows, classes, n).total for n in noises]).mean(dim=0)
+            noises = torch.stack(
+                [torch.randn(shape, generator=generator, device=self.device) for _ in range(draws)]
             )
+            for few, their, noise in zip(
+                rows.split(ROWS), classes.split(ROWS), noises.split(ROWS, dim=1), strict=True
+            ):
+                totals = [negative_elbo(model, few, their, n).total for n in noise]
+                parts.append(torch.stack(totals).mean(dim=0))
         return torch.cat(parts)
 
     def _membership(self, model: CVAE, forgotten: tuple[int, ...]) -> Membership:

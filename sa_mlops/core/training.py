@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,11 +68,32 @@ class Watch:
             raise NotFiniteError(step, self.names[i])
 
 
+class Adam(torch.optim.Adam):
+    """Adam without PyTorch's compiler.
+
+    Otherwise the first step imports `torch._dynamo`, which takes a second and 180 MB; its place in these methods is to
+    tell the compiler to leave them alone.
+    """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with their options."""
+        inspect.unwrap(torch.optim.Adam.add_param_group)(self, param_group)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take one step."""
+        inspect.unwrap(torch.optim.Adam.step)(self, closure)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        inspect.unwrap(torch.optim.Adam.zero_grad)(self, set_to_none)
+
+
 def make_optimiser(
     parameters: list[nn.Parameter], optimisation: Optimisation
-) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LRScheduler]:
+) -> tuple[Adam, torch.optim.lr_scheduler.LRScheduler]:
     """Adam (fused: one kernel per step) with the schedule of the settings."""
-    adam = torch.optim.Adam(parameters, lr=optimisation.lr, fused=True)
+    adam = Adam(parameters, lr=optimisation.lr, fused=True)
     if optimisation.schedule == "one_cycle" and optimisation.steps > 1:
         return adam, torch.optim.lr_scheduler.OneCycleLR(
             adam, optimisation.lr, total_steps=optimisation.steps

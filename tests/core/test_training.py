@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from sa_mlops.core.elbo import negative_elbo
 from sa_mlops.core.judging import JudgeCheck, check_judge
 from sa_mlops.core.training import (
     MIN_JUDGE_STEPS,
+    Adam,
     Batches,
     NotFiniteError,
     Watch,
@@ -116,6 +118,20 @@ class TestSchedule:
 
     def test_one_cycle_of_a_single_step_is_no_error(self) -> None:
         assert len(self.rates(replace(SHORT, steps=1, schedule="one_cycle"))) == 1
+
+    def test_adam_is_pytorch_s_own_without_its_compiler(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def trained(kind: type[torch.optim.Adam]) -> Tensor:
+            weight = nn.Parameter(torch.linspace(-1, 1, 50))
+            adam = kind([weight], lr=0.1, fused=True)
+            for _ in range(20):
+                adam.zero_grad()
+                (weight**3 - weight).sum().backward()
+                adam.step()
+            return weight.detach()
+
+        expected = trained(torch.optim.Adam)
+        monkeypatch.setitem(sys.modules, "torch._dynamo", None)
+        assert torch.equal(trained(Adam), expected)
 
 
 class TestFinite:

@@ -59,11 +59,11 @@ def test_forget_takes_a_data_set_a_net_and_a_method_of_one_file_each(
 
 CONV = "--dataset,shapes,--z-dim,2"
 COMMANDS = (
-    f"base,{CONV},--steps,300",
-    f"forget,{CONV},--from-version,1,--classes,disc,--steps,100,--fisher-samples,200",
-    f"retrain,{CONV},--steps,300,--classes,disc",
+    f"base,{CONV},--steps,60",
+    f"forget,{CONV},--from-version,1,--classes,disc,--steps,20,--fisher-samples,100",
+    f"retrain,{CONV},--steps,20,--classes,disc",
     "reproduce,2,--json",
-    "latent,--dataset,shapes,--version,2,--subset,200,--z2,false,--updates,false,--json",
+    "latent,--dataset,shapes,--version,2,--subset,100,--z2,false,--updates,false,--json",
     f"probe,{CONV},--version,2,--probes,latent_walk,--attempts,10,--relearn,false,--no-train,--json",
     f"sequential,{CONV},--from-version,1,--classes,bar,--steps,5,--fisher-samples,50,--json",
     "sample,2,--classes,0,--json",
