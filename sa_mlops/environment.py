@@ -56,3 +56,8 @@ def absolute(uri: str) -> str:
 def database(uri: str) -> Path | None:
     """The absolute path of a sqlite store's file; None for other stores."""
     return Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute() if uri.startswith(SQLITE) else None
+
+
+def store() -> str:
+    """The tracking URI that `MLFLOW_TRACKING_URI` names, else that of `mlflow.db` here."""
+    return absolute(os.environ.get(STORE, "").strip() or f"{SQLITE}mlflow.db")

@@ -1,4 +1,4 @@
-"""`audit`: the versions and runs that hold a class. Reads alone; imports neither torch nor matplotlib."""
+"""`audit`: the versions and runs that hold a class. Reads alone, a sqlite store without MLflow."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow.entities import Run, ViewType
-from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-
+from sa_mlops import environment
 from sa_mlops.errors import plain
 from sa_mlops.parameters import ParameterError
-from sa_mlops.registry import gates, lineage, names, tracking, versions
+from sa_mlops.registry import gates, inventory, names
+from sa_mlops.registry.inventory import Inventory
 from sa_mlops.registry.version import Version
 from sa_mlops.stages.result import Result, table
 
 KNOWS, SUPPRESSED, FAILS, UNKNOWN = "knows it", "suppressed", "fails the gates", "unknown"
 WITHDRAWN = "withdrawn"
-FORGETTING = ("forget_prob", "screen_prob")
-"""The gates that a forgotten class must pass to count as suppressed."""
 FROM_SCRATCH = ("base", "retrain")
-PAGE = 1000
-"""Runs read at a time."""
+PARENT_RUN, MEASURED = "mlflow.parentRunId", "sa.version"
+"""Tags of a run: the run that it is part of, and the version that it measured."""
+TAGS, METRICS = (PARENT_RUN, MEASURED, names.REUSED), tuple(gates.FORGETTING.values())
+"""What is read of every run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ def state(version: Version, name: str, metrics: Mapping[str, float]) -> str:
         return WITHDRAWN
     if name not in version.forgotten:
         return KNOWS
-    verdicts = [v for v in gates.judge_version(version, metrics) if v.gate in FORGETTING]
+    verdicts = gates.judge_forgetting(version, metrics)
     if any(not v.passed and not math.isnan(v.found) for v in verdicts):
         return FAILS
     return SUPPRESSED if all(v.passed for v in verdicts) else UNKNOWN
@@ -85,8 +83,15 @@ def audit(classes: Sequence[str], dataset: str | None) -> Result:
     ------
     ParameterError : if no version records the data set, or one of the classes.
     """
-    client = tracking.connect()
-    found = [e.version for e in lineage.read(client, with_metrics=False).entries]
+    tags = (PARENT_RUN, MEASURED, names.REUSED)
+    return search(
+        inventory.read(environment.store(), tags, tuple(gates.FORGETTING.values())), classes, dataset
+    )
+
+
+def search(held: Inventory, classes: Sequence[str], dataset: str | None) -> Result:
+    """The same in an inventory that was read."""
+    found = list(held.versions)
     if not found:
         nothing: dict[str, Any] = {"generators": [], "fishers": [], "judges": [], "runs": []}
         return Result(
@@ -98,15 +103,14 @@ def audit(classes: Sequence[str], dataset: str | None) -> Result:
         if name not in known:
             allowed = f"class names that the registered versions record ({', '.join(known)[:400]})"
             raise ParameterError("classes", name, allowed)
-    runs = _runs(client)
     generators = [v for v in found if v.name == names.GENERATORS]
     whole = [v for v in everything if v.name == names.GENERATORS]
     taint = {name: _tainted_by(name, whole) for name in classes}
-    holders = _holders(generators, taint, runs)
+    holders = _holders(generators, taint, held.metrics)
     bad = {int(h["version"]) for h in holders}
     fishers = [_other(v) for v in found if v.name == names.FISHERS and _fisher_holds(v, taint)]
     judges = [_other(v) for v in found if v.name == names.JUDGES and any(_retains(v, c) for c in classes)]
-    showing = _showing(bad, [v for v in generators if v.number in bad], runs)
+    showing = _showing(bad, [v for v in generators if v.number in bad], held.tags)
     document = {
         "classes": list(classes), "dataset": dataset, "generators": holders, "fishers": fishers, "judges": judges,
         "runs": showing,
@@ -148,15 +152,15 @@ def _fisher_holds(version: Version, taint: Mapping[str, Collection[int]]) -> boo
 
 
 def _holders(
-    generators: Iterable[Version], taint: Mapping[str, Collection[int]], runs: Mapping[str, Run]
+    generators: Iterable[Version],
+    taint: Mapping[str, Collection[int]],
+    metrics: Mapping[str, Mapping[str, float]],
 ) -> list[dict[str, Any]]:
     holders = []
     for v in generators:
         held = [name for name, bad in taint.items() if v.number in bad]
         if held:
-            run = runs.get(v.run_id)
-            metrics = {} if run is None else names.results(run.data.metrics)
-            states = {name: state(v, name, metrics) for name in held}
+            states = {name: state(v, name, metrics.get(v.run_id, {})) for name in held}
             parent = names.version_uri(names.GENERATORS, v.parent) if v.parent else None
             own = {"version": v.number, "parent": parent, "classes": states, "claim": v.claim}
             holders.append(_other(v) | own)
@@ -173,33 +177,19 @@ def _other(version: Version) -> dict[str, Any]:
     }
 
 
-def _runs(client: MlflowClient) -> dict[str, Run]:
-    """Every run, also deleted ones: their files are still there until MLflow's `gc`."""
-    everything = ViewType.ALL
-    experiments = [
-        e.experiment_id
-        for e in versions.paged(
-            lambda token: client.search_experiments(view_type=everything, max_results=PAGE, page_token=token)
-        )
-    ]
-    found = versions.paged(
-        lambda token: client.search_runs(experiments, "", everything, max_results=PAGE, page_token=token)
-    )
-    return {run.info.run_id: run for run in found} if experiments else {}
-
-
-def _showing(bad: Collection[int], holders: Iterable[Version], runs: Mapping[str, Run]) -> list[str]:
+def _showing(
+    bad: Collection[int], holders: Iterable[Version], tags: Mapping[str, Mapping[str, str]]
+) -> list[str]:
     """Ids of the runs that made, reused or measured one of the generators, and of the runs that these are part of."""
     shown = {v.run_id for v in holders if v.run_id}
-    for run_id, run in runs.items():
-        for tag in (names.REUSED, "sa.version"):
-            target = names.parse_uri(run.data.tags.get(tag, ""))
+    for run_id, told in tags.items():
+        for tag in (names.REUSED, MEASURED):
+            target = names.parse_uri(told.get(tag, ""))
             if target and target[0] == names.GENERATORS and target[1] in bad:
                 shown.add(run_id)
     waiting = list(shown)
     while waiting:
-        child = runs.get(waiting.pop())
-        parent = "" if child is None else child.data.tags.get(MLFLOW_PARENT_RUN_ID, "")
+        parent = tags.get(waiting.pop(), {}).get(PARENT_RUN, "")
         if parent and parent not in shown:
             shown.add(parent)
             waiting.append(parent)

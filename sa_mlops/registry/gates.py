@@ -66,6 +66,8 @@ GATES: Mapping[str, Gate] = {
 """Gate -> condition. `forget_prob` and `screen_prob` are limited to multiples of chance 1/K, `forget_entropy` to a
 share of ln K."""
 
+FORGETTING: Mapping[str, str] = {"forget_prob": "forget.prob_worst", "screen_prob": "screen.prob"}
+"""Gates that a version must pass for its forgotten classes to count as suppressed -> what they are judged by."""
 RATIO = "_ratio"
 """Suffix, in a file of limits, of a limit in the gate's unit; without it the limit is absolute."""
 KEYS = tuple(GATES) + tuple(name + RATIO for name, gate in GATES.items() if gate.unit is not None)
@@ -152,8 +154,7 @@ def judge(
     base_fid, base_recall = value("base.retain.fid"), value("base.retain.recall")
     # NumPy's minimum and maximum are NaN where a value is.
     found = {
-        "forget_prob": value("forget.prob_worst") if forgotten else math.nan,
-        "screen_prob": value("screen.prob") if forgotten else math.nan,
+        **{gate: value(metric) if forgotten else math.nan for gate, metric in FORGETTING.items()},
         "forget_entropy": each(forgotten, "entropy").min(),
         "forget_pixel_variance": value("forget.pixel_variance"),
         "retain_accuracy_drop": value("base.retain.accuracy") - value("retain.accuracy"),
@@ -165,10 +166,19 @@ def judge(
     for name, limit in limits(len(classes), given).items():
         if GATES[name].targets and target not in GATES[name].targets:
             continue
-        seen = float(found[name])
-        passed = seen <= limit if GATES[name].better == "low" else seen >= limit
-        verdicts.append(Verdict(name, seen, limit, passed))
+        verdicts.append(_verdict(name, float(found[name]), limit))
     return verdicts
+
+
+def judge_forgetting(version: Version, metrics: Mapping[str, float]) -> list[Verdict]:
+    """The verdicts of the gates of forgetting alone, at their default limits, on a version that has forgotten."""
+    allowed = limits(len(version.classes))
+    return [_verdict(g, metrics.get(metric, math.nan), allowed[g]) for g, metric in FORGETTING.items()]
+
+
+def _verdict(gate: str, found: float, limit: float) -> Verdict:
+    passed = found <= limit if GATES[gate].better == "low" else found >= limit
+    return Verdict(gate, found, limit, passed)
 
 
 def promote(

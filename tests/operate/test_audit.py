@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from stores import Store
+from stores import Store, child_environment
 
 from sa_mlops import cli
-from sa_mlops.operate.audit import Origin, tainted
-from sa_mlops.registry import names
+from sa_mlops.operate.audit import METRICS, TAGS, Origin, search, tainted
+from sa_mlops.registry import inventory, names
 
 PASSES = {"forget.prob_worst": 0.3, "screen.prob": 0.3}
 FAILS = {"forget.prob_worst": 0.9, "screen.prob": 0.3}
@@ -95,6 +99,33 @@ def test_what_holds_the_class_is_listed(runs: dict[str, str], capsys: pytest.Cap
     assert [j["uri"] for j in found["judges"]] == ["models:/sa-judge/1"]
     shown = ("base", "passes", "fails", "unmeasured", "another", "orphan", "older", "evaluation", "entry")
     assert found["runs"] == sorted(runs[word] for word in shown)
+
+
+def test_the_tables_and_mlflow_tell_the_same(runs: dict[str, str], empty_store: Store) -> None:
+    client = MlflowClient()
+    client.delete_run(runs["evaluation"])
+    client.delete_model_version(names.GENERATORS, "3")
+    client.log_metric(runs["unmeasured"], "screen.prob", math.nan)
+    direct = inventory.read(empty_store.uri, TAGS, METRICS)
+    asked = inventory._ask(TAGS, METRICS)
+    assert direct.versions == asked.versions
+    assert len(direct.versions) == len(runs) - 4
+    for classes in (["q"], ["p", "r"]):
+        assert search(direct, classes, "letters") == search(asked, classes, "letters")
+
+
+def test_a_sqlite_store_is_read_without_mlflow_and_none_is_made(
+    runs: dict[str, str], empty_store: Store, tmp_path: Path
+) -> None:
+    program = "import sys; from sa_mlops.cli import main; main(sys.argv[1:]); print('mlflow' in sys.modules)"
+    for uri, found in ((empty_store.uri, "v2 forget q"), (f"sqlite:///{tmp_path}/none.db", "No version")):
+        done = subprocess.run(
+            [sys.executable, "-c", program, "audit", "--classes", "q"],
+            capture_output=True, text=True, check=True, timeout=120, env=child_environment(MLFLOW_TRACKING_URI=uri),
+        )  # fmt: skip
+        assert found in done.stdout
+        assert done.stdout.splitlines()[-1] == "False"
+    assert not (tmp_path / "none.db").exists()
 
 
 def test_each_class_has_its_own_verdict(runs: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:

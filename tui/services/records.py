@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from sa_mlops.registry import names, processes
+from sa_mlops.registry.tables import Key
 from sa_mlops.registry.version import Version, ancestry
 from tui.plain import whole
 
@@ -27,9 +28,6 @@ LOST = "LOST"
 
 CLASS_SETS = ("forget.", "retain.", "objective.")
 """Metrics over a version's forgotten or retained classes: comparable only between equal sets."""
-
-Key = tuple[str, int]
-"""Registered model and version number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

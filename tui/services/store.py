@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from sa_mlops import environment
 from sa_mlops.errors import CommandError
-from sa_mlops.registry import last_words, names
+from sa_mlops.registry import last_words, names, tables
 from sa_mlops.registry.stores import StoreError, local
+from sa_mlops.registry.tables import Key
 from sa_mlops.registry.version import Version
-from tui.services import tables
-from tui.services.records import LOST, Key, Run, Snapshot
+from tui.services import reading
+from tui.services.records import LOST, Run, Snapshot
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -134,7 +135,7 @@ class Store:
             yield Snapshot()
         elif self.database is not None:
             try:
-                yield tables.snapshot(self.database, None if whole else old)
+                yield reading.snapshot(self.database, None if whole else old)
             except tables.TablesError as error:
                 raise StoreError(str(error)) from error
         else:

@@ -9,24 +9,25 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
+from sa_mlops.errors import CommandError
 from sa_mlops.registry import names
 from sa_mlops.registry.version import Version
-from tui.services.records import Key, Run, Snapshot
 
 WAIT_SECONDS = 5.0
-FEW = 1000
-"""Up to this many versions are read whenever the store has changed; more only if their number or age has."""
-CHUNK = 500
 DELETED = "Deleted_Internal"
 """MLflow's stage of a deleted version."""
+Key = tuple[str, int]
+"""Registered model and version number."""
+RunTable = Literal["tags", "params", "latest_metrics"]
 
 
-class TablesError(RuntimeError):
+class TablesError(CommandError):
     """The file is no MLflow store of a known schema. The message is one line."""
 
 
@@ -49,33 +50,25 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
             raise TablesError(f"{path} is not a sqlite database ({error})") from error
 
 
-def snapshot(path: Path, old: Snapshot | None) -> Snapshot:
-    """Versions, aliases and runs.
-
-    Parameters
-    ----------
-    old : the last reading; its ended runs are reused, and so are many unchanged versions.
-    """
-    with opened(path) as db:
-        aliases: dict[str, dict[str, int]] = {name: {} for name in names.MODELS}
-        for name, alias, number in db.execute("SELECT name, alias, version FROM registered_model_aliases"):
-            if name in aliases:
-                aliases[name][str(alias)] = int(number)
-        mark = _mark(db)
-        same = old is not None and old.mark == mark and len(old.versions) > FEW
-        versions = old.versions if old is not None and same else _versions(db)
-        runs = _runs(db, {} if old is None else old.runs)
-    return Snapshot(versions, aliases, runs, True, mark)
+def aliases(db: sqlite3.Connection) -> dict[str, dict[str, int]]:
+    """Registered model -> alias -> version number."""
+    found: dict[str, dict[str, int]] = {name: {} for name in names.MODELS}
+    for name, alias, number in db.execute("SELECT name, alias, version FROM registered_model_aliases"):
+        if name in found:
+            found[name][str(alias)] = int(number)
+    return found
 
 
-def _mark(db: sqlite3.Connection) -> object:
+def mark(db: sqlite3.Connection) -> object:
+    """A value that is equal as long as no version and no tag of one was added, removed or updated."""
     counts = db.execute(
         "SELECT count(*), max(version), max(last_updated_time) FROM model_versions"
     ).fetchone()
     return (*counts, *db.execute("SELECT count(*) FROM model_version_tags").fetchone())
 
 
-def _versions(db: sqlite3.Connection) -> dict[Key, Version]:
+def versions(db: sqlite3.Connection) -> dict[Key, Version]:
+    """The versions of the three registered models, by model and number, in the order of numbers; without aliases."""
     tags: dict[Key, dict[str, str]] = defaultdict(dict)
     for name, number, key, value in db.execute(
         "SELECT name, version, key, value FROM model_version_tags WHERE name IN (?, ?, ?)",
@@ -101,33 +94,21 @@ def _versions(db: sqlite3.Connection) -> dict[Key, Version]:
     return found
 
 
-def _runs(db: sqlite3.Connection, known: Mapping[str, Run]) -> dict[str, Run]:
-    found: dict[str, Run] = {}
-    fresh: dict[str, Run] = {}
-    for run_id, name, status, started, ended, experiment, artifacts in db.execute(
-        "SELECT run_uuid, name, status, start_time, end_time, experiment_id, artifact_uri FROM runs "
-        "WHERE lifecycle_stage = 'active' AND experiment_id IN "
-        "(SELECT experiment_id FROM experiments WHERE lifecycle_stage = 'active') ORDER BY start_time DESC"
-    ):
-        before = known.get(run_id)
-        if before is not None and not before.active and (before.status, before.ended) == (status, ended or 0):
-            found[run_id] = before
-            continue
-        found[run_id] = fresh[run_id] = Run(
-            run_id=str(run_id), title=str(name or ""), status=str(status), started=int(started or 0),
-            ended=int(ended or 0), experiment=str(experiment), artifacts=str(artifacts or ""),
-            tags={}, params={}, metrics={},
-        )  # fmt: skip
-    tables = (("tags", "tags", "value"), ("params", "params", "value"), ("latest_metrics", "metrics", METRIC))
-    for table, field, value in tables:
-        for ids, where in _chunks(list(fresh)):
-            query = f"SELECT run_uuid, key, {value} FROM {table} {where}"  # noqa: S608
-            for run_id, key, told in db.execute(query, ids):
-                if run_id in fresh:
-                    getattr(fresh[run_id], field)[str(key)] = (
-                        _number(told) if field == "metrics" else str(told)
-                    )
-    return found
+def values(
+    db: sqlite3.Connection, table: RunTable, *, runs: Sequence[str] = (), keys: Sequence[str] = ()
+) -> Iterator[tuple[str, str, str | float]]:
+    """Run, key and value of every row of one of the runs' tables; NaN for a metric that is not a number.
+
+    Parameters
+    ----------
+    runs, keys : read the rows of these runs, or of these keys; empty for all.
+    """
+    value = METRIC if table == "latest_metrics" else "value"
+    column, wanted = ("key", keys) if keys else ("run_uuid", runs)
+    where = f" WHERE {column} IN ({','.join('?' * len(wanted))})" if wanted else ""
+    query = f"SELECT run_uuid, key, {value} FROM {table}{where}"  # noqa: S608
+    for run_id, key, told in db.execute(query, tuple(wanted)):
+        yield str(run_id), str(key), _number(told) if table == "latest_metrics" else str(told)
 
 
 METRIC = "CASE WHEN is_nan THEN NULL ELSE value END"
@@ -135,14 +116,6 @@ METRIC = "CASE WHEN is_nan THEN NULL ELSE value END"
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _chunks(ids: Sequence[str]) -> Iterable[tuple[Sequence[str], str]]:
-    """Ids with a clause that selects them; none, for the whole table, if there are many."""
-    if len(ids) > CHUNK:
-        yield (), ""
-    elif ids:
-        yield ids, f"WHERE run_uuid IN ({','.join('?' * len(ids))})"
 
 
 def history(path: Path, run_id: str, keys: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
