@@ -108,7 +108,7 @@ class Comparison:
                 say(f"{done}/{len(self.places)}  {found[-1].line}  {minutes:.1f} min left")
                 self.entry.recorder.series({"progress/step": [(done, self.entry.now(), float(done))]})
                 shown(done, {})
-        return [*self.bases(found), *found]
+        return [*self.bases(found), *table.with_control(found)]
 
     def bench(self, seed: int) -> Bench:
         """From the registry, or made now."""
@@ -206,13 +206,14 @@ class Comparison:
 
     def bases(self, found: list[Row]) -> list[Row]:
         """The base of each class and seed, which every version was measured beside, each in a run of its own."""
-        rows: dict[tuple[str, int], Row] = {}
+        measured: dict[tuple[str, int], dict[str, float]] = {}
         for row in found:
-            beside = {k: v for k, v in row.metrics.items() if k.startswith(BASE_PREFIX)}
-            if beside and (row.name, row.seed) not in rows:
-                measured = {k.removeprefix(BASE_PREFIX): v for k, v in beside.items()}
-                rows[row.name, row.seed] = self._base(row.name, row.seed, measured)
-        return list(rows.values())
+            beside = {
+                k.removeprefix(BASE_PREFIX): v for k, v in row.metrics.items() if k.startswith(BASE_PREFIX)
+            }
+            if beside:
+                measured[row.name, row.seed] = beside | measured.get((row.name, row.seed), {})
+        return [self._base(name, seed, metrics) for (name, seed), metrics in measured.items()]
 
     def _base(self, name: str, seed: int, metrics: dict[str, float]) -> Row:
         start = self.bench(seed).start

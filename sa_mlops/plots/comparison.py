@@ -1,8 +1,9 @@
-"""Methods of forgetting side by side: forgetting against retention, and seconds."""
+"""Methods of forgetting side by side: forgetting against retention, seconds, and attacks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ class Point:
     Attributes
     ----------
     forgotten : probability of the forgotten class, [0, 1].
-    accuracy, fid : of the retained classes.
+    accuracy, fid : of the retained classes, minus those of the base; NaN for the base itself.
     seconds : may be NaN.
     """
 
@@ -51,20 +52,23 @@ class Point:
 def methods_compared(
     points: Sequence[Point], *, chance: float, title: str | None = None, theme: Theme = LIGHT
 ) -> Figure:
-    """Retained accuracy and FID over the probability of the forgotten class, above the seconds; bars span the seeds.
+    """Changes of retained accuracy and FID over the forgotten class's probability, above the seconds.
+
+    Bars span the seeds, each measured against its own base.
 
     Parameters
     ----------
     chance : 1/K, where a dashed line stands.
     """
-    found = f"Retained classes over what is left of the forgotten one, {len(points)} generators"
+    found = f"Change of the retained classes over what is left of the forgotten one, {len(points)} generators"
     figure = new_figure(WIDTH, 4.6 + 0.19 * len(points), title or found, theme)
     axes = figure.subplot_mosaic(
         [["accuracy", "fid"], ["seconds", "seconds"]], height_ratios=[3.4, 0.6 + 0.19 * len(points)]
     )
-    for key, words in (("accuracy", "retained accuracy"), ("fid", "retained FID")):
+    for key, words in (("accuracy", "change of retained accuracy"), ("fid", "change of retained FID")):
         _scatter(axes[key], points, key, theme)
         axes[key].axvline(chance, color=theme.faint, linestyle="--", linewidth=1)
+        axes[key].axhline(0, color=theme.faint, linewidth=1)
         axes[key].set_xscale("log")
         axes[key].set_xlabel("p of the forgotten class (dashed: 1/K)")
         axes[key].set_ylabel(words)
@@ -77,10 +81,46 @@ def methods_compared(
     return figure
 
 
+def attacks_compared(
+    success: Mapping[str, Mapping[str, Span]], *, title: str | None = None, theme: Theme = LIGHT
+) -> Figure:
+    """The success of each level of attack on each generator; bars span the seeds.
+
+    Parameters
+    ----------
+    success : generator -> level -> share of the attempts, [0, 1].
+    """
+    levels = sorted({level for found in success.values() for level in found})
+    shown = [(i, name) for i, name in enumerate(success) if success[name]]
+    figure = new_figure(WIDTH, 4.2, title or f"Success of attacks, {len(shown)} generators", theme)
+    axes = figure.add_subplot()
+    for place, (i, name) in enumerate(shown):
+        colour, marker = class_look(i)
+        found = success[name]
+        x = [levels.index(level) + 0.8 * ((place + 0.5) / len(shown) - 0.5) for level in found]
+        errors = np.hstack([_error(span) for span in found.values()])
+        axes.errorbar(
+            x, [span.mean for span in found.values()], yerr=errors, color=colour, marker=marker, markersize=6,
+            linestyle="", elinewidth=1, markeredgecolor=theme.ink, markeredgewidth=0.4, label=name,
+        )  # fmt: skip
+    axes.set_xticks(range(len(levels)), levels)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_xlabel("level of attack")
+    axes.set_ylabel("success")
+    dress(axes, theme)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=TEXT,
+        labelcolor=theme.ink,
+    )  # fmt: skip
+    return figure
+
+
 def _scatter(axes: Axes, points: Sequence[Point], key: str, theme: Theme) -> None:
     for i, point in enumerate(points):
         colour, marker = class_look(i)
         x, y = point.forgotten, getattr(point, key)
+        if math.isnan(y.mean):
+            continue
         axes.errorbar(
             x.mean, y.mean, xerr=_error(x), yerr=_error(y), color=colour, marker=marker, markersize=6, linestyle="",
             elinewidth=1, markeredgecolor=theme.ink, markeredgewidth=0.4, label=point.name,

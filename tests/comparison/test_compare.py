@@ -1,10 +1,13 @@
-"""`compare`: the rows of a table, each reproduced by its command, on the digits."""
+"""`compare`, interrupted and resumed: the rows of a table, each reproduced by its command, on the digits."""
 
 from __future__ import annotations
 
 import io
 import json
 import shlex
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
-from stores import Store, isolate
+from stores import PATIENCE, Store, child_environment, isolate, wait_for
 
 from sa_mlops.cli import main
 from sa_mlops.config import CompareConfig
@@ -21,14 +24,25 @@ from sa_mlops.parameters import ParameterError
 
 COMPARE = (
     *("compare", "--dataset", "digits", "--from-version", "1", "--classes", "1", "--seeds", "0"),
-    *("--methods", "redaction,esd", "--steps", "20", "--trials", "2", "--json"),
+    *("--methods", "redaction,esd", "--steps", "60", "--trials", "2", "--json"),
 )
 ROOT_COLUMNS = {"method", "class", "seed", "needs_data", "target", "version", "command"}
 
 
 @dataclass(frozen=True)
 class Compared:
+    """A comparison that was interrupted after its first row, and resumed.
+
+    Attributes
+    ----------
+    first : what the interrupted command said, with two workers for the trials.
+    parents : ids of the runs of both commands.
+    document, log : what the second one printed and said.
+    """
+
     store: Store
+    first: str
+    parents: tuple[str, str]
     document: dict[str, Any]
     log: str
 
@@ -36,24 +50,40 @@ class Compared:
     def client(self) -> MlflowClient:
         return MlflowClient(self.store.uri)
 
-    def parents(self) -> list[Any]:
+    def runs(self, text: str) -> list[Any]:
         experiments = [e.experiment_id for e in self.client.search_experiments()]
-        return list(self.client.search_runs(experiments, "tags.`sa.entry` = 'compare'"))
+        return list(self.client.search_runs(experiments, text))
 
     def children(self) -> list[Any]:
-        parent = self.parents()[-1]
-        text = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-        return list(self.client.search_runs([parent.info.experiment_id], text))
+        return self.runs(f"tags.`mlflow.parentRunId` = '{self.parents[1]}'")
 
 
 @pytest.fixture(scope="module")
 def compared(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Compared:
     folder = tmp_path_factory.mktemp("compared")
+    store = digits_store.copy(folder)
+    client = MlflowClient(store.uri)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sa_mlops", *COMPARE, "--workers", "2"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
+        env=child_environment(MLFLOW_TRACKING_URI=store.uri),
+    )  # fmt: skip
+    try:
+        wait_for(lambda: len(client.search_model_versions("name = 'sa-cvae'")) == 4, process)
+        process.send_signal(signal.SIGINT)
+        _, first = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, first
     with pytest.MonkeyPatch.context() as patch:
         isolate(patch, folder)
-        store = digits_store.copy(folder)
         document, log = called(*COMPARE)
-    return Compared(store, document, log)
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    order = ["attributes.start_time ASC"]
+    found = client.search_runs(experiments, "tags.`sa.entry` = 'compare'", order_by=order)
+    interrupted, resumed = (run.info.run_id for run in found)
+    return Compared(store, first, (interrupted, resumed), document, log)
 
 
 def called(*words: str) -> tuple[dict[str, Any], str]:
@@ -65,6 +95,15 @@ def called(*words: str) -> tuple[dict[str, Any], str]:
         status = main(words)
     assert status == 0, said.getvalue()
     return json.loads(out.getvalue()), said.getvalue()
+
+
+def test_an_interrupted_comparison_keeps_its_trials_and_rows_and_makes_the_others(compared: Compared) -> None:
+    assert "finished trials and versions are kept" in compared.first
+    assert compared.client.get_run(compared.parents[0]).info.status == "KILLED"
+    assert compared.runs("attributes.status = 'RUNNING'") == []
+    assert len(compared.runs("tags.`sa.stage` = 'trial' AND attributes.status = 'FINISHED'")) == 4
+    assert [r["version"] for r in compared.document["rows"]][1:] == ["models:/sa-cvae/4", "models:/sa-cvae/5"]
+    assert "v4 forget 1 by redaction: reused" in compared.log
 
 
 def test_the_base_comes_first_and_every_method_follows(compared: Compared) -> None:
@@ -103,7 +142,7 @@ def test_every_method_has_a_study_of_its_own_with_equal_trials(compared: Compare
 
 
 def test_the_table_is_an_artifact_in_three_forms(compared: Compared, tmp_path: Path) -> None:
-    run_id = compared.parents()[0].info.run_id
+    run_id = compared.parents[1]
     mlflow.set_tracking_uri(compared.store.uri)
     table = mlflow.load_table("tables/comparison.json", run_ids=[run_id])
     path = compared.client.download_artifacts(run_id, "tables/comparison.csv", str(tmp_path))
@@ -112,18 +151,27 @@ def test_the_table_is_an_artifact_in_three_forms(compared: Compared, tmp_path: P
     assert all(row["command"] in text for row in compared.document["rows"])
 
 
-def test_the_command_of_a_row_and_the_same_comparison_again_make_nothing_new(
+def test_the_command_of_a_row_and_the_same_comparison_again_make_nothing_new_but_columns_of_recorded_attacks(
     compared: Compared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     isolate(monkeypatch, tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", compared.store.uri)
+    store = compared.store.copy(tmp_path)
     row = compared.document["rows"][-1]
     again, _ = called(*shlex.split(row["command"])[1:], "--json")
     assert again["version"] == row["version"]
+    client = MlflowClient(store.uri)
+    probed = client.get_model_version("sa-cvae", row["version"].rpartition("/")[2]).run_id
+    for key, value in (("level.A0.success", 0.25), ("base.level.A0.success", 1.0)):
+        client.log_metric(probed, key, value)
     document, log = called(*COMPARE)
-    assert document["rows"] == compared.document["rows"]
     assert "reused" in log
-    assert len(compared.client.search_model_versions("name = 'sa-cvae'")) == 5
+    assert len(client.search_model_versions("name = 'sa-cvae'")) == 5
+    assert [r.pop("level.A0.success") for r in document["rows"]] == [1.0, None, 0.25]
+    assert document["rows"] == compared.document["rows"]
+    experiment = client.get_run(probed).info.experiment_id
+    (parent,) = client.search_runs([experiment], "tags.`sa.entry` = 'compare'", max_results=1)
+    figures = {f.path for f in client.list_artifacts(parent.info.run_id, "figures")}
+    assert figures == {"figures/attacks.png", "figures/comparison.png"}
 
 
 def test_the_control_is_compared_first_and_with_its_own_steps() -> None:
