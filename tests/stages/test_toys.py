@@ -63,7 +63,7 @@ COMMANDS = (
     f"forget,{CONV},--from-version,1,--classes,disc,--steps,20,--fisher-samples,100",
     f"retrain,{CONV},--steps,20,--classes,disc",
     "reproduce,2,--json",
-    "latent,--dataset,shapes,--version,2,--subset,100,--z2,false,--updates,false,--json",
+    "latent,--dataset,shapes,--version,2,--subset,200,--z2,false,--updates,false,--json",
     f"probe,{CONV},--version,2,--probes,latent_walk,--attempts,10,--relearn,false,--no-train,--json",
     f"sequential,{CONV},--from-version,1,--classes,bar,--steps,5,--fisher-samples,50,--json",
     "sample,2,--classes,0,--json",
