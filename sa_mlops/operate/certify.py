@@ -30,6 +30,7 @@ from sa_mlops.registry import (
     lineage,
     log,
     names,
+    provenance,
     publish,
     signing,
     tracking,
@@ -122,17 +123,18 @@ def _signed_model(client: MlflowClient, version: Version, folder: Path, key: Pat
     folder.mkdir()
     for file in (weights.WEIGHTS, weights.CONFIG):
         shutil.copyfile(versions.net(version) / file, folder / file)
-    signing.sign(folder, key)
+    signing.sign(folder, key, version.uri)
     check(client, version, folder)
 
 
 def _store_signature(client: MlflowClient, version: Version, key: Path) -> None:
     """Put the signature of a version's weights beside them."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for file in (weights.WEIGHTS, weights.CONFIG):
-            shutil.copyfile(versions.net(version) / file, folder / file)
-        publish.put(client, version, signing.sign(folder, key))
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        for name in (weights.WEIGHTS, weights.CONFIG):
+            shutil.copyfile(versions.net(version) / name, folder / name)
+        for file in signing.sign(folder, key, version.uri):
+            publish.put(client, version, file)
 
 
 def _judges(client: MlflowClient, version: Version) -> list[Version]:
@@ -158,6 +160,7 @@ def _statement(
     tags, digest = version.tags, gates.digest(criteria)
     run = client.get_run(version.run_id)
     classes = names.spell_classes(version.forgotten)
+    packages = [f"{name}=={number}" for name, number in provenance.read(version.run_id)[0].items()]
     predicate = {
         "result": "PASSED",
         "configuration": [{"name": "criteria", "digest": {"sha256": digest}}],
@@ -187,7 +190,9 @@ def _statement(
         "settings": {
             "seed": tags.get(names.SEED, ""), "sha256": tags.get(names.CONFIG, ""), "values": dict(version.settings),
         },
-        "environment": {"machine": tags.get(names.MACHINE, ""), "packages": _requirements(version)},
+        "environment": {
+            "machine": tags.get(names.MACHINE, ""), "packages": packages,
+        },
         "lineage": [_described(v) for v in (*lineage.chain(client, version), *_judges(client, version))],
         "log": log.heads(log.read(client, names.GENERATORS)),
     }  # fmt: skip
@@ -207,14 +212,6 @@ def _levels(metrics: Mapping[str, float]) -> dict[str, Any]:
         name: {"attacker": claims.LEVELS.get(name, ""), "tried": bool(values), "success": values}
         for name, values in found.items()
     }
-
-
-def _requirements(version: Version) -> list[str]:
-    """The packages that the logged model records."""
-    try:
-        return (versions.files(version) / "requirements.txt").read_text().split()
-    except OSError:
-        return []
 
 
 def _described(version: Version) -> dict[str, Any]:

@@ -49,6 +49,9 @@ def verify(folder: Path, key: Path | None) -> Result:
     except SigningError as error:
         raise CertificateError(f"{MODEL}: {error}") from None
     found = statement["predicate"]
+    uri, named = found["version"]["uri"], signing.signed_for(folder / MODEL)
+    if named != uri:
+        raise CertificateError(f"{MODEL}: the weights are signed for {named[:80] or 'no version'}, not {uri}")
     failed, claims = found["failedTests"], "; ".join(found["claimed"])
     lines = [
         f"{found['version']['uri']} ({found['version']['title']}), certified {found['at']}: verified",

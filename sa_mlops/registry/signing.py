@@ -14,13 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sa_mlops.errors import CommandError, in_one_line
+from sa_mlops.errors import CommandError, in_one_line, plain
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 SIGNATURE = "model.sig"
 """The OpenSSF signature of a folder, in that folder."""
+VERSION = "version.json"
+"""Registered model and number that a signature is for, in the signed folder."""
 TRUSTED = "SA_MLOPS_PUBLIC_KEY"
 """Environment variable with the file of the public key that is trusted; it goes before the file of `sa-mlops trust`."""
 PAYLOAD = "application/vnd.in-toto+json"
@@ -103,11 +105,17 @@ def fingerprint(key: EllipticCurvePublicKey) -> str:
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
-def sign(folder: Path, key: Path) -> Path:
-    """Sign all files of a folder; the file of the signature, in that folder."""
+def sign(folder: Path, key: Path, uri: str) -> tuple[Path, Path]:
+    """Sign all files of a folder as those of one version; the file that names the version, and that of the signature.
+
+    Parameters
+    ----------
+    uri : `models:/name/number` of the version.
+    """
     private_key(key)
-    file = folder / SIGNATURE
+    named, file = folder / VERSION, folder / SIGNATURE
     file.unlink(missing_ok=True)
+    named.write_text(json.dumps({"version": uri}) + "\n")
     with packages():
         from model_signing import hashing, signing
 
@@ -115,7 +123,32 @@ def sign(folder: Path, key: Path) -> Path:
         signing.Config().use_elliptic_key_signer(private_key=key).set_hashing_config(hashed).sign(
             folder, file
         )
-    return file
+    return named, file
+
+
+def signed_for(folder: Path) -> str:
+    """URI of the version that a signed folder names; empty if it names none. The signature is not checked."""
+    file = folder / VERSION
+    try:
+        found = "" if file.is_symlink() else json.loads(file.read_text())["version"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return found if isinstance(found, str) else ""
+
+
+def require_own(folder: Path, uri: str) -> None:
+    """Refuse files that are signed for another version, if a key is trusted.
+
+    The signature itself is checked by `require_trusted`, which also refuses files that name no version.
+
+    Raises
+    ------
+    SigningError : naming both versions.
+    """
+    key, named = trusted(), signed_for(folder)
+    if key is not None and named not in ("", uri):
+        cause = f"the weights of {uri} are signed for {plain(named)[:80]}"
+        raise SigningError(f"refused, because a key is trusted ({key}): {cause}")
 
 
 def verify(folder: Path, key: Path) -> None:
@@ -153,6 +186,8 @@ def require_trusted(folder: Path) -> None:
         return
     try:
         verify(folder, key)
+        if not signed_for(folder):
+            raise SigningError("the signature names no version; `sa-mlops certify` makes it again")
     except SigningError as error:
         raise SigningError(f"refused, because a key is trusted ({key}): {error}") from None
 

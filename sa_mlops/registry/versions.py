@@ -20,7 +20,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from sa_mlops.errors import CommandError
 from sa_mlops.parameters import ParameterError
-from sa_mlops.registry import names, stores
+from sa_mlops.registry import names, signing, stores
 from sa_mlops.registry.tracking import asked_again
 from sa_mlops.registry.version import Version
 
@@ -215,8 +215,16 @@ def files(version: Version) -> Path:
 
 
 def net(version: Version) -> Path:
-    """Local folder of a version's weights and config. Errors as in `files`."""
-    return files(version) / place(version)
+    """Local folder of a version's weights and config.
+
+    Raises
+    ------
+    VersionError : as in `files`.
+    SigningError : if a key is trusted, and the files are signed for another version.
+    """
+    folder = files(version) / place(version)
+    signing.require_own(folder, version.uri)
+    return folder
 
 
 def place(version: Version) -> str:

@@ -95,7 +95,7 @@ def load(ctx: Context, version: Version, like: CVAE) -> Diagonal:
 
     Raises VersionError, WeightsError if its files are missing or belong to another net.
     """
-    return weights.load_fisher(versions.files(version), like, ctx.device)
+    return weights.load_fisher(versions.net(version), like, ctx.device)
 
 
 def retained(parent: Version) -> tuple[int, ...]:

@@ -81,7 +81,7 @@ def obtain(ctx: Context, role: str) -> Version:
 
 def load(ctx: Context, version: Version) -> Judge:
     """The classifier of a version, on the command's device."""
-    return weights.load_judge(versions.files(version), ctx.device)
+    return weights.load_judge(versions.net(version), ctx.device)
 
 
 def controls_text(controls: Mapping[str, Mapping[str, float]]) -> str:

@@ -23,9 +23,10 @@ from sa_mlops import cli
 from sa_mlops.errors import CommandError
 from sa_mlops.operate.keys import keygen
 from sa_mlops.operate.verify import MODEL, STATEMENT, read, verify
-from sa_mlops.registry import log, names, signing
+from sa_mlops.registry import log, names, provenance, signing
 
 pytestmark = pytest.mark.integration
+VERSION = names.version_uri(names.GENERATORS, 2)
 TAMPERINGS = int(os.environ.get("SA_TAMPERINGS", "24"))
 """Seeded tamperings that are tried; `SA_TAMPERINGS=200` tries 200."""
 WIDE = {
@@ -76,7 +77,8 @@ def test_a_statement_says_what_was_measured_and_what_is_not_claimed(certified: P
     assert found["levels"]["A1"]["tried"] is False
     assert any("removal" in line for line in found["notClaimed"])
     assert all(entry["weights"] for entry in found["lineage"])
-    assert {"torch", "mlflow"} <= {line.partition("==")[0] for line in found["environment"]["packages"]}
+    packages = dict(line.split("==") for line in found["environment"]["packages"])
+    assert packages == provenance.packages()  # those of the run, which this environment made
 
 
 def test_the_store_has_the_signatures_and_the_log_the_certificate(
@@ -153,7 +155,8 @@ def tamper(folder: Path, keys: Path, others: Path, draw: random.Random) -> str:
     victim = draw.choice(files)
     kind = draw.choice(
         ["weight", "bit", "metric", "threshold", "result", "name", "date", "digest", "swapped", "truncated",
-         "removed", "added", "hidden", "link", "other key", "other signature", "old signature"]
+         "removed", "added", "hidden", "link", "other key", "other signature", "old signature",
+         "copied"]
     )  # fmt: skip
     match kind:
         case "weight":
@@ -208,11 +211,12 @@ def tamper(folder: Path, keys: Path, others: Path, draw: random.Random) -> str:
         case "other key":
             restate(folder, lambda s: None, others / "private.pem")
         case "other signature":
-            signing.sign(folder / MODEL, others / "private.pem")
-        case "old signature":
-            signing.sign(
-                folder / MODEL, keys / "private.pem"
-            )  # right key, but another signature than the signed one
+            signing.sign(folder / MODEL, others / "private.pem", VERSION)
+        case "old signature":  # by the right key, but not the signature that the statement binds
+            signing.sign(folder / MODEL, keys / "private.pem", VERSION)
+        case "copied":  # by the right key too: a statement for another version over this one's weights
+            uri = f"models:/sa-cvae/{draw.randint(3, 99)}"
+            restate(folder, lambda s: s["predicate"]["version"].update(uri=uri), keys / "private.pem")
     return kind
 
 
@@ -244,6 +248,7 @@ def test_no_seeded_tampering_stays_unnoticed(certified: Path, tmp_path: Path) ->
         (lambda f: (f / STATEMENT).unlink(), f"{STATEMENT} is missing"),
         (lambda f: restate(f, lambda s: s.update(subject=[])), "altered, or signed by another key"),
         (lambda f: (f / STATEMENT).write_text("{}"), "damaged"),
+        (lambda f: (f / MODEL / "version.json").unlink(), "model/version.json is missing"),
     ],
 )
 def test_the_line_names_what_is_wrong(

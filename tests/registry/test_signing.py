@@ -17,8 +17,10 @@ from stores import Store
 from sa_mlops import cli
 from sa_mlops.operate.keys import keygen
 from sa_mlops.registry import names, signing, versions, weights
+from tui.services.store import Store as Reader
 
 pytestmark = pytest.mark.integration
+OWN = names.version_uri(names.GENERATORS, 2)
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_trust_is_kept_shown_and_removed(
 
 
 def test_the_command_of_model_signing_accepts_a_signed_folder(net: Path, keys: Path) -> None:
-    signing.sign(net, keys / "private.pem")
+    signing.sign(net, keys / "private.pem", OWN)
     command = [*(sys.executable, "-m", "model_signing", "verify", "key", str(net)),
                *("--signature", str(net / signing.SIGNATURE), "--public_key", str(keys / "public.pem"))]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -66,20 +68,20 @@ def test_the_command_of_model_signing_accepts_a_signed_folder(net: Path, keys: P
 
 
 def test_signed_weights_load_and_serve(net: Path, keys: Path) -> None:
-    signing.sign(net, keys / "private.pem")
+    signing.sign(net, keys / "private.pem", OWN)
     assert weights.load_cvae(net).z_dim == 8
     pyfunc = mlflow.pyfunc.load_model(f"models:/{names.GENERATORS}/2")
     assert pyfunc.predict(pd.DataFrame({"label": ["0"]})).shape == (1, 28, 28)
 
 
 @pytest.mark.parametrize(
-    "damage", ["unsigned", "weights", "config", "added", "removed", "other key", "no key"]
+    "damage", ["unsigned", "weights", "config", "added", "removed", "other key", "no key", "unnamed"]
 )
 def test_what_is_not_signed_as_it_is_is_refused(
     net: Path, keys: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    signing.sign(net, keys / "private.pem")
+    signing.sign(net, keys / "private.pem", OWN)
     match damage:
         case "unsigned":
             (net / signing.SIGNATURE).unlink()
@@ -96,7 +98,9 @@ def test_what_is_not_signed_as_it_is_is_refused(
         case "other key":
             (tmp_path / "other").mkdir()
             keygen(tmp_path / "other")
-            signing.sign(net, tmp_path / "other" / "private.pem")
+            signing.sign(net, tmp_path / "other" / "private.pem", OWN)
+        case "unnamed":
+            signing.sign(net, keys / "private.pem", "")
         case "no key":
             monkeypatch.setenv(signing.TRUSTED, str(tmp_path / "absent.pem"))
     for command in (["sample", "2", "--rows", "1"], ["promote", "2"]):
@@ -109,10 +113,28 @@ def test_what_is_not_signed_as_it_is_is_refused(
         mlflow.pyfunc.load_model(f"models:/{names.GENERATORS}/2")
 
 
+def test_signed_weights_are_those_of_one_version(
+    net: Path, keys: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copied onto another number, they are refused, by every command and by the terminal UI."""
+    signing.sign(net, keys / "private.pem", OWN)
+    other = versions.get(MlflowClient(), names.GENERATORS, 3)
+    shutil.copytree(net, versions.files(other) / "artifacts", dirs_exist_ok=True)
+    assert cli.main(["sample", "2", "--rows", "1"]) == 0
+    capsys.readouterr()
+    for command in (["sample", "3", "--rows", "1"], ["promote", "3"]):
+        assert cli.main(command) == 1
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert "the weights of models:/sa-cvae/3 are signed for models:/sa-cvae/2" in err
+    with pytest.raises(signing.SigningError, match="signed for"):
+        Reader(mlflow.get_tracking_uri()).files(other)
+
+
 def test_without_the_packages_the_command_that_installs_them_is_named(
     net: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    signing.sign(net, keys / "private.pem")
+    signing.sign(net, keys / "private.pem", OWN)
     monkeypatch.setitem(sys.modules, "model_signing", None)
     assert cli.main(["sample", "2"]) == 1
     assert "pip install 'sa-mlops[sign]'" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sa_mlops import environment
 from sa_mlops.errors import CommandError
-from sa_mlops.registry import last_words, names, tables
+from sa_mlops.registry import last_words, names, signing, tables
 from sa_mlops.registry.stores import StoreError, local
 from sa_mlops.registry.tables import Key
 from sa_mlops.registry.version import Version
@@ -298,7 +298,7 @@ class Store:
             from sa_mlops.registry import versions
 
             _ = self.client
-            return versions.files(version) / "artifacts"
+            return versions.net(version)
         place = tables.model_place(self.database, version.model_id)
         folder = local(place)
         if folder is None:
@@ -307,6 +307,7 @@ class Store:
             folder = self._folders[place]
         if not folder.is_dir() or not any(folder.iterdir()):
             raise CommandError(f"the files of {version.uri} are lost")
+        signing.require_own(folder / "artifacts", version.uri)
         return folder / "artifacts"
 
     def alias_events(self, name: str) -> list[AliasEvent]:
