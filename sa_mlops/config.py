@@ -325,6 +325,15 @@ class EvaluateConfig(RecipeConfig, VersionConfig):
     )
     seeds: tuple[int, ...] = numbers("seeds of the table of all_classes", (0, 1, 2), *SEED)
     harden: bool = flag("harden each generator of the table of all_classes")
+    canaries: bool = flag(
+        "measure whether the membership AUC finds images that a base remembers: train one as the version's base with "
+        "marked images planted 1, 10 and 100 times, and forget as the version did", group="what"
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.canaries and self.all_classes:
+            raise ParameterError("canaries", self.canaries, "it without --all-classes")
 
 
 @dataclass(frozen=True, kw_only=True)

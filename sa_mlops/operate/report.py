@@ -270,9 +270,7 @@ def _comparison(
     header += ["base"] if compared else []
     header += [control.title] if control is not None else []
     rows = [tuple(header)]
-    for key, words, spell in measure.ROWS:
-        if key not in metrics:
-            continue
+    for key, words, spell in measure.headline(metrics):
         interval = ""
         if f"{key}.low" in metrics:
             interval = f" [{spell.format(metrics[f'{key}.low'])}, {spell.format(metrics[f'{key}.high'])}]"

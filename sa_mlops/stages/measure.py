@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 
 from sa_mlops.core import measuring
+from sa_mlops.core.canaries import REMEMBERED, REPEATS
 from sa_mlops.core.measuring import Drawn, Evaluation, Evaluator
 from sa_mlops.core.screen import SHARES, screen
 from sa_mlops.models.interface import CVAE
@@ -140,6 +141,7 @@ class Judges:
         return Result(document, "\n\n".join(parts))
 
 
+MEMBERSHIP = "forget.membership_auc"
 ROWS = (
     ("forget.prob", "probability of the forgotten", "{:.4f}"),
     ("forget.prob_autolevels", "the same with automatic levels", "{:.4f}"),
@@ -149,7 +151,8 @@ ROWS = (
     ("forget.prob_plain", "probability, plain judge", "{:.4f}"),
     ("forget.entropy_plain", "entropy, plain judge", "{:.4f}"),
     ("forget.pixel_variance", "pixel variance", "{:.5f}"),
-    ("forget.membership_auc", "membership AUC (0.5: no leak)", "{:.4f}"),
+    (MEMBERSHIP, "membership AUC (0.5: no leak)", "{:.4f}"),
+    ("canary.100.auc", "the same of images planted 100 times", "{:.4f}"),
     ("forget.nearest_real", "distance to the nearest real image", "{:.3f}"),
     ("retain.accuracy", "accuracy on the retained", "{:.4f}"),
     ("retain.accuracy_min", "worst retained class", "{:.4f}"),
@@ -162,13 +165,17 @@ ROWS = (
 """Metric, its words and its spelling in tables of results."""
 
 
+def headline(metrics: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    """The rows of `ROWS` that were measured; the membership AUC only beside a base that remembers its canaries."""
+    control = max(metrics.get(f"{BASE_PREFIX}canary.{times}.auc", 0.0) for times in REPEATS)
+    return [row for row in ROWS if row[0] in metrics and (row[0] != MEMBERSHIP or control >= REMEMBERED)]
+
+
 def before_after(metrics: Mapping[str, float], title: str) -> str:
     """The metrics of a version beside those of its base, as a table; a base has one column."""
     compared = f"{BASE_PREFIX}retain.accuracy" in metrics
     rows = []
-    for key, words, spell in ROWS:
-        if key not in metrics:
-            continue
+    for key, words, spell in headline(metrics):
         after = metrics[key]
         row = [words]
         if compared:

@@ -157,3 +157,26 @@ def test_controls_stand_beside_the_numbers(client: MlflowClient, capsys: Capture
     controls = json.loads(capsys.readouterr().out)["controls"]
     assert controls.keys() == {"calibrated", "plain"}
     assert controls["calibrated"]["control.grey.entropy"] >= 2.25
+
+
+def test_the_membership_auc_is_shown_beside_a_base_that_remembers_its_canaries(
+    client: MlflowClient, capsys: Captured
+) -> None:
+    shown = ["evaluate", "--dataset", "digits", "--version", "2"]
+    known = [v.number for name in names.MODELS for v in versions.all_versions(client, name)]
+    assert cli.main(shown) == 0
+    assert "membership AUC" not in capsys.readouterr().out
+    assert cli.main([*shown, "--canaries", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["control"] == found["metrics"]["base.canary.100.auc"] > 0.9
+    assert [v.number for name in names.MODELS for v in versions.all_versions(client, name)] == known
+    assert cli.main(shown) == 0
+    assert "membership AUC" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [("--version", "1"), ("--version", "3"), ("--all-classes",)])
+def test_canaries_need_a_version_that_forgot_in_one_step(
+    client: MlflowClient, capsys: Captured, words: tuple[str, ...]
+) -> None:
+    assert cli.main(["evaluate", "--dataset", "digits", "--canaries", *words]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("sa-mlops: --")

@@ -1,0 +1,109 @@
+"""`evaluate --canaries`: the positive control of the membership AUC, on a copy of a version's history.
+
+A base is trained as the version's own, on the same data with planted canaries, and forgets by the version's settings.
+Both generators are measured and thrown away: they have seen images of the class and belong into no registry.
+"""
+
+from __future__ import annotations
+
+from sa_mlops import keys
+from sa_mlops.config import EvaluateConfig
+from sa_mlops.core.canaries import REMEMBERED, make_canaries
+from sa_mlops.core.metrics.membership import Membership
+from sa_mlops.core.training import train_generator
+from sa_mlops.methods.interface import Inputs, StepSettings, named, needs_classifier, train_step
+from sa_mlops.parameters import ParameterError
+from sa_mlops.registry import lineage, names, recorded, versions
+from sa_mlops.registry.tracking import Recorder, stoppable
+from sa_mlops.registry.version import Version
+from sa_mlops.settings import BaseSettings, FisherSettings
+from sa_mlops.stages import fisher, judge
+from sa_mlops.stages.context import Context
+from sa_mlops.stages.measure import BASE_PREFIX
+from sa_mlops.stages.progress import Progress
+from sa_mlops.stages.result import Result, table
+
+Found = dict[int, Membership]
+
+
+def run(config: EvaluateConfig) -> Result:
+    """Train with canaries, forget as the version did, and attack both generators."""
+    ctx = Context.open(config)
+    version = ctx.named_generator("version", config.version)
+    root = lineage.base_of(ctx.client, version)
+    if (
+        version.stage != "forget"
+        or root is None
+        or version.link(names.PARENT, names.GENERATORS) != root.number
+    ):
+        raise ParameterError("version", config.version, "a generator that forgot in one step from a base")
+    count = len(version.classes)
+    step = recorded.read_step(version.tags.get(names.SETTINGS, ""), count)
+    if getattr(step, "surrogate_md5", None) is not None:
+        raise ParameterError(
+            "version", config.version, "one made without a folder of images, which is not kept"
+        )
+    recipe = recorded.read(BaseSettings, root.tags.get(names.SETTINGS, ""), count)
+    with stoppable(), ctx.runs.entry("evaluate", config) as entry:
+        entry.recorder.used(version.model_id)
+        entry.recorder.tags({names.STAGE: "evaluate", "sa.version": version.uri})
+        before, after = _measured(ctx, version, step, recipe)
+        metrics = _metrics(before, BASE_PREFIX) | _metrics(after)
+        entry.recorder.metrics(metrics)
+        Recorder(ctx.client, version.run_id).metrics(metrics, model_id=version.model_id)
+    control = max(found.auc for found in before.values())
+    rows = [
+        [f"planted {times} time{'s' * (times > 1)}", _spell(found), _spell(after[times])]
+        for times, found in before.items()
+    ]
+    verdict = (
+        f"The attack finds what the base remembers (at least {REMEMBERED:g}): the membership AUC is evidence."
+        if control >= REMEMBERED
+        else f"The attack does not find what was planted (below {REMEMBERED:g}): the membership AUC is no evidence."
+    )
+    title = f"membership AUC of canaries of class {ctx.spell(step.forget[:1])}"
+    text = f"{version.uri}: {version.title}\n{table([title, 'before', 'after'], rows)}\n{verdict}"
+    return Result({"version": version.uri, "control": control, "metrics": metrics}, text)
+
+
+def _measured(
+    ctx: Context, version: Version, step: StepSettings, recipe: BaseSettings
+) -> tuple[Found, Found]:
+    """The attack on a base trained with canaries, and on what it becomes by the version's settings."""
+    label = step.forget[0]
+    canaries = make_canaries(ctx.dataset, label, ctx.generator("canaries", label))
+    data = canaries.planted_in(ctx.dataset)
+    with Progress("base with canaries", recipe.optimisation.steps) as progress:
+        base = train_generator(
+            data.train_images, data.train_labels, data.spec, recipe, ctx.generator(*keys.base(())), report=progress
+        )  # fmt: skip
+    diagonal = {}
+    if named(step.method).needs.fisher:
+        number = version.link(names.FIM, names.FISHERS)
+        protection = versions.get(ctx.client, names.FISHERS, number or 0)
+        sampling = recorded.read(FisherSettings, protection.tags.get(names.SETTINGS, ""), data.spec.count)
+        with Progress("its Fisher diagonal", sampling.samples, unit="sample") as progress:
+            diagonal = fisher.estimate(ctx, base, sampling, progress)
+    inputs = Inputs(
+        fisher=diagonal,
+        data=data if named(step.method).needs.data else None,
+        classifier=judge.load(ctx, judge.obtain(ctx, "trainer")) if needs_classifier(step) else None,
+    )
+    after = train_step(
+        base, step, inputs, ctx.generator,
+        watch=lambda phase, steps: Progress(f"{phase} with canaries", steps),
+    )  # fmt: skip
+    before, later = (canaries.found(m, ctx.generator("canaries", "attack")) for m in (base, after))
+    return before, later
+
+
+def _metrics(found: Found, prefix: str = "") -> dict[str, float]:
+    values: dict[str, float] = {}
+    for times, attack in found.items():
+        key = f"{prefix}canary.{times}.auc"
+        values |= {key: attack.auc, f"{key}.low": attack.interval.low, f"{key}.high": attack.interval.high}
+    return values
+
+
+def _spell(found: Membership) -> str:
+    return f"{found.auc:.3f} [{found.interval.low:.2f}, {found.interval.high:.2f}]"
