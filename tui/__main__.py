@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -35,8 +37,15 @@ SWITCH_SECONDS = 0.001
     show_default=True,
     help="drawing of pictures: half blocks work everywhere; auto queries the terminal",
 )
-def command(tracking_uri: str | None, read_only: bool, demo: bool, graphics: Graphics) -> int:
+@click.option("--keys", is_flag=True, help="print the name of every action with its keys, as JSON, and exit")
+def command(tracking_uri: str | None, read_only: bool, demo: bool, graphics: Graphics, keys: bool) -> int:
     """Browse versions and lineage, preview samples, launch and follow runs, promote."""
+    if keys:
+        import tui.app  # noqa: F401  # its screens name their keys
+        from tui.screens.keys import known
+
+        click.echo(json.dumps(known(), indent=1))
+        return 0
     if demo and tracking_uri:
         raise click.UsageError("--demo has its own store: leave --tracking-uri out")
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
@@ -55,7 +64,9 @@ def command(tracking_uri: str | None, read_only: bool, demo: bool, graphics: Gra
     state = demo_folder() if demo else None
     if state is not None and not read_only:
         state.mkdir(parents=True, exist_ok=True)
-    AmnesiaApp(uri, read_only=read_only, demo=demo, state=state, graphics=graphics).run()
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    keymap = config / "sa-mlops" / "keys.json"
+    AmnesiaApp(uri, read_only=read_only, demo=demo, state=state, graphics=graphics, keymap=keymap).run()
     return 0
 
 

@@ -20,8 +20,10 @@ from sa_mlops.registry.stores import StoreError
 from sa_mlops.registry.version import Version
 from tui import messages
 from tui.plain import clean
+from tui.screens import keys
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.help import HelpScreen
+from tui.screens.keys import named
 from tui.screens.launch import LaunchScreen, Order
 from tui.screens.main import MainScreen
 from tui.screens.registry import RegistryScreen
@@ -65,22 +67,26 @@ class AmnesiaApp(App[None]):
     demo : the store is the built-in demo, which `d` fills.
     state : folder for records of runs and the remembered layout; by default `.sa-mlops` in the project.
     graphics : how pictures are drawn.
+    keymap : file with other keys for some actions, if it exists.
     """
 
     TITLE = "sa-mlops"
     CSS_PATH = "app.tcss"
     DEFAULT_MODE = "registry"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  # annotated in the base class
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "show('registry')", "Registry", show=False),
-        Binding("2", "show('runs')", "Runs", show=False),
-        Binding("3", "show('tuning')", "Tuning", show=False),
-        Binding("r", "reload", "read again", show=False, tooltip="read the whole store again"),
-        Binding("e", "error", "error", show=False, tooltip="the full text of the last error"),
-        Binding("d", "demo", "demo", show=False, tooltip="open the built-in demo store"),
-        Binding("question_mark", "help", "help", show=False, key_display="?"),
-        Binding("q", "quit", "quit", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "app",
+        [
+            Binding("1", "show('registry')", "Registry", show=False),
+            Binding("2", "show('runs')", "Runs", show=False),
+            Binding("3", "show('tuning')", "Tuning", show=False),
+            Binding("r", "reload", "read again", show=False, tooltip="read the whole store again"),
+            Binding("e", "error", "error", show=False, tooltip="the full text of the last error"),
+            Binding("d", "demo", "demo", show=False, tooltip="open the built-in demo store"),
+            Binding("question_mark", "help", "help", show=False, key_display="?"),
+            Binding("q", "quit", "quit", show=False),
+        ],
+    )
 
     def __init__(
         self,
@@ -90,8 +96,10 @@ class AmnesiaApp(App[None]):
         demo: bool = False,
         state: Path | None = None,
         graphics: Graphics = "half",
+        keymap: Path | None = None,
     ) -> None:
         super().__init__()
+        self.keymap = keymap
         self.project = find_project()
         self.folder = state or self.project / STATE_FOLDER
         self.workspace = Workspace(
@@ -121,6 +129,11 @@ class AmnesiaApp(App[None]):
         layout = self.workspace.layout
         if layout.theme in self.available_themes:
             self.theme = layout.theme
+        if self.keymap is not None:
+            given, problem = keys.read(self.keymap)
+            self.set_keymap(given)
+            if problem:
+                say(self, problem, True)
         self.call_after_refresh(self.read_store, True)
         self.set_interval(POLL_SECONDS, self.read_store)
         self.set_interval(DEVICE_SECONDS, self.read_devices)
@@ -356,6 +369,20 @@ class AmnesiaApp(App[None]):
         detail += f" v{now} is the champion now." if now else " There is no champion yet."
         question = f"Promote {clean(version.title, 80)}?"
         self.ask(question, detail, lambda: self.command(["promote", str(version.number)]))
+
+    def on_annotate(self, message: messages.Annotate) -> None:
+        """Write a note on a version."""
+        if self._may_change():
+            self._annotate(message.version, message.text)
+
+    @work(thread=True, group="commands")
+    def _annotate(self, version: Version, text: str) -> None:
+        try:
+            self.workspace.store.annotate(version, text)
+        except Exception as error:  # deleted, or no store
+            self.failure = str(error)
+            say(self, f"not written: {clean(error)}", True)
+        self.call_later(self.read_store, True)
 
     def on_delete(self, message: messages.Delete) -> None:
         """Delete a version on which nothing depends, after a question."""

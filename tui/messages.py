@@ -49,6 +49,14 @@ class Promote(Message):
 
 
 @dataclass
+class Annotate(Message):
+    """Write a note on a version; an empty one removes it."""
+
+    version: Version
+    text: str
+
+
+@dataclass
 class Delete(Message):
     """Delete a version after a question."""
 

@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Footer, Input, Static
 
+from tui.screens.keys import named
 from tui.screens.modal import Modal
 from tui.widgets.chart import Charts, Drawn, Series, values_at
 
@@ -27,18 +28,21 @@ class ChartScreen(Modal[None]):
     HELP_TEXT = (
         "The cursor reads every curve at one step. / shows the metrics whose name has the typed letters."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "back", "close"),
-        Binding("left", "move(-1)", "back", show=False),
-        Binding("right", "move(1)", "cursor", key_display="← →"),
-        Binding("home", "move(-100000)", "first step", show=False),
-        Binding("end", "move(100000)", "last step", show=False),
-        Binding("down,m", "turn(1)", "next chart"),
-        Binding("up,M", "turn(-1)", "chart before", show=False),
-        Binding("g", "log_scale", "log"),
-        Binding("z", "zoom", "zoom"),
-        Binding("slash", "ask", "search", key_display="/"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "chart",
+        [
+            Binding("escape,q", "back", "close"),
+            Binding("left", "move(-1)", "back", show=False),
+            Binding("right", "move(1)", "cursor", key_display="← →"),
+            Binding("home", "move(-100000)", "first step", show=False),
+            Binding("end", "move(100000)", "last step", show=False),
+            Binding("down,m", "turn(1)", "next chart"),
+            Binding("up,M", "turn(-1)", "chart before", show=False),
+            Binding("g", "log_scale", "log"),
+            Binding("z", "zoom", "zoom"),
+            Binding("slash", "ask", "search", key_display="/"),
+        ],
+    )
 
     def __init__(self, charts: Drawn, at: int, log_scale: bool) -> None:
         super().__init__()
@@ -54,7 +58,7 @@ class ChartScreen(Modal[None]):
             yield Charts(id="full-chart")
             yield Static(id="chart-values", markup=False)
         yield Input(id="prompt", classes="hidden", placeholder="part of a metric's name")
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         """Show the first chart."""

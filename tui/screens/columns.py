@@ -11,6 +11,7 @@ from textual.widgets import SelectionList
 from textual.widgets.selection_list import Selection
 
 from tui.plain import clean
+from tui.screens.keys import named
 from tui.screens.modal import Modal
 
 
@@ -27,11 +28,14 @@ class ColumnsScreen(Modal[list[str] | None]):
     HELP_TEXT = (
         "Columns that have no room are left out whole, the least important first. The choice is remembered."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "accept", "accept", priority=True),
-        Binding("escape,q", "dismiss(None)", "close"),
-        Binding("r", "usual", "reset"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "columns",
+        [
+            Binding("enter", "accept", "accept", priority=True),
+            Binding("escape,q", "dismiss(None)", "close"),
+            Binding("r", "usual", "reset"),
+        ],
+    )
 
     def __init__(self, known: Sequence[str], chosen: Sequence[str], usual: Sequence[str]) -> None:
         super().__init__()

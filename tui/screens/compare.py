@@ -13,6 +13,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
 from sa_mlops.registry.version import Version
+from tui.screens.keys import named
 from tui.screens.modal import Modal
 from tui.services.workspace import Workspace
 from tui.widgets import facts
@@ -27,13 +28,16 @@ class CompareScreen(Modal[None]):
     view : latents of the samples on the previous screen.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss(None)", "close"),
-        Binding("s", "turn('seed')", "seed"),
-        Binding("n", "turn('class')", "class"),
-        Binding("d", "differing", "differing", tooltip="only metrics that differ, or all"),
-        Binding("t", "tab", "next tab"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "compare",
+        [
+            Binding("escape,q", "dismiss(None)", "close"),
+            Binding("s", "turn('seed')", "seed"),
+            Binding("n", "turn('class')", "class"),
+            Binding("d", "differing", "differing", tooltip="only metrics that differ, or all"),
+            Binding("t", "tab", "next tab"),
+        ],
+    )
 
     AUTO_FOCUS = "#compare-facts VerticalScroll"
 
@@ -53,7 +57,7 @@ class CompareScreen(Modal[None]):
                 yield Preview(self.workspace, id="compare-preview")
             with TabPane("Classes", id="compare-classes"), VerticalScroll():
                 yield Static(id="class-text")
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         """Fill the panes."""

@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from tui.plain import clean
+from tui.screens.keys import named
 from tui.screens.modal import Modal
 from tui.services.store import picture_name
 from tui.services.workspace import Graphics
@@ -29,13 +30,16 @@ class ImageScreen(Modal[None]):
     """
 
     HELP_TEXT = "The pictures of a run, in the order of its list; samples are in the order of their steps."
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter", "dismiss(None)", "close"),
-        Binding("right,down,space,n", "turn(1)", "next"),
-        Binding("left,up,p", "turn(-1)", "previous"),
-        Binding("home", "turn(-1000)", "first", show=False),
-        Binding("end", "turn(1000)", "last", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "image",
+        [
+            Binding("escape,q,enter", "dismiss(None)", "close"),
+            Binding("right,down,space,n", "turn(1)", "next"),
+            Binding("left,up,p", "turn(-1)", "previous"),
+            Binding("home", "turn(-1000)", "first", show=False),
+            Binding("end", "turn(1000)", "last", show=False),
+        ],
+    )
 
     def __init__(
         self, paths: Sequence[str], at: int, fetch: Callable[[str], Path], graphics: Graphics

@@ -21,6 +21,7 @@ from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names
 from tui.messages import MeasureDevices
 from tui.plain import whole
+from tui.screens.keys import named
 from tui.screens.modal import Modal
 from tui.services.launcher import AUTO, SLURM, command_for, spell, submit_command_for, typed
 from tui.services.workspace import Workspace
@@ -52,11 +53,14 @@ class LaunchScreen(Modal[Order | None]):
     given : first values by parameter, also of other entry points.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "close"),
-        Binding("ctrl+r", "run", "run", priority=True),
-        Binding("ctrl+y", "copy", "copy command", priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "launch",
+        [
+            Binding("escape", "dismiss(None)", "close"),
+            Binding("ctrl+r", "run", "run", priority=True),
+            Binding("ctrl+y", "copy", "copy command", priority=True),
+        ],
+    )
 
     AUTO_FOCUS = "#fields .field"
 
@@ -94,7 +98,7 @@ class LaunchScreen(Modal[Order | None]):
             with Horizontal(id="buttons"):
                 yield Button("Run  ^r", variant="primary", id="run")
                 yield Button("Close  esc", id="close")
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     async def on_mount(self) -> None:
         """Show the fields of the first entry point and the devices."""

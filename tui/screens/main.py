@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from tui.plain import clean
+from tui.screens.keys import named
 from tui.services.records import Snapshot
 from tui.services.workspace import Workspace
 from tui.widgets.ink import Ink
@@ -23,10 +24,13 @@ class MainScreen(Screen[None]):
     """Text above the list of keys in the help."""
 
     # First in the footer: a narrow one cuts off its end.
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("question_mark", "app.help", "help", key_display="?"),
-        Binding("q", "app.quit", "quit"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "app",
+        [
+            Binding("question_mark", "app.help", "help", key_display="?"),
+            Binding("q", "app.quit", "quit"),
+        ],
+    )
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()

@@ -7,6 +7,8 @@ from typing import ClassVar, TypeVar
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
+from tui.screens.keys import named
+
 R = TypeVar("R")
 
 
@@ -16,9 +18,9 @@ class Modal(ModalScreen[R]):
     HELP_TEXT: ClassVar[str] = ""
     """Text above the list of keys in the help."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("question_mark,f1", "help", "help", key_display="?", show=False)
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "app", [Binding("question_mark,f1", "help", "help", key_display="?", show=False)]
+    )
 
     def action_help(self) -> None:
         """Show the purpose of the screen and its keys."""

@@ -19,12 +19,14 @@ from textual.worker import get_current_worker
 from sa_mlops.config import ENTRY_POINTS
 from sa_mlops.registry import names
 from sa_mlops.registry.version import SHOWN, Version
-from tui.messages import Delete, OpenLaunch, OpenRun, Promote
+from tui.messages import Annotate, Delete, OpenLaunch, OpenRun, Promote
 from tui.plain import clean, joined, whole
 from tui.screens.compare import CompareScreen
 from tui.screens.image import ImageScreen
+from tui.screens.keys import named
 from tui.screens.main import MainScreen
-from tui.services import pages
+from tui.screens.metric import MetricScreen
+from tui.services import export, pages
 from tui.services.filters import HELP as FILTER_HELP
 from tui.services.filters import Filter
 from tui.services.records import Snapshot
@@ -44,6 +46,7 @@ l   launch: the default trains judges and a base and forgets a class (minutes)
 d   open the demo: a small store on scikit-learn's digits (about a minute)
 ?   all keys
 """
+NOTE_LENGTH = 1000
 MANY = 500
 """The rows of more versions are computed in a worker thread."""
 
@@ -55,38 +58,62 @@ class RegistryScreen(MainScreen):
 The tree shows each version under its parent; struck-out classes in parentheses are forgotten, @names are aliases,
 ◐ is a run that makes a version. Filter words: {FILTER_HELP}."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("l", "launch", "launch"),
-        Binding("space", "mark", "mark"),
-        Binding("c", "compare", "compare"),
-        Binding("p", "promote", "promote"),
-        Binding("slash", "ask('filter')", "filter", key_display="/"),
-        Binding("v", "ask('go')", "go to", tooltip="jump to a version by its number"),
-        Binding("u", "parent", "parent", tooltip="go up to the version that this one was made from"),
-        Binding("o", "order", "sort", tooltip=f"sort: {', '.join(ORDERS)}"),
-        Binding("s", "turn('seed', 1)", "seed", tooltip="samples from other latents"),
-        Binding("S", "turn('seed', -1)", "earlier seed", show=False),
-        Binding("b", "beside", "beside", tooltip="samples of parent and base below"),
-        Binding("n", "turn('class', 1)", "class", tooltip="samples of all classes, or of one class alone"),
-        Binding("N", "turn('class', -1)", "previous class", show=False),
-        Binding(
-            "full_stop", "turn('axis', 1)", "next axis", show=False, tooltip="latent axis of the morph slider"
-        ),
-        Binding("comma", "turn('axis', -1)", "previous axis", show=False),
-        Binding("plus,equals_sign", "turn('value', 1)", "along the axis", show=False),
-        Binding("minus", "turn('value', -1)", "back along the axis", show=False),
-        Binding("w", "write", "PNG", show=False, tooltip="write the samples to a PNG file"),
-        Binding("t", "tab(1)", "next tab", show=False),
-        Binding("T", "tab(-1)", "previous tab", show=False),
-        Binding("left", "fold(True)", "fold", show=False),
-        Binding("right", "fold(False)", "unfold", show=False),
-        Binding("y", "copy('uri')", "copy", show=False, tooltip="copy the version's URI"),
-        Binding(
-            "Y", "copy('page')", "copy address", show=False, tooltip="copy the address of its MLflow page"
-        ),
-        Binding("D", "delete", "delete", show=False, tooltip="delete a version without descendants"),
-        Binding("escape", "back", "back", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "registry",
+        [
+            Binding("l", "launch", "launch"),
+            Binding("space", "mark", "mark"),
+            Binding("c", "compare", "compare"),
+            Binding("p", "promote", "promote"),
+            Binding("slash", "ask('filter')", "filter", key_display="/"),
+            Binding("v", "ask('go')", "go to", tooltip="jump to a version by its number"),
+            Binding("u", "parent", "parent", tooltip="go up to the version that this one was made from"),
+            Binding("m", "metric", "metric", tooltip="one metric over the versions of the lineage"),
+            Binding("o", "order", "sort", tooltip=f"sort: {', '.join(ORDERS)}"),
+            Binding("s", "turn('seed', 1)", "seed", tooltip="samples from other latents"),
+            Binding("S", "turn('seed', -1)", "earlier seed", show=False),
+            Binding("b", "beside", "beside", tooltip="samples of parent and base below"),
+            Binding(
+                "n", "turn('class', 1)", "class", tooltip="samples of all classes, or of one class alone"
+            ),
+            Binding("N", "turn('class', -1)", "previous class", show=False),
+            Binding(
+                "full_stop",
+                "turn('axis', 1)",
+                "next axis",
+                show=False,
+                tooltip="latent axis of the morph slider",
+            ),
+            Binding("comma", "turn('axis', -1)", "previous axis", show=False),
+            Binding("plus,equals_sign", "turn('value', 1)", "along the axis", show=False),
+            Binding("minus", "turn('value', -1)", "back along the axis", show=False),
+            Binding(
+                "i",
+                "ask('note')",
+                "note",
+                show=False,
+                tooltip="write a note on the version",
+            ),
+            Binding(
+                "E",
+                "export",
+                "export",
+                show=False,
+                tooltip="write the list to versions.csv and versions.json",
+            ),
+            Binding("w", "write", "PNG", show=False, tooltip="write the samples to a PNG file"),
+            Binding("t", "tab(1)", "next tab", show=False),
+            Binding("T", "tab(-1)", "previous tab", show=False),
+            Binding("left", "fold(True)", "fold", show=False),
+            Binding("right", "fold(False)", "unfold", show=False),
+            Binding("y", "copy('uri')", "copy", show=False, tooltip="copy the version's URI"),
+            Binding(
+                "Y", "copy('page')", "copy address", show=False, tooltip="copy the address of its MLflow page"
+            ),
+            Binding("D", "delete", "delete", show=False, tooltip="delete a version without descendants"),
+            Binding("escape", "back", "back", show=False),
+        ],
+    )
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
@@ -121,7 +148,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
         yield Static(id="empty", markup=False)
         yield Static(id="now")
         yield Input(id="prompt", classes="hidden")
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     def prepare(self) -> None:
         """Restore the user's choices."""
@@ -272,7 +299,12 @@ The tree shows each version under its parent; struck-out classes in parentheses 
         version = self.version
         detail = self.query_one("#detail", TabbedContent)
         if version is None:
+            row = self.lineage.selected
+            detail.border_title = Text(row.heading if row is not None else "")
             self.preview.show([])
+            for pane in ("metric", "about", "param", "history"):
+                self.query_one(f"#{pane}-text", Static).update("")
+            self.query_one("#image-list", RowList).set_rows([])
             return
         badges = "".join(f" @{clean(a, 20)}" for a in self.snapshot.aliases_of(version))
         detail.border_title = Text(f"{version.name} {clean(version.title, 60)}{badges}")
@@ -285,7 +317,8 @@ The tree shows each version under its parent; struck-out classes in parentheses 
                     for ancestor in (self.snapshot.parent_of(version), self.snapshot.root_of(version))
                 )
                 metrics = self.snapshot.metrics_of(version)
-                lines = facts.metric_lines(metrics, parent, base, self.ink, version.forgotten)
+                width = self.query_one("#detail").size.width - 6
+                lines = facts.metric_lines(metrics, parent, base, self.ink, version.forgotten, width)
                 evidence = facts.evidence(metrics, version.claim)
                 text = Group(evidence, lines) if evidence else lines
                 self.query_one("#metric-text", Static).update(text)
@@ -398,11 +431,19 @@ The tree shows each version under its parent; struck-out classes in parentheses 
             self.lineage.refresh()
 
     def action_ask(self, what: str) -> None:
-        """Open the line for a filter or a version number."""
+        """Open the line for a filter, a version number or a note."""
+        version = self.version
+        if what == "note" and (version is None or self.workspace.read_only):
+            self.say("read-only: nothing is written" if version else "select a version first", True)
+            return
+        note = version.tags.get(names.NOTE, "") if version is not None else ""
         self.prompt_for = what
         prompt = self.query_one("#prompt", Input)
-        prompt.placeholder = FILTER_HELP if what == "filter" else "version number, or an alias"
-        prompt.value = self.filter.text if what == "filter" else ""
+        prompt.placeholder, prompt.value = {
+            "filter": (FILTER_HELP, self.filter.text),
+            "go": ("version number, or an alias", ""),
+            "note": ("a note on this version; empty removes it", note),
+        }[what]
         prompt.remove_class("hidden")
         prompt.focus()
 
@@ -420,6 +461,8 @@ The tree shows each version under its parent; struck-out classes in parentheses 
         self.lineage.focus()
         if self.prompt_for == "go":
             self.go_to(event.value)
+        elif self.prompt_for == "note" and self.version is not None:
+            self.post_message(Annotate(self.version, event.value.strip()[:NOTE_LENGTH]))
 
     def go_to(self, word: str) -> None:
         """Select a generator by number or alias."""
@@ -475,6 +518,16 @@ The tree shows each version under its parent; struck-out classes in parentheses 
             self.lineage.action_step(1)
             self.lineage.refresh()
 
+    def action_metric(self) -> None:
+        """Show one metric over the versions."""
+        self.app.push_screen(MetricScreen(self.workspace, self.version))
+
+    def action_export(self) -> None:
+        """Write the listed versions as CSV and JSON into the working folder."""
+        listed = [row.version for row in self.lineage.rows if row.version is not None and not row.dim]
+        records = export.of_versions(self.snapshot, listed)
+        self.say(*export.written(records, Path.cwd() / "versions", self.workspace.read_only))
+
     def action_compare(self) -> None:
         """Show the marked versions side by side, a single one beside the selected version."""
         wanted = set(self.workspace.marked)
@@ -500,6 +553,9 @@ The tree shows each version under its parent; struck-out classes in parentheses 
 
     def action_write(self) -> None:
         """Write the samples to a PNG in the working folder."""
+        if self.workspace.read_only:
+            self.say("read-only: nothing is written", True)
+            return
         if (version := self.chosen_generator()) is not None:
             self.preview.show(self._sampled(version))
             self.preview.save(Path.cwd() / f"samples-v{version.number}-seed{self.preview.view.seed}.png")

@@ -21,7 +21,9 @@ from tui.plain import clean, duration, fit, lines, number
 from tui.screens.chart import ChartScreen
 from tui.screens.columns import ColumnsScreen
 from tui.screens.image import ImageScreen
+from tui.screens.keys import named
 from tui.screens.main import MainScreen
+from tui.screens.methods import MethodsScreen
 from tui.screens.text import TextScreen
 from tui.services import columns, export
 from tui.services.columns import Column
@@ -53,39 +55,43 @@ class RunsScreen(MainScreen):
 
     HELP_TEXT = """\
 One run a device; queued runs start when their device is free. Runs started here continue when the UI is closed, and
-it finds them again. Marked runs are drawn into the same charts, each with a letter."""
+it finds them again. Enter on a comparison opens its table of methods, on other runs the version. Marked runs are drawn
+into the same charts, each with a letter."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("l", "launch", "launch"),
-        Binding("a", "again", "again", tooltip="the launch form with this run's parameters"),
-        Binding("x", "cancel", "cancel"),
-        Binding("space", "mark", "mark", tooltip="draw several runs into the same charts"),
-        Binding("slash", "ask", "filter", key_display="/"),
-        Binding("o", "order", "sort", tooltip=f"sort: {', '.join(ORDERS)}"),
-        Binding("C", "columns", "columns", tooltip="choose the columns of the list; remembered"),
-        Binding("t", "tab(1)", "next tab"),
-        Binding("f", "full", "full", tooltip="the chart or the picture on the whole screen"),
-        Binding("full_stop", "scrub(1)", "next step", show=False, tooltip="samples of the next step"),
-        Binding("comma", "scrub(-1)", "step before", show=False, tooltip="samples of the step before"),
-        Binding("w", "save", "save", show=False, tooltip="save the selected file here, in Files"),
-        Binding("E", "export", "export", show=False, tooltip="write the list to runs.csv and runs.json"),
-        Binding("T", "tab(-1)", "previous tab", show=False),
-        Binding("g", "log_scale", "log", tooltip="logarithmic charts"),
-        Binding("z", "zoom", "zoom", tooltip="charts of the last half, quarter, eighth of the steps"),
-        Binding("m", "turn", "next chart"),
-        Binding("left_square_bracket", "move(-1)", "earlier", show=False, tooltip="up in the queue"),
-        Binding("right_square_bracket", "move(1)", "later", show=False, tooltip="down in the queue"),
-        Binding("left", "fold(True)", "fold", show=False),
-        Binding("right", "fold(False)", "unfold", show=False),
-        Binding("v", "version", "version", tooltip="open the version that the run made"),
-        Binding(
-            "y", "copy('id')", "copy", show=False, tooltip="copy the run's id, or the command of a launch"
-        ),
-        Binding(
-            "Y", "copy('page')", "copy address", show=False, tooltip="copy the address of its MLflow page"
-        ),
-        Binding("escape", "back", "back", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "runs",
+        [
+            Binding("l", "launch", "launch"),
+            Binding("a", "again", "again", tooltip="the launch form with this run's parameters"),
+            Binding("x", "cancel", "cancel"),
+            Binding("space", "mark", "mark", tooltip="draw several runs into the same charts"),
+            Binding("slash", "ask", "filter", key_display="/"),
+            Binding("o", "order", "sort", tooltip=f"sort: {', '.join(ORDERS)}"),
+            Binding("C", "columns", "columns", tooltip="choose the columns of the list; remembered"),
+            Binding("t", "tab(1)", "next tab"),
+            Binding("f", "full", "full", tooltip="the chart or the picture on the whole screen"),
+            Binding("full_stop", "scrub(1)", "next step", show=False, tooltip="samples of the next step"),
+            Binding("comma", "scrub(-1)", "step before", show=False, tooltip="samples of the step before"),
+            Binding("w", "save", "save", show=False, tooltip="save the selected file here, in Files"),
+            Binding("E", "export", "export", show=False, tooltip="write the list to runs.csv and runs.json"),
+            Binding("T", "tab(-1)", "previous tab", show=False),
+            Binding("g", "log_scale", "log", tooltip="logarithmic charts"),
+            Binding("z", "zoom", "zoom", tooltip="charts of the last half, quarter, eighth of the steps"),
+            Binding("m", "turn", "next chart"),
+            Binding("left_square_bracket", "move(-1)", "earlier", show=False, tooltip="up in the queue"),
+            Binding("right_square_bracket", "move(1)", "later", show=False, tooltip="down in the queue"),
+            Binding("left", "fold(True)", "fold", show=False),
+            Binding("right", "fold(False)", "unfold", show=False),
+            Binding("v", "version", "version", tooltip="open the version that the run made"),
+            Binding(
+                "y", "copy('id')", "copy", show=False, tooltip="copy the run's id, or the command of a launch"
+            ),
+            Binding(
+                "Y", "copy('page')", "copy address", show=False, tooltip="copy the address of its MLflow page"
+            ),
+            Binding("escape", "back", "back", show=False),
+        ],
+    )
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
@@ -120,7 +126,7 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
                     yield Static(id="result-text", markup=False)
         yield Static(id="no-runs", markup=False)
         yield Input(id="prompt", classes="hidden")
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     def prepare(self) -> None:
         """Restore the user's choices."""
@@ -445,13 +451,15 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
     # ------------------------------------------------------------------ keys
 
     def on_row_list_chosen(self, event: RowList.Chosen) -> None:
-        """Enter: unfold, else open the version; in Files, open the file."""
+        """Enter: the table of a comparison, else unfold, else open the version; in Files, open the file."""
         item = self.item
         if event.sender.id == "file-list":
             if item is not None and item.run is not None:
                 self._open(item.run, event.key)
             return
-        if item is not None and item.branches:
+        if item is not None and item.run is not None and item.run.entry == "compare":
+            self.app.push_screen(MethodsScreen(self.workspace, item.run))
+        elif item is not None and item.branches:
             self.action_fold(not item.closed)
         elif self.narrow:
             self.add_class("-detail")
@@ -473,6 +481,9 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
 
     def action_save(self) -> None:
         """Save the selected file."""
+        if self.workspace.read_only:
+            self.say("read-only: nothing is written", True)
+            return
         path = self.query_one("#file-list", RowList).selected
         if self.query_one("#run-tabs", TabbedContent).active != "files" or path is None:
             self.say("open Files (t) and select a file first")
@@ -556,12 +567,7 @@ it finds them again. Marked runs are drawn into the same charts, each with a let
     def action_export(self) -> None:
         """Write the listed runs as CSV and JSON into the working folder."""
         listed = [item.run for item in self.runs.rows if item.run is not None]
-        try:
-            places = export.write(export.of_runs(listed), Path.cwd() / "runs")
-        except OSError as error:
-            self.say(f"not written: {clean(error)}", True)
-        else:
-            self.say("written to " + " and ".join(str(place) for place in places))
+        self.say(*export.written(export.of_runs(listed), Path.cwd() / "runs", self.workspace.read_only))
 
     def action_back(self) -> None:
         """Close the filter, else back to the list."""

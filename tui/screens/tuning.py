@@ -14,6 +14,7 @@ from sa_mlops.registry import names
 from sa_mlops.registry.version import Version
 from tui.messages import OpenLaunch, OpenVersion, Promote
 from tui.plain import clean, number
+from tui.screens.keys import named
 from tui.screens.main import MainScreen
 from tui.services.records import STUDY, TRIAL, Run
 from tui.services.workspace import Workspace
@@ -36,14 +37,17 @@ class TuningScreen(MainScreen):
 Every point is a trial: its forgetting gap (less is better) against its retention (more is better). Home and End walk
 along the Pareto front, arrows go to any trial."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("l", "launch", "launch"),
-        Binding("enter", "version", "version", tooltip="go to the trial's version"),
-        Binding("p", "promote", "promote", tooltip="promote the trial's version"),
-        Binding("left_square_bracket", "study(-1)", "study before", show=False),
-        Binding("right_square_bracket", "study(1)", "next study", key_display="]"),
-        Binding("y", "copy", "copy", tooltip="copy the run id of the trial"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "tuning",
+        [
+            Binding("l", "launch", "launch"),
+            Binding("enter", "version", "version", tooltip="go to the trial's version"),
+            Binding("p", "promote", "promote", tooltip="promote the trial's version"),
+            Binding("left_square_bracket", "study(-1)", "study before", show=False),
+            Binding("right_square_bracket", "study(1)", "next study", key_display="]"),
+            Binding("y", "copy", "copy", tooltip="copy the run id of the trial"),
+        ],
+    )
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
@@ -58,7 +62,7 @@ along the Pareto front, arrows go to any trial."""
             with VerticalScroll(id="trial"):
                 yield Static(id="trial-text", markup=False)
         yield Static(id="no-study", markup=False)
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     def prepare(self) -> None:
         """Focus the scatter."""

@@ -57,5 +57,15 @@ def write(records: Sequence[Record], place: Path) -> tuple[Path, Path]:
     return table, document
 
 
+def written(records: Sequence[Record], place: Path, read_only: bool) -> tuple[str, bool]:
+    """Write them unless nothing may be written; a sentence for the user, and whether it is bad."""
+    if read_only:
+        return "read-only: nothing is written", True
+    try:
+        return "written to " + " and ".join(str(path) for path in write(records, place)), False
+    except OSError as error:
+        return f"not written: {error}", True
+
+
 def _named(place: Path, number: int, kind: str) -> Path:
     return place.with_name(f"{place.name}{f'-{number}' if number else ''}.{kind}")

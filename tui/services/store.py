@@ -330,6 +330,13 @@ class Store:
             if active or (run.info.run_id == run_id and run.info.status == "FAILED"):
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
+    def annotate(self, version: Version, text: str) -> None:
+        """Write a note on a version; an empty one removes it."""
+        if text:
+            self.client.set_model_version_tag(version.name, str(version.number), names.NOTE, text)
+        elif names.NOTE in version.tags:
+            self.client.delete_model_version_tag(version.name, str(version.number), names.NOTE)
+
     def delete(self, version: Version) -> None:
         """Delete a version; its run and files stay."""
         self.client.delete_model_version(version.name, str(version.number))

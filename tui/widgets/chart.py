@@ -11,7 +11,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from tui.plain import clean
-from tui.widgets.ink import LETTERS, SERIES
+from tui.widgets.ink import LETTERS, SERIES, SERIES_LIGHT
 
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 MARGIN = 10
@@ -39,6 +39,7 @@ def chart(
     log: bool = False,
     zoom: int = 0,
     cursor: float | None = None,
+    colours: Sequence[str] = SERIES,
 ) -> Text:
     """Curves in one chart of `width` x `height` characters with its title, axes and legend.
 
@@ -47,6 +48,7 @@ def chart(
     log : logarithmic values; without those that are not positive.
     zoom : show the last 1 / 2^zoom of the steps.
     cursor : step that a vertical line marks.
+    colours : of the curves.
     """
     plot_width, plot_height = width - MARGIN, height - 2 - bool(title)
     if plot_width < 4 or plot_height < 1:
@@ -69,7 +71,7 @@ def chart(
         text.append("no points yet", style="dim")
         return text
     low, high = min(values), max(values)
-    grid = _Grid(plot_width, plot_height)
+    grid = _Grid(plot_width, plot_height, colours)
     for i, points in enumerate(kept):
         dots = [
             (
@@ -97,15 +99,15 @@ def chart(
         if len(word) > room:
             break
         room -= len(word)
-        text.append(word, style=SERIES[i % len(SERIES)])
+        text.append(word, style=colours[i % len(colours)])
     return text
 
 
 class _Grid:
     """Braille cells, each in the colour of its last curve."""
 
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
+    def __init__(self, width: int, height: int, colours: Sequence[str]) -> None:
+        self.width, self.height, self.colours = width, height, colours
         self.bits = [[0] * width for _ in range(height)]
         self.owner = [[0] * width for _ in range(height)]
         self.letters: dict[tuple[int, int], int] = {}
@@ -132,9 +134,11 @@ class _Grid:
             bits, index = self.bits[row][column], self.owner[row][column]
             if (row, column) in self.letters:
                 index = self.letters[row, column]
-                text.append(LETTERS[index % len(LETTERS)], style=f"bold {SERIES[index % len(SERIES)]}")
+                text.append(
+                    LETTERS[index % len(LETTERS)], style=f"bold {self.colours[index % len(self.colours)]}"
+                )
             elif bits:
-                text.append(chr(0x2800 + bits), style=SERIES[index % len(SERIES)])
+                text.append(chr(0x2800 + bits), style=self.colours[index % len(self.colours)])
             elif column == self.mark:
                 text.append("│", style="dim")
             else:
@@ -197,6 +201,7 @@ class Charts(Widget):
                     log=self.log_scale,
                     zoom=self.zoom,
                     cursor=self.cursor,
+                    colours=SERIES if self.app.current_theme.dark else SERIES_LIGHT,
                 ).split("\n")
                 for name, series in shown
             ]

@@ -78,14 +78,16 @@ def metric_lines(
     base: Mapping[str, float],
     ink: Ink,
     forgotten: Collection[str] = (),
+    width: int = 66,
 ) -> Text:
-    """Metrics with their change against the parent and the base."""
+    """Metrics with their change against the parent and the base, in `width` cells."""
+    name = max(30, min(width - 36, max((len(k) for k in metrics), default=0) + 1))
     text = Text(no_wrap=True)
     if not metrics:
         return Text("no metrics on its run", style="dim")
-    text.append(f"{'metric':<30}{'value':>10}{'vs parent':>13}{'vs base':>13}\n", style="bold")
+    text.append(f"{'metric':<{name}}{'value':>10}{'vs parent':>13}{'vs base':>13}\n", style="bold")
     for key in ordered(metrics):
-        text.append(fit(key, 29) + " " + f"{number(metrics[key]):>10}")
+        text.append(fit(key, name - 1) + " " + f"{number(metrics[key]):>10}")
         for before in (parent, base):
             text.append_text(change(key, metrics[key], before.get(key), ink, forgotten))
         text.append("\n")
@@ -147,6 +149,8 @@ def about(snapshot: Snapshot, version: Version, url: str, ink: Ink) -> Text:
     text.append(f"\nmade {moment(version.created)} by run {clean(version.run_id, 40) or '(unknown)'}\n")
     if not version.stage:
         text.append("made by another project\n", style=ink.warn)
+    if note := version.tags.get(names.NOTE, ""):
+        text.append(f"note: {clean(note, 1000)}\n", style="bold")
     text.append(f"{clean(url, 300)}\n", style="underline")
     text.append(f"{clean(version.claim, 1000)}\n" if version.claim else "")
     if version.description.strip():
@@ -178,8 +182,10 @@ def history(events: Sequence[AliasEvent], aliases: Mapping[str, int], version: V
 class _Columns:
     """A table with a line a key and a column a version."""
 
-    def __init__(self, versions: Sequence[Version], width: int) -> None:
+    def __init__(self, versions: Sequence[Version], width: int, keys: Collection[str] = ()) -> None:
         self.column = max(12, min(26, (width - 28) // max(1, len(versions))))
+        room = width - self.column * len(versions) - 1
+        self.key = max(27, min(room, max((len(key) for key in keys), default=0)))
         self.text = Text(no_wrap=True)
         self.line("", [v.title for v in versions], range(len(versions)))
 
@@ -189,7 +195,7 @@ class _Columns:
 
     def line(self, key: str, words: Sequence[str], bold: Collection[int] = ()) -> None:
         """A line with the columns at some positions in bold."""
-        self.text.append(fit(key, 27) + " ")
+        self.text.append(fit(key, self.key) + " ")
         for i, word in enumerate(words):
             self.text.append(fit(word, self.column - 1) + " ", style="bold" if i in bold else "")
         self.text.append("\n")
@@ -202,12 +208,12 @@ def compared(snapshot: Snapshot, versions: Sequence[Version], width: int, *, dif
     ----------
     differing : only the metrics that are not equal for all versions.
     """
-    table = _Columns(versions, width)
-    table.heading("metrics that differ (◆ the best)" if differing else "metrics (◆ the best)")
     metrics = [snapshot.metrics_of(v) for v in versions]
+    table = _Columns(versions, width, {k for found in metrics for k in found})
+    table.heading("metrics that differ (◆ the best)" if differing else "metrics (◆ the best)")
     for key in ordered({k for found in metrics for k in found}):
         values = [found.get(key) for found in metrics]
-        if differing and len(set(values)) == 1:
+        if differing and len({None if v is None else number(v) for v in values}) == 1:
             continue
         best = _best(key, values, versions)
         table.line(
@@ -234,8 +240,10 @@ def _best(key: str, values: Sequence[float | None], versions: Sequence[Version])
     known = {v for v in values if v is not None}
     if wishes not in ({1}, {-1}) or len(known) < 2:
         return ()
-    best = max(known) if wishes == {1} else min(known)
-    return [i for i, v in enumerate(values) if v == best]
+    # Values that are spelled alike are equal to the reader.
+    best = number(max(known) if wishes == {1} else min(known))
+    found = [i for i, v in enumerate(values) if v is not None and number(v) == best]
+    return found if len(found) < sum(v is not None for v in values) else ()
 
 
 def class_matrix(snapshot: Snapshot, versions: Sequence[Version], width: int) -> Text:
