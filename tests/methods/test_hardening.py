@@ -18,24 +18,19 @@ from sa_mlops.core.probes.gradient import Gradient
 from sa_mlops.core.probes.interface import Budget, Classifier, Scene, run
 from sa_mlops.core.training import train_generator, train_judge
 from sa_mlops.datasets.mnist import SPEC
-from sa_mlops.methods.hardening import recipe
-from sa_mlops.methods.hardening import training as hardening
-from sa_mlops.methods.hardening.training import (
+from sa_mlops.methods.hardening import recipe, replay
+from sa_mlops.methods.hardening.buffer import CAPACITY, Buffer
+from sa_mlops.methods.hardening.pool import STRAY_WEIGHT, AttackPool, outside
+from sa_mlops.methods.hardening.replay import (
     CLEAR,
-    MEMORY,
     MOVE,
     MOVES,
-    STRAY_WEIGHT,
-    AttackPool,
     HardeningError,
-    Memory,
     ReplayBank,
-    excess,
-    harden,
     move_away,
-    outside,
     probability,
 )
+from sa_mlops.methods.hardening.training import excess, harden
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import CVAE
 from sa_mlops.settings import Architecture, BaseSettings, JudgeSettings, Optimisation
@@ -63,16 +58,16 @@ def found(pool: AttackPool, model: CVAE) -> float:
     return pool.found.float().mean().item()
 
 
-def nowhere() -> Memory:
+def nowhere() -> Buffer:
     """No place to start from."""
-    return Memory(4, 10, generator())
+    return Buffer(4, 10, generator())
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_bank(brief_judges: None) -> Iterator[None]:
     """An eighth of the latents that replay is drawn from: preparing them takes longer than these trainings."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hardening, "BANK", hardening.BANK // 8)
+        patch.setattr(replay, "BANK", replay.BANK // 8)
         yield
 
 
@@ -190,7 +185,7 @@ def test_whatever_is_no_retained_label_or_outside_is_pulled_to_grey(start: CVAE,
 
 
 def test_share_of_attacks_starts_where_it_is_told(start: CVAE, trainer: Judge) -> None:
-    near = Memory(4, 10, generator())
+    near = Buffer(4, 10, generator())
     near.store(torch.full((5, 4), 3.0), torch.eye(10)[[7] * 5])
     settings = replace(SMALL, pool=1_000, near=0.3, unbounded=0.0)
     pool = AttackPool(start, trainer, near, settings, (4,), generator())
@@ -223,18 +218,18 @@ def test_free_conditions_leave_the_simplex_and_no_others_do(start: CVAE, trainer
 
 
 def test_nothing_is_recalled_before_something_is_known() -> None:
-    z, condition = Memory(4, 10, generator()).recall(7)
+    z, condition = Buffer(4, 10, generator()).recall(7)
     assert z.shape == (0, 4)
     assert condition.shape == (0, 10)
 
 
 def test_the_oldest_places_make_room() -> None:
-    memory = Memory(1, 10, generator())
+    buffer = Buffer(1, 10, generator())
     for value in (1.0, 2.0):
-        memory.store(torch.full((MEMORY - 8, 1), value), torch.full((MEMORY - 8, 10), value))
-    z, condition = memory.recall(50_000)
+        buffer.store(torch.full((CAPACITY - 8, 1), value), torch.full((CAPACITY - 8, 10), value))
+    z, condition = buffer.recall(50_000)
     assert torch.equal(condition, z.expand(-1, 10))
-    assert (memory.z == 1).sum() == 8
+    assert (buffer.z == 1).sum() == 8
     assert 0 < (z == 1).sum() < 200
 
 
@@ -247,7 +242,7 @@ def test_attacks_that_were_found_are_looked_at_again_when_they_are_gone(start: C
     z, condition = pool.z[pool.found].detach(), pool.logits[pool.found].detach()
     expected = start.decode(z, torch.where(pool.free[pool.found], condition, condition.softmax(dim=1)))
     pixels, weight = pool.find(start)
-    known = sum(bool(memory.written) for memory in (pool.within, pool.beyond))
+    known = sum(bool(buffer.written) for buffer in (pool.within, pool.beyond))
     assert len(pixels) == SMALL.pool + 16 * known > SMALL.pool
     assert (weight[SMALL.pool :] == 1).all()
     apart = (pixels[SMALL.pool :, None] - expected).abs().flatten(2).amax(dim=2).amin(dim=1)
