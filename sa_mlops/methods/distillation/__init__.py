@@ -25,15 +25,15 @@ class DistilSettings:
 class DistilConfig(Parameters):
     """Options of distillation."""
 
-    distil: bool = flag("distil what the labels draw into a net with noised weights, after the method")
+    distil: bool = flag("distil what the labels draw into a net with new or noised weights, after the method")
     distil_noise: float = number(
         "share of newly drawn weights in the student before distillation; 1 draws all of them anew",
-        0.6,
+        1.0,
         low=0,
         high=1,
     )
-    distil_steps: int = whole("training steps of distillation", 2_000, 1, 10_000_000)
-    distil_lr: float = number("peak learning rate of distillation", 3e-3, above=0, high=1)
+    distil_steps: int = whole("training steps of distillation", 12_000, 1, 10_000_000)
+    distil_lr: float = number("peak learning rate of distillation", 5e-3, above=0, high=1)
 
     @property
     def distillation(self) -> DistilSettings | None:
@@ -41,6 +41,6 @@ class DistilConfig(Parameters):
         if not self.distil:
             return None
         optimisation = Optimisation(
-            steps=self.distil_steps, lr=self.distil_lr, batch_size=256, schedule="one_cycle"
+            steps=self.distil_steps, lr=self.distil_lr, batch_size=128, schedule="one_cycle"
         )
         return DistilSettings(optimisation=optimisation, noise=self.distil_noise)
