@@ -385,12 +385,20 @@ def certify(version: str, key: Path, out: Path | None, gates: Path | None, as_js
 @click.option(
     "--key", type=click.Path(path_type=Path), help="file of the public key; default: the trusted one"
 )
+@click.option("--reproduce", is_flag=True, help="rebuild the version and its parents, and compare weights")
 @_json
-def verify(folder: Path, key: Path | None, as_json: bool) -> Result:
+def verify(folder: Path, key: Path | None, reproduce: bool, as_json: bool) -> Result:
     """Verify the certificate in FOLDER, offline and without a store."""
     from sa_mlops.operate.verify import verify as check
+    from sa_mlops.stages.result import Result
 
-    return _show(check(folder, key), as_json)
+    found = check(folder, key)
+    if reproduce:
+        from sa_mlops.operate.rebuild import rebuild
+
+        made = rebuild(folder, found.document["statement"])
+        found = Result(found.document | made.document, f"{found.text}\n{made.text}", made.passed)
+    return _show(found, as_json)
 
 
 @group.command()

@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -187,13 +188,9 @@ def _statement(
         "notClaimed": list(NOT_CLAIMED),
         "data": {"name": tags.get(names.DATASET, ""), "md5": tags.get(names.DATA_MD5, "")},
         "code": {"revision": tags.get(names.GIT_COMMIT, ""), "certifiedBy": f"sa-mlops {__version__}"},
-        "settings": {
-            "seed": tags.get(names.SEED, ""), "sha256": tags.get(names.CONFIG, ""), "values": dict(version.settings),
-        },
-        "environment": {
-            "machine": tags.get(names.MACHINE, ""), "packages": packages,
-        },
-        "lineage": [_described(v) for v in (*lineage.chain(client, version), *_judges(client, version))],
+        "settings": _settings(version),
+        "environment": {"machine": tags.get(names.MACHINE, ""), "packages": packages},
+        "lineage": [_described(client, v) for v in (*lineage.chain(client, version), *_judges(client, version))],
         "log": log.heads(log.read(client, names.GENERATORS)),
     }  # fmt: skip
     return {"_type": TYPE, "subject": [], "predicateType": PREDICATE, "predicate": predicate}
@@ -214,12 +211,34 @@ def _levels(metrics: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _described(version: Version) -> dict[str, Any]:
+def _described(client: MlflowClient, version: Version) -> dict[str, Any]:
+    """A version of the lineage: its weights' digest, and of a generator what `verify --reproduce` needs."""
     try:
         digest = hashlib.sha256((versions.net(version) / weights.WEIGHTS).read_bytes()).hexdigest()
     except (VersionError, OSError):
         digest = ""
-    return {"uri": version.uri, "title": version.title, "weights": digest}
+    found: dict[str, Any] = {"uri": version.uri, "title": version.title, "weights": digest}
+    if version.name != names.GENERATORS:
+        return found
+    found |= {
+        "stage": version.stage,
+        "code": version.tags.get(names.GIT_COMMIT, ""),
+        "settings": _settings(version),
+    }
+    number = version.link(names.FIM, names.FISHERS)
+    with suppress(VersionError):  # a deleted diagonal: the version cannot be rebuilt from the certificate
+        if number is not None:
+            found["fisher"] = _settings(versions.get(client, names.FISHERS, number))
+    return found
+
+
+def _settings(version: Version) -> dict[str, Any]:
+    tags = version.tags
+    return {
+        "seed": tags.get(names.SEED, ""),
+        "sha256": tags.get(names.CONFIG, ""),
+        "values": dict(version.settings),
+    }
 
 
 def _check_statement(statement: Mapping[str, Any]) -> None:

@@ -110,6 +110,46 @@ def test_it_is_verified_without_a_store(certified: Path, tmp_path: Path) -> None
     assert not (tmp_path / "none.db").exists()
 
 
+def test_the_certified_version_is_rebuilt_from_the_certificate_alone(
+    certified: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["verify", str(certified / "certificate"), "--key", str(certified / "keys" / "public.pem")]
+    assert cli.main([*words, "--reproduce"]) == 0
+    out = capsys.readouterr().out
+    assert "models:/sa-cvae/1: rebuilt, equal" in out
+    assert "models:/sa-cvae/2: rebuilt, equal" in out
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda p: p["data"].update(md5="0" * 32), "is of data '0000"),
+        (lambda p: p["data"].update(name="none"), "'none' of the certificate is unknown"),
+        (lambda p: p["lineage"][0]["settings"].update(sha256="0" * 12), "1 was made by other code"),
+        (lambda p: p["lineage"][0].pop("settings"), "certify the version again"),
+    ],
+)
+def test_other_data_and_other_code_are_not_rebuilt(
+    copy: Path, change: Callable[[dict[str, Any]], Any], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    restate(copy / "certificate", lambda s: change(s["predicate"]), copy / "keys" / "private.pem")
+    words = ["verify", str(copy / "certificate"), "--key", str(copy / "keys" / "public.pem"), "--reproduce"]
+    assert cli.main(words) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert named in err
+
+
+def test_weights_that_are_not_rebuilt_equal_are_named(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The signer's own false certificate: another seed than the one that made the base."""
+    change = lambda s: s["predicate"]["lineage"][0]["settings"].update(seed="7")  # noqa: E731
+    restate(copy / "certificate", change, copy / "keys" / "private.pem")
+    words = ["verify", str(copy / "certificate"), "--key", str(copy / "keys" / "public.pem"), "--reproduce"]
+    assert cli.main(words) == 1
+    assert "models:/sa-cvae/1: rebuilt, with another digest" in capsys.readouterr().out
+
+
 def test_the_bill_of_materials_is_valid_cyclonedx(certified: Path) -> None:
     text = (certified / "certificate" / "bom.cdx.json").read_text()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
