@@ -55,6 +55,17 @@ class Store:
         return copied
 
 
+WITH_TOYS = """
+import importlib, json, pathlib, sys
+for folder in pathlib.Path(sys.argv[1]).iterdir():
+    importlib.import_module(f"sa_mlops.{folder.name}").__path__.append(str(folder))
+from sa_mlops.cli import main
+from sa_mlops.core import training
+training.MIN_JUDGE_STEPS = 150
+sys.exit(max(main(command.split(",")) for command in sys.argv[2:]))
+"""
+"""A program that takes the folder of the toys and commands, whose words are separated by commas."""
+
 JUDGE = ("judge", "--dataset", "digits")
 BASE = ("base", "--dataset", "digits", "--steps", "300")
 FORGET = (

@@ -11,21 +11,12 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
-from stores import ROOT, Store, child_environment
+from stores import ROOT, WITH_TOYS, Store, child_environment
 
 from sa_mlops.registry import names, versions
 
 pytestmark = pytest.mark.integration
 
-WITH_TOYS = """
-import importlib, json, pathlib, sys
-for folder in pathlib.Path(sys.argv[1]).iterdir():
-    importlib.import_module(f"sa_mlops.{folder.name}").__path__.append(str(folder))
-from sa_mlops.cli import main
-from sa_mlops.core import training
-training.MIN_JUDGE_STEPS = 150
-sys.exit(max(main(command.split(",")) for command in sys.argv[2:]))
-"""
 TOYS = "--dataset,shapes,--net,tiny,--z-dim,2"
 BASE = f"base,{TOYS},--steps,300"
 FORGET = f"forget,{TOYS},--from-version,1,--method,mute,--share,0.9,--classes,check mark,--json"
