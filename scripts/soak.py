@@ -199,33 +199,42 @@ class Soak:
         """Wait for the last commands."""
         for run in self.going:
             status = run.command.process.wait(crowd.LIMIT)
-            if status not in TRUE[run.name if run.sent else "undisturbed"] and not self.excused(run.command):
+            what = run.name if run.sent else "undisturbed"
+            self.outcomes[f"{what}: {status}"] += 1
+            if status not in TRUE[what] and not self.excused(run.command):
                 self.wrong.append(f"at the end: status {status}: {run.command.said[-600:]}")
         if self.looking is not None:
             self.looking.process.wait(crowd.LIMIT)
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Median, 95th percentile and largest."""
+    """Median, 95th percentile and largest; empty without values."""
     ranked = sorted(values)
+    if not ranked:
+        return {}
     at = ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))]
     return {"median": round(statistics.median(ranked), 3), "p95": round(at, 3), "max": round(ranked[-1], 3)}
 
 
 def campaign(minutes: float, seed: int, at_once: int) -> dict[str, Any]:
-    """Run everything; returns the figures."""
+    """Run everything on a server of its own; returns the figures."""
     quiet = crowd.environment()
     with serve() as server, tempfile.TemporaryDirectory() as name:
         os.environ |= quiet | server.environment
-        soak = Soak(server, Path(name), seed, at_once)
-        soak.many.stock({})
-        clean = soak.many.forget(0)
-        if clean.process.wait(crowd.LIMIT) != 0:
-            raise SystemExit(clean.said)
-        before = state()
-        soak.run(minutes, usual=1.5 * at_once * clean.seconds)
-        readings = [json.loads(line) for line in (Path(name) / "readings").read_text().splitlines()]
-        found = aftermath()
+        return soaked(server, Path(name), minutes, seed, at_once)
+
+
+def soaked(server: Server, folder: Path, minutes: float, seed: int, at_once: int) -> dict[str, Any]:
+    """Run everything on a server that `MLFLOW_TRACKING_URI` names, empty or with a base as version 1."""
+    soak = Soak(server, folder, seed, at_once)
+    soak.many.stock(state()["versions"])
+    clean = soak.many.forget(0)
+    if clean.process.wait(crowd.LIMIT) != 0:
+        raise SystemExit(clean.said)
+    before = state()
+    soak.run(minutes, usual=1.5 * at_once * clean.seconds)
+    readings = [json.loads(line) for line in (folder / "readings").read_text().splitlines()]
+    found = aftermath()
     left, fixed, wrong = found["left"], found["fixed"], soak.wrong
     wrong += fixed["broken"] + [f"run {r} stays RUNNING after doctor --fix" for r in fixed["running"]]
     wrong += [f"doctor: {finding}" for finding in found["wrong"]]

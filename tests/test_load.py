@@ -1,7 +1,8 @@
-"""Runs at once against one server: all end well, each leaves one whole version."""
+"""Runs at once against one server, killed ones and restarts of the server among them: what ends well is whole."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -32,3 +33,17 @@ def test_runs_at_once_leave_a_whole_version_each(server: Server, tmp_path: Path)
     figures = json.loads(out.read_text())
     assert figures["wrong"] == []
     assert (done.returncode, figures["failed"], figures["versions"]) == (0, 0, 2)
+
+
+def test_kills_and_restarts_in_the_middle_leave_whole_versions_and_true_runs(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`scripts/soak.py` in small; `make campaign` has it for half an hour."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    soak = importlib.import_module("soak")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    figures = soak.soaked(server, tmp_path, minutes=0.4, seed=0, at_once=1)
+    assert figures["wrong"] == []
+    assert figures["restarts"]["times"] >= 1
+    assert sum(figures["outcomes"].values()) >= 1
