@@ -6,6 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Losses = NDArray[np.float64]
+CLASS_DROP = 0.02
+"""The constraint: no retained class loses more accuracy than this against the base."""
+ROUNDING = 1e-9
+"""Tolerance of differences between accuracies, which are multiples of 1 / samples."""
 
 
 def on_front(losses: Losses, feasible: NDArray[np.bool_]) -> NDArray[np.bool_]:

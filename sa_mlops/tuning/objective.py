@@ -30,13 +30,12 @@ from sa_mlops.stages import fisher as fishers
 from sa_mlops.stages import forget, judge
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.measure import Judges
+from sa_mlops.tuning.front import CLASS_DROP, ROUNDING
 from sa_mlops.tuning.space import suggest
-from sa_mlops.tuning.study import CLASS_DROP, RUN, WORKER
+from sa_mlops.tuning.study import RUN, WORKER
 
 STUDY, TRIAL = "sa.study", "sa.trial"
 """Tags of a trial's run and versions."""
-ROUNDING = 1e-9
-"""Tolerance of differences between accuracies, which are multiples of 1 / samples."""
 ATTACKER = "attacker_calibrated"
 """Role of the judge that attacks on trials ask; other judges harden and measure."""
 ATTACK = Budget(attempts=64, steps=150, lr=0.1)

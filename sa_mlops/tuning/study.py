@@ -19,8 +19,6 @@ from sa_mlops.tuning.front import Losses, on_front
 from sa_mlops.tuning.space import recipe_values
 from sa_mlops.tuning.storage import AGAIN, GRACE, StudyError, again, alone, one_line, open_storage
 
-CLASS_DROP = 0.02
-"""The constraint: no retained class loses more accuracy than this against the base."""
 STARTUP = 12
 """Trials that TPE draws at random before it models; also NSGA-II's population."""
 WORKER, RUN = "worker", "run"

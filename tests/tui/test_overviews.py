@@ -17,7 +17,10 @@ from sa_mlops.comparison.reading import ARTIFACT, read
 from sa_mlops.registry import names, versions
 from tui.screens.methods import MethodsScreen
 from tui.screens.metric import MetricScreen
+from tui.services import importance
 from tui.widgets.ink import SERIES, SERIES_LIGHT, Ink
+from tui.widgets.rows import RowList
+from tui.widgets.scatter import Scatter
 
 ROWS = [
     {"method": method, "class": c, "seed": 0, "forget.prob": p, "retain.accuracy": kept, "seconds": 2.0,
@@ -144,6 +147,47 @@ async def test_keys_come_from_the_keymap(scene: Scene, tmp_path: Path) -> None:
         assert not isinstance(app.screen, MetricScreen)
         await press(pilot, "K")
         assert isinstance(app.screen, MetricScreen)
+
+
+async def test_trials_are_filtered_and_sorted_in_their_table(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path, start="tuning")
+    async with opened(app) as pilot:
+        await press(pilot, "t")
+        table, scatter = app.screen.query_one("#trial-list", RowList), app.screen.query_one(Scatter)
+        assert [run.name for run in table.rows] == ["trial 0", "trial 1", "trial 2"]
+        await press(pilot, "o")
+        assert [run.name for run in table.rows] == ["trial 1", "trial 2", "trial 0"]
+        await press(pilot, "end")
+        assert scatter.selected
+        assert scatter.selected.gap == 0.3
+        await press(pilot, "slash", *"ewc_lambda>5", "enter")
+        assert [run.name for run in table.rows] == ["trial 1", "trial 2"]
+        assert {t.gap for t in scatter.trials} == {0.1, 0.2}
+        await press(pilot, "escape")
+        assert len(table.rows) == 3
+
+
+async def test_a_study_shows_its_trials_alone_and_the_front_within_the_constraint(
+    scene: Scene, client: MlflowClient, tmp_path: Path
+) -> None:
+    tags = {"mlflow.parentRunId": scene.runs["tune"], "sa.study": "small", names.STAGE: "trial"}
+    final = client.create_run("1", tags=tags).info.run_id
+    for key, value in (("objective.gap", 0.0), ("objective.retention", 1.0)):
+        client.log_metric(final, key, value)
+    client.log_metric(scene.runs["trial 1"], "retain.class_drop_max", 0.03)
+    app = application(scene.uri, tmp_path, start="tuning")
+    async with opened(app):
+        scatter = app.screen.query_one(Scatter)
+        assert len(scatter.trials) == 3
+        assert [t.gap for t in scatter.front] == [0.2, 0.3]
+
+
+def test_the_parameter_that_decides_is_the_important_one() -> None:
+    params = [{"lr": str(x), "steps": str(y), "name": "a"} for x in range(1, 6) for y in range(1, 6)]
+    found = importance.shares(params, [float(p["lr"]) ** 2 for p in params])
+    assert list(found) == ["lr", "steps"]
+    assert found["lr"] > 0.9
+    assert importance.shares(params[:3], [1.0, 2.0, 3.0]) == {}
 
 
 @pytest.mark.parametrize("theme", ["textual-dark", "textual-light"])

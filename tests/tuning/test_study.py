@@ -19,6 +19,7 @@ from sa_mlops.registry import processes
 from sa_mlops.tuning import leader, space, storage
 from sa_mlops.tuning import study as studies
 from sa_mlops.tuning.choice import best_settings, choose, fresh_seeds
+from sa_mlops.tuning.front import CLASS_DROP
 from sa_mlops.tuning.workers import deal
 
 CONFIG = TuneConfig(dataset="digits")
@@ -36,7 +37,7 @@ def opened(folder: Path, config: TuneConfig = CONFIG, search: str = "all") -> op
 def add(study: optuna.Study, gap: float, retention: float, drop: float = 0.0) -> optuna.trial.FrozenTrial:
     trial = study.ask()
     space.suggest(trial, CONFIG)
-    trial.set_constraint("class_drop", drop - studies.CLASS_DROP)
+    trial.set_constraint("class_drop", drop - CLASS_DROP)
     return study.tell(trial, (gap, retention))
 
 

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import Footer, Static
+from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
 
 from sa_mlops.registry import names
 from sa_mlops.registry.version import Version
 from tui.messages import OpenLaunch, OpenVersion, Promote
-from tui.plain import clean, number
+from tui.plain import clean, fit, number, whole
 from tui.screens.keys import named
 from tui.screens.main import MainScreen
+from tui.services import importance
+from tui.services.filters import Filter, of_run
 from tui.services.records import STUDY, TRIAL, Run
 from tui.services.workspace import Workspace
 from tui.widgets import facts
-from tui.widgets.runline import activity
-from tui.widgets.scatter import Scatter, Trial
+from tui.widgets.rows import RowList
+from tui.widgets.runline import activity, bar
+from tui.widgets.scatter import Log, Scatter, Trial
 from tui.widgets.status import StatusBar
 from tui.widgets.toast import copy
 
-GAP, RETENTION = "objective.gap", "objective.retention"
+GAP, RETENTION, DROP = "objective.gap", "objective.retention", "retain.class_drop_max"
 EMPTY = (
     "No study yet. `l` opens the launch form for the entry point `tune`, which searches for better settings."
 )
+
+
+FILTER_HELP = "gap<0.01  retention>=0.98  lr<0.02  -word excludes"
+LOGS: tuple[Log, ...] = ("", "gap", "both")
+PARAM_CELLS = 12
 
 
 class TuningScreen(MainScreen):
@@ -35,7 +45,8 @@ class TuningScreen(MainScreen):
 
     HELP_TEXT = """\
 Every point is a trial: its forgetting gap (less is better) against its retention (more is better). Home and End walk
-along the Pareto front, arrows go to any trial."""
+along the Pareto front, arrows go to any trial. Trials is their table, Importance the share of the variance of each
+objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=0.98 lr<0.02 -word excludes."""
 
     BINDINGS: ClassVar[list[BindingType]] = named(
         "tuning",
@@ -45,6 +56,16 @@ along the Pareto front, arrows go to any trial."""
             Binding("p", "promote", "promote", tooltip="promote the trial's version"),
             Binding("left_square_bracket", "study(-1)", "study before", show=False),
             Binding("right_square_bracket", "study(1)", "next study", key_display="]"),
+            Binding("t", "tab", "next tab", tooltip="chart, table of trials, importance"),
+            Binding(
+                "slash", "ask", "filter", key_display="/", tooltip="filter the trials of chart and table"
+            ),
+            Binding("o", "order(1)", "sort", tooltip="sort the table by the next column"),
+            Binding("O", "order(-1)", "sort back", show=False, tooltip="sort by the column before"),
+            Binding(
+                "g", "log_scale", "log", tooltip="logarithmic gap, then also distance of retention from 1"
+            ),
+            Binding("escape", "back", "back", show=False),
             Binding("y", "copy", "copy", tooltip="copy the run id of the trial"),
         ],
     )
@@ -53,15 +74,25 @@ along the Pareto front, arrows go to any trial."""
         super().__init__(workspace)
         self.studies: list[Run] = []
         self.study: str | None = None
+        self.filter = Filter()
+        self.order = "trial"
+        self._weighed: tuple[str, int] | None = None
 
     def compose(self) -> ComposeResult:
         """Status, scatter beside detail, keys."""
         yield StatusBar(self.workspace)
         with Horizontal(id="tuning-panes"):
-            yield Scatter(id="scatter")
+            with TabbedContent(id="tuning-tabs"):
+                with TabPane("Chart", id="chart-tab"):
+                    yield Scatter(id="scatter")
+                with TabPane("Trials", id="trials-tab"):
+                    yield RowList[Run](lambda r: r.run_id, self.paint, header=self.header, id="trial-list")
+                with TabPane("Importance", id="importance-tab"), VerticalScroll():
+                    yield Static(id="importance", markup=False)
             with VerticalScroll(id="trial"):
                 yield Static(id="trial-text", markup=False)
         yield Static(id="no-study", markup=False)
+        yield Input(id="prompt", classes="hidden", placeholder=FILTER_HELP)
         yield Footer(compact=True, show_command_palette=False)
 
     def prepare(self) -> None:
@@ -86,7 +117,7 @@ along the Pareto front, arrows go to any trial."""
         return [
             r
             for r in self.snapshot.runs.values()
-            if r.stage == "trial" or r.parent == study.run_id
+            if TRIAL in r.tags  # the comparison of the chosen settings has objectives too
             if r.parent == study.run_id or (name and r.tags.get(STUDY) == name)
             if GAP in r.metrics and RETENTION in r.metrics
         ]
@@ -95,18 +126,160 @@ along the Pareto front, arrows go to any trial."""
         """Show the study."""
         scatter = self.query_one(Scatter)
         study = self.snapshot.runs.get(self.study or "")
-        trials = self._trials(study) if study is not None else []
-        scatter.set_trials([Trial(r.run_id, r.metrics[GAP], r.metrics[RETENTION]) for r in trials])
+        trials = self._kept(study)
+        self.query_one("#trial-list", RowList).set_rows(self._sorted(trials))
+        scatter.set_trials(
+            [Trial(r.run_id, r.metrics[GAP], r.metrics[RETENTION], r.metrics.get(DROP, 0.0)) for r in trials]
+        )
         if study is not None:
             at = next(i for i, r in enumerate(self.studies) if r.run_id == study.run_id)
             name = clean(study.tags.get(STUDY, "") or study.name, 40)
             scatter.border_title = Text(
                 f"{name} · {len(trials)} trials · study {at + 1} of {len(self.studies)}"
+                + (f" · /{clean(self.filter.text, 30)}" if self.filter else "")
             )
+            self.weigh_once(study)
         self.describe()
 
-    def on_scatter_moved(self) -> None:
+    def _kept(self, study: Run | None) -> list[Run]:
+        """Trials of a study under the filter; `gap`, `retention` and the parameters are its numbers."""
+        found = self._trials(study) if study is not None else []
+        return [run for run in found if self.filter.matches(of_run(run, self.numbers(run)))]
+
+    def numbers(self, run: Run) -> dict[str, float]:
+        """Number of a trial, its objectives and its numeric parameters by the names of the table."""
+        found = {"trial": float(whole(run.tags.get(TRIAL, ""))), "gap": run.metrics[GAP]}
+        found["retention"] = run.metrics[RETENTION]
+        for key, word in run.given.items():
+            try:
+                found[key] = float(word)
+            except ValueError:
+                continue
+        return found
+
+    def _headings(self) -> list[str]:
+        found = self.query_one("#trial-list", RowList).rows
+        return list(dict.fromkeys(key for run in found for key in self.numbers(run)))
+
+    def _sorted(self, runs: Sequence[Run]) -> list[Run]:
+        """By the chosen column; the largest retention first, else the smallest."""
+        sign = -1 if self.order == "retention" else 1
+        values = {run.run_id: self.numbers(run).get(self.order) for run in runs}
+        return sorted(runs, key=lambda r: (values[r.run_id] is None, sign * (values[r.run_id] or 0.0)))
+
+    def header(self, _width: int) -> Text:
+        """Headings of the table; an arrow at the one that sorts."""
+        words = [f"{k}{'↓' if k == 'retention' else '↑'}" if k == self.order else k for k in self._headings()]
+        shown = (
+            [words[0].rjust(8), *(fit(w, PARAM_CELLS).rjust(PARAM_CELLS) for w in words[1:])] if words else []
+        )
+        return Text("   " + " ".join(shown), no_wrap=True)
+
+    def paint(self, run: Run, _width: int) -> Text:
+        """A trial of the table; ● on the front."""
+        front = {t.key for t in self.query_one(Scatter).front}
+        values = self.numbers(run)
+        text = Text(" ● " if run.run_id in front else "   ", style=self.ink.good, no_wrap=True)
+        for key in self._headings():
+            cell = f"{values[key]:.4g}" if key in values else "-"
+            text.append(f"{cell:>8}" if key == "trial" else f" {cell:<{PARAM_CELLS}}", style="default")
+        return text
+
+    def weigh_once(self, study: Run) -> None:
+        """Compute the importance once for each number of trials, when its pane is open."""
+        trials = self._trials(study)
+        wanted = (study.run_id, len(trials))
+        if (
+            self.query_one("#tuning-tabs", TabbedContent).active == "importance-tab"
+            and wanted != self._weighed
+        ):
+            self._weighed = wanted
+            self.query_one("#importance", Static).update("computing…")
+            self.weigh(trials)
+
+    @work(thread=True, exclusive=True, group="importance")
+    def weigh(self, trials: Sequence[Run]) -> None:
+        """Compute the importance in a worker thread."""
+        text = Text()
+        for name, metric in (("gap", GAP), ("retention", RETENTION)):
+            try:
+                found = importance.shares([r.given for r in trials], [r.metrics[metric] for r in trials])
+            except Exception as error:  # Optuna raises anything: one line in its place
+                text.append(f"{name}: {clean(error)}\n\n")
+                continue
+            text.append(f"{name}\n", style="bold")
+            for key, share in found.items():
+                text.append(f"{fit(key, 24)} {bar(share, 30)} {share:>4.0%}\n")
+            text.append("" if found else "too few trials, or nothing differs\n", style="dim").append("\n")
+        self.app.call_later(self.query_one("#importance", Static).update, text)
+
+    def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
+        """Keys go to the pane that was opened."""
+        for pane in event.pane.query("Scatter, RowList, VerticalScroll"):
+            pane.focus()
+        if (study := self.snapshot.runs.get(self.study or "")) is not None:
+            self.weigh_once(study)
+
+    def on_row_list_moved(self, event: RowList.Moved) -> None:
+        """The chart's cursor follows that of the table."""
+        if self.query_one("#trial-list", RowList).has_focus:
+            self.query_one(Scatter).select(event.key)
+
+    def on_row_list_chosen(self) -> None:
+        """Go to the trial's version."""
+        self.action_version()
+
+    def action_tab(self) -> None:
+        """Open the next pane."""
+        panes = self.query_one("#tuning-tabs", TabbedContent)
+        ids = [pane.id or "" for pane in panes.query(TabPane)]
+        panes.active = ids[(ids.index(panes.active) + 1) % len(ids)]
+
+    def action_order(self, by: int) -> None:
+        """Sort the table by another column."""
+        if orders := self._headings():
+            at = orders.index(self.order) if self.order in orders else -1
+            self.order = orders[(at + by) % len(orders)]
+            self.fill()
+            self.query_one("#trial-list", RowList).refresh()
+
+    def action_log_scale(self) -> None:
+        """Logarithmic or linear axes."""
+        scatter = self.query_one(Scatter)
+        scatter.set_log(LOGS[(LOGS.index(scatter.scale) + 1) % len(LOGS)])
+
+    def action_ask(self) -> None:
+        """Open the line of the filter."""
+        prompt = self.query_one("#prompt", Input)
+        prompt.value = self.filter.text
+        prompt.remove_class("hidden")
+        prompt.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter while typing."""
+        if event.input.has_focus:
+            self.filter = Filter(event.value[:500])
+            self.fill()
+
+    def on_input_submitted(self) -> None:
+        """Close the line."""
+        self.query_one("#prompt", Input).add_class("hidden")
+        pane = self.query_one("#tuning-tabs", TabbedContent).active_pane
+        for widget in pane.query("Scatter, RowList, VerticalScroll") if pane is not None else ():
+            widget.focus()
+
+    def action_back(self) -> None:
+        """Close the filter, else remove it."""
+        if self.query_one("#prompt", Input).has_class("hidden"):
+            self.filter = Filter()
+            self.fill()
+        self.on_input_submitted()
+
+    def on_scatter_moved(self, event: Scatter.Moved) -> None:
         """Describe the trial under the cursor."""
+        shown = self.query_one("#trial-list", RowList)
+        if not shown.has_focus:
+            shown.go_to(event.key)
         self.describe()
 
     def describe(self) -> None:

@@ -63,14 +63,14 @@ def of_version(version: Version, aliases: Sequence[str], metrics: Mapping[str, f
     )
 
 
-def of_run(run: Run) -> Subject:
-    """A run as a filter reads it."""
+def of_run(run: Run, numbers: Mapping[str, float] | None = None) -> Subject:
+    """A run as a filter reads it; `numbers` are further ones that ranges name."""
     state = {"FINISHED": "done"}.get(run.status, run.status.lower())
     own = {"state": state, "entry": run.entry, "from": str(run.start_version or ""), "name": run.name}
     return Subject(
         texts=(run.label, run.run_id, run.error, state, *run.params.values(), *run.tags.values()),
         fields={**run.tags, **run.given, **own},
-        metrics=names.results(run.metrics) | {"seconds": run.seconds()},
+        metrics=names.results(run.metrics) | {"seconds": run.seconds()} | dict(numbers or {}),
         classes=names.parse_classes(run.classes),
     )
 

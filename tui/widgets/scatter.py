@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from rich.text import Text
 from textual import events
@@ -19,13 +20,24 @@ MARGIN = 9
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, 1), "down": (0, -1)}
 
 
+Log = Literal["", "gap", "both"]
+"""Axes with a logarithmic scale; that of retention is one of its distance from 1."""
+LEAST = 1e-12
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One point: the forgetting gap (less is better) and retention (more is better)."""
+    """One point: the forgetting gap (less is better) and retention (more is better).
+
+    Attributes
+    ----------
+    drop : largest loss of accuracy of a retained class; beyond the study's constraint the trial is on no front.
+    """
 
     key: str
     gap: float
     retention: float
+    drop: float = 0.0
 
 
 class Scatter(Widget, can_focus=True):
@@ -49,6 +61,7 @@ class Scatter(Widget, can_focus=True):
         self.trials: list[Trial] = []
         self.front: list[Trial] = []
         self.selected: Trial | None = None
+        self.scale: Log = ""
 
     def set_trials(self, trials: Sequence[Trial]) -> None:
         """Show these trials; the cursor stays on its trial, or starts on the front."""
@@ -67,16 +80,22 @@ class Scatter(Widget, can_focus=True):
             self.post_message(self.Moved(trial.key))
 
     def _range(self) -> tuple[float, float, float, float]:
-        gaps = [t.gap for t in self.trials]
-        kept = [t.retention for t in self.trials]
+        gaps, kept = zip(*map(self._scaled, self.trials), strict=True)
         return min(gaps), max(gaps), min(kept), max(kept)
+
+    def _scaled(self, trial: Trial) -> tuple[float, float]:
+        """Gap and retention on the scales of the axes."""
+        gap = math.log10(max(trial.gap, LEAST)) if self.scale else trial.gap
+        kept = -math.log10(max(1 - trial.retention, LEAST)) if self.scale == "both" else trial.retention
+        return gap, kept
 
     def _place(self, trial: Trial) -> tuple[int, int]:
         """Column and row of a trial."""
         left, right, low, high = self._range()
         width, height = max(2, self.size.width - MARGIN), max(2, self.size.height - 2)
-        x = round((trial.gap - left) / max(right - left, 1e-12) * (width - 1))
-        y = round((high - trial.retention) / max(high - low, 1e-12) * (height - 1))
+        gap, kept = self._scaled(trial)
+        x = round((gap - left) / max(right - left, 1e-12) * (width - 1))
+        y = round((high - kept) / max(high - low, 1e-12) * (height - 1))
         return x, y
 
     def action_walk(self, key: str) -> None:
@@ -95,6 +114,17 @@ class Scatter(Widget, can_focus=True):
                 best = (ahead + 2 * aside, trial)
         if best is not None:
             self._select(best[1])
+
+    def select(self, key: str | None) -> None:
+        """Put the cursor on a trial."""
+        found = next((t for t in self.trials if t.key == key), None)
+        if found is not None:
+            self._select(found)
+
+    def set_log(self, log: Log) -> None:
+        """Choose the logarithmic axes."""
+        self.scale = log
+        self.refresh()
 
     def action_front(self, by: int) -> None:
         """Go along the front."""
@@ -129,7 +159,8 @@ class Scatter(Widget, can_focus=True):
             cells[self._place(trial)] = ("●", ink.good)
         if self.selected is not None:
             cells[self._place(self.selected)] = ("◆", f"bold {ink.warn}")
-        left, right, low, high = self._range()
+        gaps, kept = [t.gap for t in self.trials], [t.retention for t in self.trials]
+        left, right, low, high = min(gaps), max(gaps), min(kept), max(kept)
         text = Text(no_wrap=True)
         for y in range(height):
             edge = f"{high:.3f} " if y == 0 else f"{low:.3f} " if y == height - 1 else "│ "
@@ -137,20 +168,26 @@ class Scatter(Widget, can_focus=True):
             for x in range(width):
                 text.append(*cells.get((x, y), (" ", "")))
             text.append("\n")
-        ends = f"{left:.4f}".ljust(max(0, width - 10)) + f"{right:.4f}".rjust(10)
+        spelling = ".2g" if self.scale else ".4f"
+        ends = f"{left:{spelling}}".ljust(max(0, width - 10)) + f"{right:{spelling}}".rjust(10)
         text.append(" " * MARGIN + ends + "\n", style="dim")
-        text.append("retention ↑ against gap →   ● front  · behind it  ◆ here", style="dim")
+        text.append(
+            "retention ↑ against gap →   ● front  · behind it  ◆ here"
+            + {"": "", "gap": "   log gap", "both": "   log gap, log (1 - retention)"}[self.scale],
+            style="dim",
+        )
         return text
 
 
 def _front(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that no other dominates, from the smallest gap on."""
+    """The trials within the constraint that no other such trial dominates, from the smallest gap on."""
     if not trials:
         return []
     import numpy as np
 
-    from sa_mlops.tuning.front import on_front
+    from sa_mlops.tuning.front import CLASS_DROP, ROUNDING, on_front
 
     losses = np.array([(t.gap, -t.retention) for t in trials])
-    found = [t for t, kept in zip(trials, on_front(losses, np.ones(len(trials), bool)), strict=True) if kept]
+    allowed = np.array([t.drop <= CLASS_DROP + ROUNDING for t in trials])
+    found = [t for t, kept in zip(trials, on_front(losses, allowed), strict=True) if kept]
     return sorted(found, key=lambda t: (t.gap, -t.retention))
