@@ -206,7 +206,7 @@ class TestRunThatMlflowOpened:
 
 
 class TestManyProcesses:
-    COUNT = 8
+    COUNT = 4
 
     def test_processes_that_start_at_once_on_a_fresh_store_lose_nothing(
         self, tmp_path: Path, start: Start
