@@ -20,7 +20,7 @@ class Table:
 
     Attributes
     ----------
-    measures : measure -> heading, in the order of the table.
+    measures : measure -> heading, in the order of the table; without those that no row has.
     rows : one each method, class and seed.
     """
 
@@ -41,7 +41,12 @@ def read(text: str) -> Table:
         rows = [_row(record) for record in records]
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError("no table of a comparison") from error
-    return Table(measured(rows), rows)
+    known = {
+        key: words
+        for key, words in measured(rows).items()
+        if not all(math.isnan(r.measure(key)) for r in rows)
+    }
+    return Table(known, rows)
 
 
 def _row(record: dict[str, Any]) -> Row:

@@ -190,7 +190,7 @@ of a column among the methods."""
         """A line of the table."""
         from sa_mlops.comparison.table import spell
 
-        text = Text(no_wrap=True, style="bold" if line.branches else "")
+        text = Text(no_wrap=True)
         for one in self._columns(width):
             style, cell = "", Text()
             if one.key == columns.NAME:

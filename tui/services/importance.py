@@ -25,6 +25,7 @@ def shares(params: Sequence[Mapping[str, str]], target: Sequence[float]) -> dict
         return {}
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # its lines would stand on the screen
     spaces: dict[str, optuna.distributions.BaseDistribution] = {
         name: optuna.distributions.FloatDistribution(
             min(found), max(found), log=min(found) > 0 and max(found) > 20 * min(found)

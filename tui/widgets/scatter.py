@@ -173,7 +173,7 @@ class Scatter(Widget, can_focus=True):
         text.append(" " * MARGIN + ends + "\n", style="dim")
         text.append(
             "retention ↑ against gap →   ● front  · behind it  ◆ here"
-            + {"": "", "gap": "   log gap", "both": "   log gap, log (1 - retention)"}[self.scale],
+            + {"": "", "gap": "   log gap", "both": "   log both"}[self.scale],
             style="dim",
         )
         return text
