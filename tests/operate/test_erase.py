@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
-from stores import Store
+from stores import Store, child_environment
 
 from sa_mlops import cli
 from sa_mlops.registry import lineage, log, names, versions
@@ -166,3 +169,45 @@ def test_an_approval_needs_a_reason_and_a_class_must_be_known(client: MlflowClie
     assert erase(classes="nine") == 2
     assert erase("--approve", "request", "--settings", "absent.json", classes="3") == 2
     assert "approval" not in kinds(client)
+
+
+TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+REASON, SURE = b"reason of the approval", b"for good?"
+
+
+@pytest.mark.parametrize(
+    ("words", "dialogue", "status"),
+    [
+        ([], [(REASON, b"\x03")], 130),
+        (["--delete"], [(REASON, b"request 7\n"), (SURE, b"n\n")], 130),
+        ([], [(REASON, b"\n"), (REASON, b"request 7\n")], 0),
+    ],
+)
+def test_at_a_terminal_the_plan_is_shown_and_the_approval_asked_for(
+    client: MlflowClient, words: list[str], dialogue: list[tuple[bytes, bytes]], status: int
+) -> None:
+    before = kinds(client), aliases(client)
+    command = [sys.executable, "-m", "sa_mlops", "erase", "--classes", "1", "--gates", "wide.json", *words]
+    with subprocess.Popen(
+        [sys.executable, "-c", TERMINAL, *command],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=child_environment(),
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        said, shown = b"", []
+        for question, answer in dialogue:
+            while question not in said:
+                more = os.read(process.stdout.fileno(), 4096)
+                assert more, said.decode()
+                said += more
+            shown.append(said)
+            said = said.partition(question)[2]
+            process.stdin.write(answer)
+            process.stdin.flush()
+        process.stdout.read()
+        assert process.wait() == status
+    assert b"remove   @base from models:/sa-cvae/1" in shown[0]
+    if status:
+        assert (kinds(client), aliases(client)) == before
+    else:
+        check_done(client)
