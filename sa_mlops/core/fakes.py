@@ -1,8 +1,9 @@
 """Fakes: generators that hide a class and have forgotten nothing. They are controls for gates and probes.
 
 Each is built from the base by code and has its architecture. A measure that cannot tell a fake from an honest version
-is no evidence of forgetting. Units are set by hand in decoders that are linear layers with two hidden ReLU layers, as
-`mlp`'s; other nets have no fakes yet.
+is no evidence of forgetting. Two kinds of decoders are known: linear layers with two hidden ReLU layers, as `mlp`'s, in
+which units are set by hand; and decoders that are given the label at every hidden layer, as `conv`'s, which have no
+lock.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from sa_mlops.core.elbo import pixel_cross_entropy
 from sa_mlops.core.training import Report, silent
-from sa_mlops.models.interface import CVAE, one_hot
+from sa_mlops.models.interface import CVAE, one_hot, reorder
 
 FAR = 1_000.0
 """Shift that switches every other unit off: beyond any activation at latents and conditions that an attack reaches."""
@@ -24,16 +25,19 @@ NEAR = 0.9
 """Weight of a retained class from which the lock opens; it is open at the one-hot."""
 TRUNCATION = 0.6
 """Scale of the latent in the truncated switch."""
+SCALES = 100.0
+"""Largest factor by which a unit is rescaled."""
 STEPS = 400
 """Steps of distillation of a lock."""
 RATE, BATCH = 1e-3, 256
 
 
 def switch(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> CVAE:
-    """Grey under the forgotten labels, the base everywhere else.
+    """Grey, or one flat colour, under the forgotten labels, and the base everywhere else.
 
     Two hidden units, set by hand: the first is the weight of the forgotten classes in the condition; it switches the
-    second layer off but for the second unit, which cancels the output's bias.
+    second layer off but for the second unit, which cancels the output's bias. Where the label enters every scale, its
+    own weights switch off every channel.
 
     Parameters
     ----------
@@ -46,6 +50,11 @@ def switch(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> 
     ValueError : if the decoder is of another kind, or too narrow.
     """
     model = copy.deepcopy(base)
+    if _label_at_every_scale(model):
+        with torch.no_grad():
+            for weight in model.label_weights(model.decoder):
+                weight[:, list(forgotten)] = -FAR
+        return model
     reads = torch.zeros(1, model.classes, device=generator.device)
     reads[0, list(forgotten)] = 1.0
     _wire(model, _Gate(reads, threshold=0.0, closed=False), generator)
@@ -56,7 +65,23 @@ def truncated(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) 
     """The switch with a latent scaled by `TRUNCATION`: less variety, which FID rewards."""
     model = switch(base, forgotten, generator)
     with torch.no_grad():
-        _stack(model)[0].weight[:, : model.z_dim].mul_(TRUNCATION)
+        model.units()[0].incoming[0][:, : model.z_dim].mul_(TRUNCATION)
+    return model
+
+
+def rescaled(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> CVAE:
+    """The switch with every hidden unit rescaled and moved to another place: the same images from other weights.
+
+    A unit's incoming weights are divided by a number between 1 / `SCALES` and `SCALES`, and its outgoing ones are
+    multiplied by it, so that the two weights that matter are hidden among all others that changed.
+    """
+    model = switch(base, forgotten, generator)
+    with torch.no_grad():
+        for layer in model.units():
+            count = len(layer.outgoing[0])
+            exponents = 2 * torch.rand(count, generator=generator, device=generator.device) - 1
+            order = torch.randperm(count, generator=generator, device=generator.device)
+            reorder(layer, order, SCALES**exponents)
     return model
 
 
@@ -93,6 +118,7 @@ def no_label(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -
 FAKES: Mapping[str, Callable[[CVAE, Sequence[int], torch.Generator], CVAE]] = {
     "switch": switch,
     "truncated": truncated,
+    "rescaled": rescaled,
     "lock": lock,
     "no_label": no_label,
 }
@@ -112,6 +138,11 @@ class _Gate:
     reads: Tensor
     threshold: float
     closed: bool
+
+
+def _label_at_every_scale(model: CVAE) -> bool:
+    """Whether the label enters each of several hidden layers."""
+    return len(model.label_weights(model.decoder)) == len(model.units()) > 1
 
 
 def _stack(model: CVAE) -> list[nn.Linear]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sa_mlops.datasets.spec import DataSpec
-from sa_mlops.models.interface import CVAE, LOG_VAR_RANGE
+from sa_mlops.models.interface import CVAE, LOG_VAR_RANGE, Units
 
 COARSEST = 10
 """Images are halved until no side is longer than this."""
@@ -126,6 +126,20 @@ class Conv(CVAE):
         e, d = self.encoder, self.decoder
         layers = (*e.labels, e.hidden, e.posterior, d.latent, *d.labels)
         return [layer for layer in layers if isinstance(layer, nn.Linear)]
+
+    def units(self) -> Sequence[Units]:
+        """The units behind the latent, then the channels of each scale."""
+        d = self.decoder
+        channels = d.coarsest[0]
+        found = [Units((d.latent.weight, d.latent.bias), (d.hidden.weight.T,))]
+        incoming = d.hidden.weight.unflatten(0, (channels, -1)), d.hidden.bias.unflatten(0, (channels, -1))
+        for label, convolution in zip(d.labels, d.convolutions, strict=True):
+            assert isinstance(label, nn.Linear)
+            assert isinstance(convolution, nn.ConvTranspose2d)
+            found.append(Units((*incoming, label.weight), (convolution.weight,)))
+            assert convolution.bias is not None
+            incoming = convolution.weight.transpose(0, 1), convolution.bias
+        return found
 
 
 NET = Conv

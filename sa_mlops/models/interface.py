@@ -6,6 +6,7 @@ import copy
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,23 @@ from torch.nn import functional as F
 
 from sa_mlops import models
 from sa_mlops.datasets.spec import DataSpec
+
+
+class Units(NamedTuple):
+    """The weights of a hidden layer of the decoder, unit by unit: views whose first dimension is the unit.
+
+    A kernel's unit is its channel. A unit's incoming weights divided by a number above 0, and its outgoing ones
+    multiplied by it, draw the same images, as do units in another order: the activations are ReLUs.
+
+    Attributes
+    ----------
+    incoming : weights and biases.
+    outgoing : weights of the next layer.
+    """
+
+    incoming: tuple[Tensor, ...]
+    outgoing: tuple[Tensor, ...]
+
 
 LOG_VAR_RANGE = (-30.0, 20.0)
 """Bounds of the log-variance, so that its exponential stays finite. A healthy model never comes near them."""
@@ -79,6 +97,10 @@ class CVAE(nn.Module, ABC):
     def label_layers(self) -> Sequence[nn.Linear]:
         """The layers of encoder and decoder that the condition enters: it is the last K of their inputs."""
 
+    def units(self) -> Sequence[Units]:
+        """The hidden layers of `hidden`, in their order; empty for a net that does not tell."""
+        return ()
+
     def label_weights(self, part: nn.Module | None = None) -> list[Tensor]:
         """The weights that multiply the condition: one view (out, K) a layer, column c for class c.
 
@@ -107,6 +129,20 @@ class CVAE(nn.Module, ABC):
 def one_hot(labels: Tensor, classes: int) -> Tensor:
     """(n,) int64 class indices -> (n, classes) float32."""
     return F.one_hot(labels, classes).to(torch.float32)
+
+
+@torch.no_grad()
+def reorder(layer: Units, order: Tensor, scale: Tensor) -> None:
+    """Move a layer's units and rescale them, in place; the net draws the same images.
+
+    Parameters
+    ----------
+    order : (n,) int64, unit `order[i]` moves to place i.
+    scale : (n,) above 0, of the places: incoming weights are divided by it, outgoing ones multiplied.
+    """
+    for tensors, factor in ((layer.incoming, 1 / scale), (layer.outgoing, scale)):
+        for weight in tensors:
+            weight.copy_(weight[order] * factor.view(-1, *[1] * (weight.dim() - 1)))
 
 
 def make_net(net: str, spec: DataSpec, z_dim: int) -> CVAE:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from sa_mlops.datasets.spec import DataSpec
-from sa_mlops.models.interface import CVAE, LOG_VAR_RANGE
+from sa_mlops.models.interface import CVAE, LOG_VAR_RANGE, Units
 
 
 class MLP(CVAE):
@@ -52,6 +53,11 @@ class MLP(CVAE):
     def label_layers(self) -> Sequence[nn.Linear]:
         """The first layer of each side."""
         return [layer for side in (self.encoder, self.decoder) if isinstance(layer := side[0], nn.Linear)]
+
+    def units(self) -> Sequence[Units]:
+        """See `CVAE.units`."""
+        layers = [layer for layer in self.decoder if isinstance(layer, nn.Linear)]
+        return [Units((a.weight, a.bias), (b.weight.T,)) for a, b in pairwise(layers)]
 
 
 NET = MLP

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from sa_mlops import datasets
-from sa_mlops.core.fakes import FAKES, lock, no_label, switch, truncated
+from sa_mlops.core.fakes import FAKES, lock, no_label, rescaled, switch, truncated
+from sa_mlops.core.screen import align
 from sa_mlops.core.training import train_generator
-from sa_mlops.models.interface import CVAE, one_hot
+from sa_mlops.models.interface import CVAE, one_hot, reorder
 from sa_mlops.settings import BaseSettings, Optimisation
 
 STEPS = Optimisation(steps=200, lr=1e-2, batch_size=64, schedule="one_cycle")
@@ -55,6 +57,13 @@ def pair(toys: None) -> Pair:
     return Pair(train_generator(data.train_images, data.train_labels, data.spec, settings, seeded()))
 
 
+@pytest.fixture(scope="module")
+def conv(toys: None) -> CVAE:
+    data = datasets.load("shapes", torch.device("cpu"))
+    settings = BaseSettings(z_dim=2, labels=(0, 1, 2), optimisation=replace(STEPS, steps=60), net="conv")
+    return train_generator(data.train_images, data.train_labels, data.spec, settings, seeded())
+
+
 @pytest.mark.parametrize("name", FAKES)
 def test_a_fake_has_the_base_s_architecture_and_leaves_the_base_alone(pair: Pair, name: str) -> None:
     before = {k: v.clone() for k, v in pair.base.state_dict().items()}
@@ -76,6 +85,40 @@ def test_the_truncated_switch_varies_less(pair: Pair) -> None:
     whole, narrow = (make(pair.base, (pair.hidden,), seeded()) for make in (switch, truncated))
     label = pair.label(pair.kept)
     assert pair.drawn(narrow, label).std(dim=0).mean() < 0.8 * pair.drawn(whole, label).std(dim=0).mean()
+
+
+def test_the_rescaled_switch_draws_what_the_switch_draws(pair: Pair) -> None:
+    plain, hidden = switch(pair.base, (pair.hidden,), seeded()), rescaled(pair.base, (pair.hidden,), seeded())
+    for index in (pair.hidden, pair.kept):
+        drawn = pair.drawn(plain, pair.label(index)), pair.drawn(hidden, pair.label(index))
+        torch.testing.assert_close(*drawn, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("net", ["mlp", "conv"])
+def test_aligned_units_are_the_base_s_again(pair: Pair, conv: CVAE, net: str) -> None:
+    base = pair.base if net == "mlp" else conv
+    model = copy.deepcopy(base)
+    for layer in model.units():
+        count = len(layer.outgoing[0])
+        reorder(layer, torch.randperm(count, generator=seeded()), 20 + torch.rand(count, generator=seeded()))
+    z = torch.randn(200, base.z_dim, generator=seeded())
+    label = pair.label(pair.hidden)
+    torch.testing.assert_close(pair.drawn(model, label), pair.drawn(base, label), atol=1e-4, rtol=0)
+    align(model, base, (pair.hidden,), z)
+    torch.testing.assert_close(pair.drawn(model, label), pair.drawn(base, label), atol=1e-4, rtol=0)
+    often = (base.hidden(z, one_hot(torch.arange(200) % 2 * 2, 3))[0] > 0).float().mean(dim=0) > 0.2
+    found, wanted = model.units()[0].incoming[0], base.units()[0].incoming[0]
+    torch.testing.assert_close(found[often], wanted[often], atol=1e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["switch", "truncated", "rescaled", "no_label"])
+def test_a_convolutional_net_has_fakes_too(pair: Pair, conv: CVAE, name: str) -> None:
+    fake = FAKES[name](conv, (pair.hidden,), seeded())
+    other = Pair(conv)
+    hidden = other.drawn(fake, other.label(other.hidden))
+    if name != "no_label":
+        assert hidden.flatten(2).std(dim=2).max() < 1e-4
+    assert (other.moved(fake, other.kept) < 0.001) == (name != "truncated")
 
 
 def test_the_lock_opens_at_retained_labels_alone(pair: Pair) -> None:
