@@ -83,10 +83,7 @@ def audit(classes: Sequence[str], dataset: str | None) -> Result:
     ------
     ParameterError : if no version records the data set, or one of the classes.
     """
-    tags = (PARENT_RUN, MEASURED, names.REUSED)
-    return search(
-        inventory.read(environment.store(), tags, tuple(gates.FORGETTING.values())), classes, dataset
-    )
+    return search(inventory.read(environment.store(), TAGS, METRICS), classes, dataset)
 
 
 def search(held: Inventory, classes: Sequence[str], dataset: str | None) -> Result:

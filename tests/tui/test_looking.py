@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 from scenes import Scene
-from screen import SMALL, application, opened, press, registry, select, text
+from screen import SMALL, application, opened, press, registry, select, text, toasts
+from textual.widgets import Input
 from waiting import until
 
 from sa_mlops.registry import names
 from sa_mlops.registry.stores import StoreError
+from tui.screens.audit import AuditScreen
 from tui.screens.compare import CompareScreen
 from tui.services.sampler import Images, Latents
 from tui.services.store import Store
+from tui.widgets.rows import RowList
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -152,3 +155,32 @@ async def test_help_and_quit_are_in_the_footer_of_a_small_terminal(scene: Scene,
             footer = text(app).split("\n")[-1]
             assert "? help" in footer
             assert "q quit" in footer
+
+
+async def test_an_audit_lists_the_versions_that_hold_a_class(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path, read_only=True)
+    before = contents(tmp_path)
+    async with opened(app, SMALL) as pilot:
+        await select(pilot, 3)
+        await press(pilot, "a")
+        assert app.screen.query_one(Input).value == "8"  # v2 had forgotten the 1 already
+        await press(pilot, *"x,77", "enter")
+        await until(lambda: "'x' is not allowed" in " ".join(text(app).split()), "nothing is said about x")
+        await press(pilot, *["backspace"] * 4, "1", "enter")
+        await until(lambda: isinstance(app.screen, AuditScreen), "the audit is not shown")
+        await pilot.pause()
+        states = {row["version"]: row["classes"]["1"] for row in app.screen.query_one(RowList).rows}
+        assert states == {1: "knows it", 2: "suppressed", 3: "fails the gates", 5: "knows it"}
+        assert "besides: 1 Fisher diagonal, 0 judges" in text(app)
+        await press(pilot, "y", "down", "enter")
+        await until(lambda: registry(app).version and registry(app).version.number == 2, "v2 is not shown")
+        assert "sa-mlops erase --classes 1" in toasts(app)
+    assert contents(tmp_path) == before
+
+
+async def test_an_audit_of_an_empty_store_says_so(tmp_path: Path) -> None:
+    app = application(f"sqlite:///{tmp_path}/none.db", tmp_path)
+    async with opened(app) as pilot:
+        await press(pilot, "a", "1", "enter")
+        await until(lambda: "no version is registered yet" in text(app), "nothing is said")
+    assert not (tmp_path / "none.db").exists()

@@ -21,6 +21,7 @@ from sa_mlops.registry import names
 from sa_mlops.registry.version import SHOWN, Version
 from tui.messages import Annotate, Delete, OpenLaunch, OpenRun, Promote
 from tui.plain import clean, joined, whole
+from tui.screens.audit import AuditForm, AuditScreen, Document
 from tui.screens.compare import CompareScreen
 from tui.screens.image import ImageScreen
 from tui.screens.keys import named
@@ -77,6 +78,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
                 "n", "turn('class', 1)", "class", tooltip="samples of all classes, or of one class alone"
             ),
             Binding("N", "turn('class', -1)", "previous class", show=False),
+            Binding("a", "audit", "audit", tooltip="the versions that hold a class"),
             Binding(
                 "full_stop",
                 "turn('axis', 1)",
@@ -521,6 +523,16 @@ The tree shows each version under its parent; struck-out classes in parentheses 
     def action_metric(self) -> None:
         """Show one metric over the versions."""
         self.app.push_screen(MetricScreen(self.workspace, self.version))
+
+    def action_audit(self) -> None:
+        """Ask for classes, and list the versions that hold them."""
+        classes = names.spell_classes(self.snapshot.last_forgotten(self.version)) if self.version else ""
+
+        def show(found: Document | None) -> None:
+            if found is not None:
+                self.app.push_screen(AuditScreen(self.workspace, found))
+
+        self.app.push_screen(AuditForm(self.workspace.store, classes), show)
 
     def action_export(self) -> None:
         """Write the listed versions as CSV and JSON into the working folder."""

@@ -163,6 +163,12 @@ class Snapshot:
         own = version.name == names.GENERATORS and version.parent == version.number
         return None if own else self.generator(version.parent)
 
+    def last_forgotten(self, version: Version) -> tuple[str, ...]:
+        """The classes that a version has forgotten and its parent has not; without any, the first of its data set."""
+        parent = self.parent_of(version)
+        before = parent.forgotten if parent is not None else ()
+        return tuple(c for c in version.forgotten if c not in before) or version.classes[:1]
+
     def root_of(self, version: Version) -> Version | None:
         """The first ancestor; None for a root."""
         root = ancestry(version, self.generator)[0]

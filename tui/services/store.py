@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sa_mlops import environment
 from sa_mlops.errors import CommandError
-from sa_mlops.registry import last_words, names, signing, tables
+from sa_mlops.registry import inventory, last_words, names, signing, tables
+from sa_mlops.registry.inventory import Inventory
 from sa_mlops.registry.stores import StoreError, local
 from sa_mlops.registry.tables import Key
 from sa_mlops.registry.version import Version
@@ -317,6 +318,12 @@ class Store:
         if self.database is not None:
             return log.alias_events(tables.model_tags(self.database, name)) if self.there() else []
         return log.alias_history(self.client, name)
+
+    def inventory(self, tags: Sequence[str], metrics: Sequence[str]) -> Inventory:
+        """Every version, and these tags and metrics of every run."""
+        if self.database is None:
+            _ = self.client
+        return inventory.read(self.uri, tags, metrics)
 
     def end_killed(self, run_id: str) -> None:
         """End a run that was killed, and the runs nested in it, as KILLED."""

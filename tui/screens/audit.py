@@ -1,0 +1,216 @@
+"""An audit: the versions that hold a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rich.cells import cell_len
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import Footer, Input, Static
+from textual.worker import get_current_worker
+
+from sa_mlops.parameters import Parameter, ParameterError
+from tui.messages import OpenVersion
+from tui.plain import clean, fit
+from tui.screens.keys import named
+from tui.screens.modal import Modal
+from tui.services import columns
+from tui.services.columns import Column
+from tui.services.launcher import spell, typed
+from tui.services.store import Store
+from tui.services.workspace import Workspace
+from tui.widgets.ink import Ink
+from tui.widgets.rows import RowList
+from tui.widgets.toast import copy
+
+Document = Mapping[str, Any]
+"""The audit as `sa-mlops audit --json` prints it."""
+CLASSES = Parameter(help="", kind="classes", default=())
+VERSION, TITLE, ALIASES = "version", "title", "aliases"
+LEAST_CLAIM = 20
+"""Cells below which the claim has no column."""
+
+
+class AuditForm(Modal[Document | None]):
+    """Asks for classes and reads the store; returns the audit, None if nothing is asked.
+
+    Parameters
+    ----------
+    classes : first value of the field.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = named("audit-form", [Binding("escape", "dismiss(None)", "close")])
+
+    def __init__(self, store: Store, classes: str) -> None:
+        super().__init__()
+        self.store = store
+        self.first = classes
+
+    def compose(self) -> ComposeResult:
+        """The field, and a line for its errors."""
+        with Vertical(id="audit-form") as form:
+            form.border_title = "Audit: which versions hold a class"
+            form.border_subtitle = "enter read   esc close"
+            yield Input(self.first, placeholder="names of classes, separated by commas")
+            yield Static(id="audit-problem", markup=False)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Read the audit of the classes."""
+        self.query_one("#audit-problem", Static).update("reading…")
+        self.load(event.value)
+
+    @work(thread=True, exclusive=True, group="audit")
+    def load(self, words: str) -> None:
+        """Read the audit in a worker thread."""
+        document, problem = None, ""
+        try:
+            classes: Any = CLASSES.parse("classes", words)
+            from sa_mlops.operate import audit
+
+            held = self.store.inventory(audit.TAGS, audit.METRICS)
+            document = audit.search(held, classes, None).document
+            problem = "" if held.versions else "no version is registered yet"
+        except ParameterError as error:
+            problem = str(error)
+        except Exception as error:  # a store raises anything: one line in its place
+            problem = f"the store cannot be read: {error}"
+        if not get_current_worker().is_cancelled:
+            self.app.call_later(self.loaded, document, problem)
+
+    def loaded(self, document: Document | None, problem: str) -> None:
+        """Return the audit, or show why there is none."""
+        if problem:
+            self.query_one("#audit-problem", Static).update(clean(problem, 600))
+        elif self.is_current:
+            self.dismiss(document)
+
+
+class AuditScreen(Modal[None]):
+    """The versions that hold the classes of an audit.
+
+    Parameters
+    ----------
+    document : the audit.
+    """
+
+    HELP_TEXT = """\
+Each generator that was trained on a class, or descends from one that was. It knows the class, or has forgotten it:
+suppressed if its metrics pass the gates of forgetting, unknown if they were not measured. The level tells which attacks
+brought the class back. The command prints the plan of the erasure, and asks before it changes anything."""
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "audit",
+        [
+            Binding("escape,q", "dismiss(None)", "close"),
+            Binding("y", "copy", "copy command", tooltip="copy the command that erases the classes"),
+        ],
+    )
+
+    def __init__(self, workspace: Workspace, document: Document) -> None:
+        super().__init__()
+        self.workspace = workspace
+        self.document = document
+        self.command = ["sa-mlops", "erase", "--classes", CLASSES.spell(tuple(document["classes"]))]
+
+    def compose(self) -> ComposeResult:
+        """The versions, the rest of the audit, the keys."""
+        held, count = self.document["generators"], len(self.document["generators"])
+        lines: RowList[Document] = RowList(lambda v: v["uri"], self.paint, header=self.header, id="audit")
+        names = ", ".join(self.document["classes"])
+        found = f"{count} generators" if count != 1 else "1 generator"
+        lines.border_title = Text(f"audit {clean(names, 60)} · {found if held else 'no generator holds it'}")
+        lines.border_subtitle = "enter version   y copy command   esc close"
+        yield lines
+        yield Static(id="audit-facts")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Show the versions."""
+        self.lines.set_rows(self.document["generators"])
+        self.write()
+
+    @property
+    def lines(self) -> RowList[Document]:
+        """The list."""
+        return self.query_one("#audit", RowList)
+
+    def write(self) -> None:
+        """Write the text below the list."""
+        text, version = Text(), self.lines.selected
+        if version is not None:
+            states = [f"{c} {state}" for c, state in version["classes"].items()]
+            words = [f"v{version['version']}", *(states if len(self.document["classes"]) > 1 else ())]
+            text.append(clean(" · ".join(words), 600), "bold")
+            text.append(f": {clean(version['claim'] or 'not probed', 1000)}\n")
+        counts = [
+            f"{len(self.document[key])} {word}{'s' if len(self.document[key]) != 1 else ''}"
+            for key, word in (("fishers", "Fisher diagonal"), ("judges", "judge"), ("runs", "run"))
+        ]
+        text.append(f"besides: {', '.join(counts)}\n")
+        text.append(clean(spell(self.command), 600), "bold").append("   prints the plan first", "dim")
+        self.query_one("#audit-facts", Static).update(text)
+
+    def on_row_list_moved(self) -> None:
+        """Show the claim of the version under the cursor."""
+        self.write()
+
+    def _columns(self, width: int) -> list[Column]:
+        classes = self.document["classes"]
+        found = [Column(VERSION, VERSION, 7, 0), Column(TITLE, TITLE, self._width(TITLE, 40), 1)]
+        for i, name in enumerate(classes):
+            heading = clean(name, 15) if len(classes) > 1 else "status"
+            found.append(Column(f"class {name}", heading, 15, 2 + i))
+        found.append(Column(ALIASES, ALIASES, self._width(ALIASES, 30), 2 + len(classes)))
+        found = columns.fitting(found, width)
+        room = width - sum(c.width + 1 for c in found)
+        return [*found, Column("claim", "level", room, 99)] if room >= LEAST_CLAIM else found
+
+    def _width(self, key: str, most: int) -> int:
+        """Cells of the longest value in a column."""
+        return min(
+            most, max((cell_len(self.cell(v, key)) for v in self.document["generators"]), default=0) or 7
+        )
+
+    def cell(self, version: Document, key: str) -> str:
+        """The text of a version in a column."""
+        match key:
+            case "version":
+                return f"v{version['version']}"
+            case "aliases":
+                return " ".join(f"@{alias}" for alias in version["aliases"])
+            case "title":
+                return str(version["title"]).partition(" ")[2]
+            case "claim":
+                return str(version["claim"])
+        return str(version["classes"].get(key.removeprefix("class "), "-"))
+
+    def header(self, width: int) -> Text:
+        """Headings of the columns."""
+        return Text(" ".join(fit(c.heading, c.width) for c in self._columns(width)), no_wrap=True)
+
+    def paint(self, version: Document, width: int) -> Text:
+        """A version."""
+        from sa_mlops.operate import audit
+
+        ink, text = Ink.of(self.app), Text(no_wrap=True)
+        styles = {audit.KNOWS: ink.bad, audit.FAILS: ink.bad, audit.UNKNOWN: ink.warn, audit.WITHDRAWN: "dim"}
+        for one in self._columns(width):
+            words = self.cell(version, one.key)
+            style = styles.get(words, "") if one.key.startswith("class ") else ""
+            text.append(fit(words, one.width), "bold" if one.key == VERSION else style).append(" ")
+        return text
+
+    def on_row_list_chosen(self) -> None:
+        """Go to the version."""
+        version = self.lines.selected
+        if version is not None:
+            self.dismiss(None)
+            self.app.post_message(OpenVersion(version["version"]))
+
+    def action_copy(self) -> None:
+        """Copy the command with its store."""
+        copy(self, typed(self.command, self.workspace.store.uri))
