@@ -298,9 +298,8 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
             text.append(clean(run.name, 60), style="bold")
             text.append("  ● on the front\n" if on_front else "  behind the front\n")
             versions = self.versions(run)
-            words = (
-                ", ".join(clean(v.title, 40) for v in versions)
-                or "none: only trials on the front are registered"
+            words = ", ".join(clean(v.title, 40) for v in versions) or (
+                "none registered" if on_front else "none: only trials on the front are registered"
             )
             text.append(f"versions: {words}\n\n")
             shown = {
