@@ -9,20 +9,21 @@ from typing import Any
 
 from sa_mlops.comparison import table
 from sa_mlops.comparison.estimate import left_seconds, pace_of
-from sa_mlops.comparison.table import BASE, Row
+from sa_mlops.comparison.rows import BASE, Row, with_control
 from sa_mlops.config import CONTROL, CompareConfig, ForgetConfig, RecipeConfig
 from sa_mlops.core.training import NotFiniteError
 from sa_mlops.errors import Stopped
 from sa_mlops.methods.interface import Method, StepSettings, named
 from sa_mlops.parameters import Parameters, spell_option
 from sa_mlops.registry import lineage, names, versions
+from sa_mlops.registry.names import BASE_PREFIX
 from sa_mlops.registry.tracking import Recorder, open_run, run_metrics, stoppable
 from sa_mlops.registry.version import Version
 from sa_mlops.stages import fisher, forget
 from sa_mlops.stages.base import base_for
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.make import reusable
-from sa_mlops.stages.measure import BASE_PREFIX, Judges
+from sa_mlops.stages.measure import Judges
 from sa_mlops.stages.progress import bar, say
 from sa_mlops.stages.result import Result
 from sa_mlops.stages.runs import StageRun
@@ -108,7 +109,7 @@ class Comparison:
                 say(f"{done}/{len(self.places)}  {found[-1].line}  {minutes:.1f} min left")
                 self.entry.recorder.series({"progress/step": [(done, self.entry.now(), float(done))]})
                 shown(done, {})
-        return [*self.bases(found), *table.with_control(found)]
+        return [*self.bases(found), *with_control(found)]
 
     def bench(self, seed: int) -> Bench:
         """From the registry, or made now."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sa_mlops.comparison.table import ATTACKS, MEASURES, SECONDS, Row, measured
+from sa_mlops.comparison.rows import ATTACKS, MEASURES, SECONDS, Row, measured
 
 ARTIFACT = "tables/comparison.json"
 FIGURE = "figures/comparison.png"

@@ -266,7 +266,7 @@ def _comparison(
     control = _retrained(client, version)
     beside = tracking.run_metrics(client, control.run_id) if control is not None else {}
     header = ["metric", version.title]
-    compared = f"{measure.BASE_PREFIX}retain.accuracy" in metrics
+    compared = f"{names.BASE_PREFIX}retain.accuracy" in metrics
     header += ["base"] if compared else []
     header += [control.title] if control is not None else []
     rows = [tuple(header)]
@@ -275,7 +275,7 @@ def _comparison(
         if f"{key}.low" in metrics:
             interval = f" [{spell.format(metrics[f'{key}.low'])}, {spell.format(metrics[f'{key}.high'])}]"
         row = [words, spell.format(metrics[key]) + interval]
-        row += [_show(metrics, measure.BASE_PREFIX + key, spell)] if compared else []
+        row += [_show(metrics, names.BASE_PREFIX + key, spell)] if compared else []
         row += [_show(beside, key, spell)] if control is not None else []
         rows.append(tuple(row))
     return tuple(rows)

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sa_mlops.plots.spans import Span
 from sa_mlops.plots.style import (
     LIGHT,
     SMALL,
@@ -20,15 +21,6 @@ from sa_mlops.plots.style import (
     dress,
     new_figure,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A mean over seeds, and the least and the largest of them."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)

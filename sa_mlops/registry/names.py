@@ -65,6 +65,8 @@ DIGITS = tuple("0123456789")
 OLD_STAGES = {"oracle": "retrain"}
 """Values of `sa.stage` that older stores hold -> present ones."""
 OLD_METRIC = re.compile(r"(^|\.)digit\.(\d)(?=\.)")
+BASE_PREFIX = "base."
+"""Prefix of the base's metrics on the run of a version: the same metric, at the same latents."""
 PROCESS = ("train/", "system/", "progress/", "train.", "progress.")
 """Prefixes of metrics that are curves or counters, not results. MLflow groups by the part before `/`; older stores have
 a dot."""

@@ -14,12 +14,12 @@ from sa_mlops.core.training import train_generator
 from sa_mlops.methods.interface import Inputs, StepSettings, named, needs_classifier, train_step
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import lineage, names, recorded, versions
+from sa_mlops.registry.names import BASE_PREFIX
 from sa_mlops.registry.tracking import Recorder, stoppable
 from sa_mlops.registry.version import Version
 from sa_mlops.settings import BaseSettings, FisherSettings
 from sa_mlops.stages import fisher, judge
 from sa_mlops.stages.context import Context
-from sa_mlops.stages.measure import BASE_PREFIX
 from sa_mlops.stages.progress import Progress
 from sa_mlops.stages.result import Result, table
 

@@ -13,6 +13,7 @@ from sa_mlops.core.measuring import Drawn, Evaluation, Evaluator
 from sa_mlops.core.screen import SHARES, screen
 from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import lineage, names
+from sa_mlops.registry.names import BASE_PREFIX
 from sa_mlops.registry.tracking import Recorder, run_metrics
 from sa_mlops.registry.version import Version
 from sa_mlops.stages import judge
@@ -23,7 +24,6 @@ from sa_mlops.stages.result import Result, table
 
 REVISION = 2
 """Raise when measuring changes: registered versions are then measured again."""
-BASE_PREFIX = "base."
 
 
 class Judges:

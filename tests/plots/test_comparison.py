@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from sa_mlops.plots.comparison import Point, Span, attacks_compared, methods_compared
+from sa_mlops.plots.comparison import Point, attacks_compared, methods_compared
+from sa_mlops.plots.spans import Span
 
 
 def test_every_method_is_drawn_with_its_range_and_its_seconds() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import work
@@ -15,6 +15,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Footer
 
+from sa_mlops.comparison import reading
+from sa_mlops.comparison.reading import Table
+from sa_mlops.comparison.rows import Row, span, spell
 from sa_mlops.registry import names
 from tui.messages import OpenVersion
 from tui.plain import clean
@@ -28,10 +31,6 @@ from tui.services.workspace import Workspace
 from tui.widgets.ink import Ink
 from tui.widgets.rows import RowList
 from tui.widgets.toast import say
-
-if TYPE_CHECKING:
-    from sa_mlops.comparison.reading import Table
-    from sa_mlops.comparison.table import Row
 
 DATA, TARGET, VERSION = "real data", "target", "version"
 
@@ -53,8 +52,6 @@ class Line:
 
     def value(self, measure: str) -> float:
         """Mean over the seeds of the mean over the classes; NaN if it is unknown."""
-        from sa_mlops.comparison.table import span
-
         return span(self.rows, measure).mean
 
     @property
@@ -123,8 +120,6 @@ of a column among the methods."""
     @work(thread=True)
     def load(self) -> None:
         """Read the table in a worker thread."""
-        from sa_mlops.comparison import reading
-
         table, note = None, ""
         try:
             table = reading.read(self.workspace.store.download(self.run, reading.ARTIFACT).read_text())
@@ -188,8 +183,6 @@ of a column among the methods."""
 
     def paint(self, line: Line, width: int) -> Text:
         """A line of the table."""
-        from sa_mlops.comparison.table import spell
-
         text = Text(no_wrap=True)
         for one in self._columns(width):
             style, cell = "", Text()
@@ -216,8 +209,6 @@ of a column among the methods."""
 
     def _best(self, measure: str) -> str:
         """The best value of a measure among the methods, as text."""
-        from sa_mlops.comparison.table import spell
-
         values = [n.value(measure) for n in self.lines.rows if n.depth == 0 and n.name != "base"]
         known = [v for v in values if not math.isnan(v)]
         return spell(measure, (max if rising(measure) else min)(known)) if len(known) > 1 else ""
@@ -251,10 +242,8 @@ of a column among the methods."""
 
     def action_figure(self) -> None:
         """Show the figure."""
-        from sa_mlops.comparison.reading import FIGURE
-
         fetch = partial(self.workspace.store.download, self.run)
-        self.app.push_screen(ImageScreen([FIGURE], 0, fetch, self.workspace.graphics))
+        self.app.push_screen(ImageScreen([reading.FIGURE], 0, fetch, self.workspace.graphics))
 
     def action_export(self) -> None:
         """Write every row."""
