@@ -31,7 +31,9 @@ from tui.widgets.toast import copy
 Document = Mapping[str, Any]
 """The audit as `sa-mlops audit --json` prints it."""
 CLASSES = Parameter(help="", kind="classes", default=())
-VERSION, TITLE, ALIASES = "version", "title", "aliases"
+VERSION, TITLE, DATASET, ALIASES = "version", "title", "dataset", "aliases"
+WIDEST = {TITLE: 40, DATASET: 16, ALIASES: 30}
+"""Most cells of the columns that are as wide as their content."""
 LEAST_CLAIM = 20
 """Cells below which the claim has no column."""
 
@@ -114,15 +116,19 @@ brought the class back. The command prints the plan of the erasure, and asks bef
         super().__init__()
         self.workspace = workspace
         self.document = document
+        self.widths = {
+            key: min(most, max([8, *(cell_len(self.cell(v, key)) for v in document["generators"])]))
+            for key, most in WIDEST.items()
+        }
         self.command = ["sa-mlops", "erase", "--classes", CLASSES.spell(tuple(document["classes"]))]
 
     def compose(self) -> ComposeResult:
         """The versions, the rest of the audit, the keys."""
-        held, count = self.document["generators"], len(self.document["generators"])
+        count = len(self.document["generators"])
         lines: RowList[Document] = RowList(lambda v: v["uri"], self.paint, header=self.header, id="audit")
         names = ", ".join(self.document["classes"])
         found = f"{count} generators" if count != 1 else "1 generator"
-        lines.border_title = Text(f"audit {clean(names, 60)} · {found if held else 'no generator holds it'}")
+        lines.border_title = Text(f"audit {clean(names, 60)} · {found if count else 'no generator holds it'}")
         lines.border_subtitle = "enter version   y copy command   esc close"
         yield lines
         yield Static(id="audit-facts")
@@ -142,10 +148,11 @@ brought the class back. The command prints the plan of the erasure, and asks bef
         """Write the text below the list."""
         text, version = Text(), self.lines.selected
         if version is not None:
-            states = [f"{c} {state}" for c, state in version["classes"].items()]
-            words = [f"v{version['version']}", *(states if len(self.document["classes"]) > 1 else ())]
-            text.append(clean(" · ".join(words), 600), "bold")
-            text.append(f": {clean(version['claim'] or 'not probed', 1000)}\n")
+            text.append(f"v{version['version']} ", "bold")
+            if len(version["classes"]) > 1:
+                states = ", ".join(f"{name} {state}" for name, state in version["classes"].items())
+                text.append(f"{clean(states, 600)}\n")
+            text.append(f"level: {clean(version['claim'] or 'not probed', 1000)}\n")
         counts = [
             f"{len(self.document[key])} {word}{'s' if len(self.document[key]) != 1 else ''}"
             for key, word in (("fishers", "Fisher diagonal"), ("judges", "judge"), ("runs", "run"))
@@ -160,20 +167,16 @@ brought the class back. The command prints the plan of the erasure, and asks bef
 
     def _columns(self, width: int) -> list[Column]:
         classes = self.document["classes"]
-        found = [Column(VERSION, VERSION, 7, 0), Column(TITLE, TITLE, self._width(TITLE, 40), 1)]
+        found = [Column(VERSION, VERSION, 7, 0), Column(TITLE, TITLE, self.widths[TITLE], 1)]
         for i, name in enumerate(classes):
             heading = clean(name, 15) if len(classes) > 1 else "status"
             found.append(Column(f"class {name}", heading, 15, 2 + i))
-        found.append(Column(ALIASES, ALIASES, self._width(ALIASES, 30), 2 + len(classes)))
+        if len({v[DATASET] for v in self.document["generators"]}) > 1:
+            found.append(Column(DATASET, "data set", self.widths[DATASET], 1))
+        found.append(Column(ALIASES, ALIASES, self.widths[ALIASES], 2 + len(classes)))
         found = columns.fitting(found, width)
         room = width - sum(c.width + 1 for c in found)
         return [*found, Column("claim", "level", room, 99)] if room >= LEAST_CLAIM else found
-
-    def _width(self, key: str, most: int) -> int:
-        """Cells of the longest value in a column."""
-        return min(
-            most, max((cell_len(self.cell(v, key)) for v in self.document["generators"]), default=0) or 7
-        )
 
     def cell(self, version: Document, key: str) -> str:
         """The text of a version in a column."""
@@ -184,8 +187,8 @@ brought the class back. The command prints the plan of the erasure, and asks bef
                 return " ".join(f"@{alias}" for alias in version["aliases"])
             case "title":
                 return str(version["title"]).partition(" ")[2]
-            case "claim":
-                return str(version["claim"])
+            case "claim" | "dataset":
+                return str(version[key])
         return str(version["classes"].get(key.removeprefix("class "), "-"))
 
     def header(self, width: int) -> Text:
