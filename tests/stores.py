@@ -43,15 +43,12 @@ class Store:
 
     def whole_copy(self, folder: Path) -> Store:
         """The same with files of its own, less the code of models."""
-        from mlflow.tracking._tracking_service import utils
-
         from sa_mlops.registry import stores
 
         shutil.copytree(self.folder / "mlruns", folder / "mlruns", ignore=shutil.ignore_patterns("code"))
         copied = self.copy(folder)
         stores.correct_places(folder / "mlflow.db")
-        # MLflow remembers the places of files by ids that copies share.
-        utils._artifact_repos_cache.clear()
+        forget_places()
         return copied
 
 
@@ -103,12 +100,20 @@ FAULTS = ("--count", str(len(FAULT_KINDS)), "--seed", "0", "--out", "faults.json
 """How the campaign of faults is run: as many as there are kinds means one of each."""
 
 
+def forget_places() -> None:
+    """Let MLflow look files up again: it remembers their places by ids, which copies of a store share."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()
+
+
 def isolate(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let MLflow find nothing but an empty store in `folder`, where artifacts go as well."""
     patch.chdir(folder)
     if "mlflow" in sys.modules:
         # What a test has set for its whole process would win over the environment.
         sys.modules["mlflow"].set_tracking_uri(None)
+        forget_places()
     patch.setenv("MLFLOW_TRACKING_URI", Store(folder).uri)
     for name in SET_BY_MLFLOW:
         # Set first, so that undoing also removes what MLflow sets meanwhile.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,6 +157,7 @@ def test_the_command_of_a_row_and_the_same_comparison_again_make_nothing_new_but
 ) -> None:
     isolate(monkeypatch, tmp_path)
     store = compared.store.copy(tmp_path)
+    shutil.copytree(compared.store.folder / "studies", tmp_path / "studies")
     row = compared.document["rows"][-1]
     again, _ = called(*shlex.split(row["command"])[1:], "--json")
     assert again["version"] == row["version"]
