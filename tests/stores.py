@@ -52,17 +52,6 @@ class Store:
         return copied
 
 
-WITH_TOYS = """
-import importlib, json, pathlib, sys
-for folder in pathlib.Path(sys.argv[1]).iterdir():
-    importlib.import_module(f"sa_mlops.{folder.name}").__path__.append(str(folder))
-from sa_mlops.cli import main
-from sa_mlops.core import training
-training.MIN_JUDGE_STEPS = 150
-sys.exit(max(main(command.split(",")) for command in sys.argv[2:]))
-"""
-"""A program that takes the folder of the toys and commands, whose words are separated by commas."""
-
 JUDGE = ("judge", "--dataset", "digits")
 BASE = ("base", "--dataset", "digits", "--steps", "300")
 FORGET = (
@@ -129,6 +118,28 @@ def child_environment(**changes: str) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     inherited = {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES")}
     return inherited | {"PYTHONPATH": str(ROOT), "PATH": path} | changes
+
+
+WITH_TOYS = """
+import importlib, json, pathlib, sys
+for folder in pathlib.Path(sys.argv[1]).iterdir():
+    importlib.import_module(f"sa_mlops.{folder.name}").__path__.append(str(folder))
+from sa_mlops.cli import main
+from sa_mlops.core import training
+training.MIN_JUDGE_STEPS = 150
+sys.exit(max(main(command.split(",")) for command in sys.argv[2:]))
+"""
+"""A program that takes the folder of the toys and commands, whose words are separated by commas."""
+
+
+def with_toys(*commands: str) -> str:
+    """The output of commands that know the toys; the words of a command are separated by commas."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_TOYS, str(ROOT / "tests" / "toys"), *commands],
+        capture_output=True, text=True, check=False, timeout=480, env=child_environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def wait_for(what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
-from stores import ROOT, WITH_TOYS, Store, child_environment
+from stores import Store, with_toys
 
 pytestmark = pytest.mark.integration
 
@@ -20,16 +18,8 @@ COMMANDS = (
 
 
 def test_the_control_keeps_the_steps_of_its_recipe_and_its_command_finds_it(empty_store: Store) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WITH_TOYS, str(ROOT / "tests" / "toys"), *COMMANDS],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=480,
-        env=child_environment(),
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    decoder, text = json.JSONDecoder(), done.stdout[done.stdout.index("{") :]
+    said = with_toys(*COMMANDS)
+    decoder, text = json.JSONDecoder(), said[said.index("{") :]
     table, end = decoder.raw_decode(text)
     again, _ = decoder.raw_decode(text[end:].lstrip())
     base, control = table["rows"]

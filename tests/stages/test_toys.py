@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
-from stores import ROOT, WITH_TOYS, Store, child_environment
+from stores import Store, with_toys
 
 from sa_mlops.registry import names, versions
 
@@ -25,16 +23,8 @@ FORGET = f"forget,{TOYS},--from-version,1,--method,mute,--share,0.9,--classes,ch
 def test_forget_takes_a_data_set_a_net_and_a_method_of_one_file_each(
     empty_store: Store, tmp_path: Path
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WITH_TOYS, str(ROOT / "tests" / "toys"), BASE, FORGET],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=480,
-        env=child_environment(),
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    document = json.loads(done.stdout[done.stdout.index("{") :])
+    said = with_toys(BASE, FORGET)
+    document = json.loads(said[said.index("{") :])
     assert document["forgotten"] == ["Check mark"]
     assert {"class.disc.prob", "base.class.Check mark.accuracy", "forget.prob"} <= document["metrics"].keys()
     metrics = document["metrics"]
@@ -64,18 +54,10 @@ COMMANDS = (
 def test_every_stage_takes_the_convolutional_net_which_colour_images_get(
     empty_store: Store, tmp_path: Path
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WITH_TOYS, str(ROOT / "tests" / "toys"), *COMMANDS],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=480,
-        env=child_environment(),
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    said = with_toys(*COMMANDS)
     made = [versions.get(MlflowClient(), names.GENERATORS, n) for n in (1, 2, 3, 4)]
     assert [v.stage for v in made] == ["base", "forget", "retrain", "forget"]
     assert {v.net for v in made} == {"conv"}
-    assert '"max_abs_difference": 0.0' in done.stdout
+    assert '"max_abs_difference": 0.0' in said
     drawn = mlflow.pyfunc.load_model(made[1].uri).predict(pd.DataFrame({"label": ["disc", 0]}))
     assert drawn.shape == (2, 8, 12, 3)

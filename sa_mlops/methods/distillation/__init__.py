@@ -14,7 +14,7 @@ class DistilSettings:
 
     Attributes
     ----------
-    noise : share of newly drawn weights in the student that the training starts from; 1 keeps nothing of the teacher's.
+    noise : share of the student's weights that is reinitialised before training; 1 keeps nothing of the teacher's.
     """
 
     optimisation: Optimisation
@@ -27,7 +27,7 @@ class DistilConfig(Parameters):
 
     distil: bool = flag("distil what the labels draw into a net with new or noised weights, after the method")
     distil_noise: float = number(
-        "share of newly drawn weights in the student before distillation; 1 draws all of them anew",
+        "share of the student's weights that is reinitialised before distillation; 1 reinitialises all of them",
         1.0,
         low=0,
         high=1,

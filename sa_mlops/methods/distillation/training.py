@@ -1,4 +1,4 @@
-"""Distillation: the labels' outputs are taught to a student whose weights are noised or drawn anew.
+"""Distillation: the labels' outputs are taught to a student whose weights are noised or reinitialised.
 
 UNDO, "Unlearn, Noise, Distill on Outputs" (Lee et al., 2025, arXiv:2506.06278): what a suppressed teacher does not show
 is not passed on. The student starts from (1 - a) theta + a theta_new, with a the share of noise and theta_new freshly
