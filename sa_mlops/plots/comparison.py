@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from sa_mlops.plots.spans import Span
 from sa_mlops.plots.style import (
@@ -87,14 +89,11 @@ def attacks_compared(
     figure = new_figure(WIDTH, 4.2, title or f"Success of attacks, {len(shown)} generators", theme)
     axes = figure.add_subplot()
     for place, (i, name) in enumerate(shown):
-        colour, marker = class_look(i)
         found = success[name]
         x = [levels.index(level) + 0.8 * ((place + 0.5) / len(shown) - 0.5) for level in found]
         errors = np.hstack([_error(span) for span in found.values()])
-        axes.errorbar(
-            x, [span.mean for span in found.values()], yerr=errors, color=colour, marker=marker, markersize=6,
-            linestyle="", elinewidth=1, markeredgecolor=theme.ink, markeredgewidth=0.4, label=name,
-        )  # fmt: skip
+        means = [span.mean for span in found.values()]
+        _draw(axes, x, means, class_look(i), theme, yerr=errors, label=name)
     axes.set_xticks(range(len(levels)), levels)
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("level of attack")
@@ -109,14 +108,10 @@ def attacks_compared(
 
 def _scatter(axes: Axes, points: Sequence[Point], key: str, theme: Theme) -> None:
     for i, point in enumerate(points):
-        colour, marker = class_look(i)
         x, y = point.forgotten, getattr(point, key)
         if math.isnan(y.mean):
             continue
-        axes.errorbar(
-            x.mean, y.mean, xerr=_error(x), yerr=_error(y), color=colour, marker=marker, markersize=6, linestyle="",
-            elinewidth=1, markeredgecolor=theme.ink, markeredgewidth=0.4, label=point.name,
-        )  # fmt: skip
+        _draw(axes, x.mean, y.mean, class_look(i), theme, xerr=_error(x), yerr=_error(y), label=point.name)
 
 
 def _error(span: Span) -> list[list[float]]:
@@ -124,13 +119,13 @@ def _error(span: Span) -> list[list[float]]:
 
 
 def _durations(axes: Axes, timed: Sequence[Point], points: Sequence[Point], theme: Theme) -> None:
-    looks = {p.name: class_look(i)[0] for i, p in enumerate(points)}
-    places = np.arange(len(timed))[::-1]
+    looks = {p.name: class_look(i) for i, p in enumerate(points)}
+    places = range(len(timed))[::-1]
     for place, point in zip(places, timed, strict=True):
         s = point.seconds
-        axes.barh(place, s.mean, 0.75, color=looks[point.name], xerr=_error(s), error_kw={"elinewidth": 1})
+        _draw(axes, s.mean, place, looks[point.name], theme, xerr=_error(s))
         axes.annotate(
-            f"{s.mean:.1f}", (s.high, place), (4, 0), textcoords="offset points", va="center", fontsize=SMALL,
+            f"{s.mean:.1f}", (s.high, place), (6, 0), textcoords="offset points", va="center", fontsize=SMALL,
             color=theme.ink,
         )  # fmt: skip
     axes.set_yticks(places, [p.name for p in timed])
@@ -139,3 +134,13 @@ def _durations(axes: Axes, timed: Sequence[Point], points: Sequence[Point], them
         axes.margins(x=0.12)
     axes.set_xlabel("seconds, with the Fisher diagonal where one is needed")
     dress(axes, theme)
+
+
+def _draw(
+    axes: Axes, x: ArrayLike, y: ArrayLike, look: tuple[str, str], theme: Theme, **options: Any
+) -> None:
+    """A generator's points, with its colour and marker in every panel."""
+    axes.errorbar(
+        x, y, color=look[0], marker=look[1], markersize=6, linestyle="", elinewidth=1, markeredgecolor=theme.ink,
+        markeredgewidth=0.4, **options,
+    )  # fmt: skip

@@ -43,3 +43,14 @@ def test_attacks_stand_at_their_level_and_keep_the_colour_of_their_generator() -
     assert ssd.lines[2][0].get_segments()[0][:, 1].round(6).tolist() == [0.8, 1.0]
     other = methods_compared([Point(n, *[Span(0.1, 0.1, 0.1)] * 4) for n in ("base", "esd")], chance=0.1)
     assert other.axes[0].containers[1].lines[0].get_color() == esd.lines[0].get_color()
+
+
+def test_any_number_of_methods_differ_by_colour_and_marker_and_keep_both_beside_their_seconds() -> None:
+    names = [str(i) for i in range(24)]
+    figure = methods_compared([Point(n, *[Span(0.1, 0.1, 0.1)] * 4) for n in names], chance=0.1)
+    left, _, below = (
+        [(drawn.lines[0].get_color(), drawn.lines[0].get_marker()) for drawn in axes.containers]
+        for axes in figure.axes
+    )
+    assert left == below
+    assert len(set(left)) == len(names)
