@@ -28,6 +28,7 @@ from sa_mlops.stages.progress import bar, say
 from sa_mlops.stages.result import Result
 from sa_mlops.stages.runs import StageRun
 from sa_mlops.tuning import tune
+from sa_mlops.tuning.storage import alone, beside_store
 
 
 def run(config: CompareConfig) -> Result:
@@ -116,10 +117,12 @@ class Comparison:
         if seed not in self._benches:
             here = self.ctx.reseeded(seed)
             judges = Judges(here)
-            start = self.start or base_for(here, self.config, judges)
             needed = any(place.plain.needs.fisher for place in self.places)
-            diagonal = fisher.obtain(here, start, self.config.fisher_samples) if needed else None
-            judges.ready()
+            # Comparisons that begin at the same moment, such as the tasks of a sweep, must share their versions.
+            with alone(beside_store("compare")):
+                start = self.start or base_for(here, self.config, judges)
+                diagonal = fisher.obtain(here, start, self.config.fisher_samples) if needed else None
+                judges.ready()
             self._benches[seed] = Bench(here, judges, start, diagonal)
         return self._benches[seed]
 

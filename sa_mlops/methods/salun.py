@@ -5,7 +5,8 @@ The loss of `random-label`, on the weights in the mask
     m = 1(|g| >= gamma),    g = gradient at theta0 of the term of the class,
 
 with gamma such that the share `saliency` of all weights is in it; the others stay as they are. g is averaged over
-`BATCHES` batches.
+`BATCHES` batches. The paper takes the gradient of the training loss on the class's real images, and gamma as its
+median; here no real data is needed.
 """
 
 from __future__ import annotations

@@ -40,6 +40,16 @@ def test_what_a_sweep_shares_is_made_first() -> None:
     assert found.ordered[0] is found.upstream
 
 
+def test_a_comparison_is_a_task_a_method_on_one_base_and_fisher_diagonal() -> None:
+    found = planned("compare", "methods=esd,selective-amnesia+harden", dataset="digits", trials=10)
+    assert words(found) == [
+        f"compare --dataset=digits --methods={name} --trials=10"
+        for name in ("esd", "selective-amnesia+harden")
+    ]
+    assert found.upstream is not None
+    assert found.upstream.words == ("fim", "--dataset=digits")
+
+
 @pytest.mark.parametrize(
     ("entry", "sweep", "values"),
     [
