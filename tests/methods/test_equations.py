@@ -16,12 +16,13 @@ from sa_mlops.core.fisher import generator_fisher
 from sa_mlops.datasets.mnist import SPEC
 from sa_mlops.datasets.spec import Dataset
 from sa_mlops.methods import interface
-from sa_mlops.methods.distillation.training import divergence
+from sa_mlops.methods.distillation import DistilSettings
+from sa_mlops.methods.distillation.training import distil
 from sa_mlops.methods.interface import Inputs, Request
 from sa_mlops.methods.salun import BATCHES
 from sa_mlops.methods.ssd import SAMPLES
 from sa_mlops.models.interface import CVAE, make_net
-from sa_mlops.settings import FisherSettings
+from sa_mlops.settings import FisherSettings, Optimisation
 
 N, K, Z, FORGET = 4, 10, 2, 1
 RETAINED = [c for c in range(K) if c != FORGET]
@@ -208,11 +209,34 @@ def test_ssd_shrinks_the_weights_that_it_selects_and_no_others(start: CVAE) -> N
     assert min(shrunk, untouched) > 1_000
 
 
-def test_the_divergence_of_distillation_is_that_of_two_gaussians() -> None:
-    torch.manual_seed(0)
-    p, q = ((torch.randn(N, Z), torch.randn(N, Z)) for _ in range(2))
-    expected = kl_divergence(*(Normal(mean, (log / 2).exp()) for mean, log in (p, q))).sum(dim=1)
-    torch.testing.assert_close(divergence(p, q), expected)
+def test_distillation_teaches_images_and_posteriors_to_a_net_with_a_share_of_new_weights(start: CVAE) -> None:
+    terms: dict[str, float] = {}
+    optimisation = Optimisation(steps=1, lr=1e-3, batch_size=N, schedule="constant")
+    settings = DistilSettings(optimisation=optimisation, noise=0.25)
+    distil(
+        start,
+        settings,
+        seeded(),
+        report=lambda _, found: terms.update({k: float(v) for k, v in found.items()}),
+    )
+    g = seeded()
+    torch.manual_seed(g.initial_seed())
+    student = make_net("mlp", SPEC, Z).requires_grad_(False)
+    for drawn, taught in zip(student.parameters(), start.parameters(), strict=True):
+        drawn.mul_(0.25).add_(taught, alpha=0.75)
+    z, classes = latents(g), labels(g, list(range(K)))
+    images, condition = logits(start, z, classes).sigmoid(), one_hot(classes, K).float()
+    teacher, pupil = (
+        Normal(mean, (log / 2).exp())
+        for mean, log in (net.encode(images, condition) for net in (start, student))
+    )
+    assert terms == pytest.approx(
+        {
+            "decoder": float(cross_entropy(logits(student, z, classes), images).mean()),
+            "encoder": float(kl_divergence(teacher, pupil).sum(dim=1).mean()),
+        },
+        rel=1e-4,
+    )
 
 
 def test_every_method_has_its_equation_here_or_in_a_file_of_its_own() -> None:
