@@ -14,8 +14,8 @@ from sa_mlops.registry.version import Version
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.measure import Judges
 
-STEP = 3.0
-"""Cost of a step of forgetting, in steps of the base."""
+STEP = {"forget": 3.0, "distil": 1.0, "harden": 6.0}
+"""Cost of a step of a phase, in steps of the base (MNIST, `mlp`)."""
 TRIAL = 0.2
 """Cost of scoring a trial, in measurements."""
 
@@ -37,8 +37,9 @@ class Pace:
         return self._training(settings) + TRIAL * self.measurement
 
     def _training(self, settings: StepSettings) -> float:
-        cost = 1.0 if settings.method == CONTROL else STEP
-        return cost * self.step * settings.steps_in_all
+        cost = 1.0 if settings.method == CONTROL else STEP["forget"]
+        phases = sum(STEP[name] * phase.optimisation.steps for name, phase in settings.phases.items())
+        return self.step * (cost * settings.length + phases)
 
 
 def pace_of(ctx: Context, judges: Judges, start: Version, fisher: Version | None, label: int) -> Pace:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sa_mlops.comparison import rows
+from sa_mlops.comparison.estimate import STEP, Pace
 from sa_mlops.comparison.rows import Row
+from sa_mlops.config import CompareConfig
 from sa_mlops.plots.spans import Span
 
 
@@ -43,3 +47,12 @@ def test_a_span_is_over_the_means_of_seeds_and_its_range_is_written_where_it_sho
     assert [round(x, 6) for x in (found.mean, found.low, found.high)] == [0.35, 0.2, 0.5]
     assert rows.ranged("forget.prob", found) == "0.3500 (0.2000 to 0.5000)"
     assert rows.ranged("forget.prob", Span(0.35, 0.35, 0.350001)) == "0.3500"
+
+
+def test_the_time_of_a_row_is_a_measurement_and_its_phases_in_steps_of_the_base() -> None:
+    pace = Pace(step=0.02, measurement=10.0, upstream=0.0)
+    for word in ("retrain", "esd", "esd+distil", "esd+harden"):
+        settings = CompareConfig().row(word, 1, 0, {}).resolved((), None)
+        steps = settings.length * (1 if word == "retrain" else STEP["forget"])
+        steps += sum(STEP[name] * phase.optimisation.steps for name, phase in settings.phases.items())
+        assert pace.row(settings) == pytest.approx(10 + 0.02 * steps)
