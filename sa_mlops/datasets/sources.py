@@ -27,6 +27,8 @@ MOST_LEFT_OUT = 0.1
 """Share of files that may be unreadable; above it the source is refused."""
 DOWNLOADS = ("MNIST", "FashionMNIST", "KMNIST", "USPS", "SVHN")
 """Data sets of torchvision that are stored without pickles."""
+DARK = 64
+"""A data set without a pixel of this level is probably scaled wrongly."""
 CHUNK = 4096
 
 Levels = NDArray[np.uint8]
@@ -140,7 +142,12 @@ def _folders(source: Path, form: Form, scratch: Path, watch: Watch[Any]) -> Raw:
             raise SourceError(f"class {min(lost)!r} is in {one.name}/ but not in {another.name}/")
 
     rows: list[tuple[Path, int, bool]] = []
-    left_out: list[str] = []
+    left_out = [
+        f"{_shown(path, source)}: in no class's folder"
+        for folder in dict.fromkeys((source, *splits))
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not path.name.startswith(".")
+    ]
     for split in splits:
         for label, name in enumerate(classes):
             found, others = pictures.listed(split / name)
@@ -403,6 +410,9 @@ def check(raw: Raw) -> tuple[str, ...]:
                         f"classes {raw.classes[label]!r} and {raw.classes[other]!r} have the same images"
                     )
     doubts = []
+    brightest = max(int(raw.images[at : at + CHUNK].max()) for at in range(0, len(raw.images), CHUNK))
+    if brightest < DARK:
+        doubts.append(f"no pixel is brighter than {brightest} of 255; are the numbers from 0 to {brightest}?")
     if shared:
         doubts.append(f"{len(shared)} images are in more than one class")
     if raw.test is not None:

@@ -91,6 +91,7 @@ def test_sides_up_to_64_are_kept_unless_a_size_is_given(
 def test_a_few_broken_files_are_left_out_by_name(own: Path, tmp_path: Path) -> None:
     (own / "bar" / "broken.png").write_bytes(b"")
     (own / "bar" / "notes.txt").touch()
+    (own / "stray.png").touch()
     whole = (own / "disc" / "00.png").read_bytes()
     (own / "disc" / "cut.png").write_bytes(whole[: len(whole) // 2])
     raw = checked(own, tmp_path)
@@ -98,6 +99,7 @@ def test_a_few_broken_files_are_left_out_by_name(own: Path, tmp_path: Path) -> N
     assert [line.split(":")[0] for line in raw.left_out] == [
         "bar/broken.png",
         "disc/cut.png",
+        "stray.png",
         "bar/notes.txt",
     ]
 
@@ -184,6 +186,12 @@ def test_an_npz_of_any_range_becomes_the_same_bytes(tmp_path: Path, kind: str) -
     assert np.array_equal(raw.images[:60, 0], X)
     assert raw.test is not None
     assert raw.test.sum() == 6
+
+
+def test_levels_far_below_255_are_doubted(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x_train=X // 16, y_train=Y)
+    (doubt,) = sources.check(read(tmp_path / "x.npz", tmp_path))
+    assert "brighter than 15 of 255" in doubt
 
 
 BAD_ARRAYS = {
