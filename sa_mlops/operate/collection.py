@@ -21,7 +21,6 @@ from sa_mlops.datasets import imported, sources
 from sa_mlops.datasets.pin import DataError, project_root, read_pin, repository
 from sa_mlops.datasets.spec import DataSpec
 from sa_mlops.parameters import ParameterError
-from sa_mlops.registry.tracking import stoppable
 from sa_mlops.stages.progress import interactive, say
 from sa_mlops.stages.result import Result, table
 
@@ -54,7 +53,7 @@ def add(source: str, name: str, form: sources.Form, share: float, seed: int, lic
     home = root / imported.FOLDER
     if (home / name).exists():
         raise ParameterError("name", name, f"another name: {imported.FOLDER}/{name} exists and is not pinned")
-    with stoppable(), _writing(root) as scratch:
+    with _writing(root) as scratch:
         raw = sources.read(source, form, scratch, _watch)
         doubts = sources.check(raw)
         test = sources.split(raw, share, seed)
@@ -190,7 +189,7 @@ def remove(name: str) -> Result:
     """Remove the images and the pin of an imported data set; DVC's cache and remotes keep what they have."""
     removable(name)
     root = project_root()
-    with stoppable(), _writing(root):
+    with _writing(root):
         if (root / imported.file_of(name)).exists():
             with repository(root) as repo:
                 repo.remove(imported.file_of(name))
@@ -201,11 +200,13 @@ def remove(name: str) -> Result:
 
 @contextmanager
 def _writing(root: Path) -> Iterator[Path]:
-    """An empty scratch folder inside the checkout, while no other process writes data sets here."""
+    """An empty scratch folder inside the checkout, while no other process writes data sets here; SIGTERM removes it."""
+    from sa_mlops.registry.tracking import stoppable  # imports MLflow, which `data list` does not need
+
     home = root / ".dvc" / "tmp"
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with FileLock(home / "sa-mlops-data.lock", timeout=0):
+        with stoppable(), FileLock(home / "sa-mlops-data.lock", timeout=0):
             for left in home.glob("sa-mlops-add-*"):  # of a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
             scratch = Path(tempfile.mkdtemp(prefix="sa-mlops-add-", dir=home))

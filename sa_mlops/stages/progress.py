@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from sa_mlops.core.training import NotFiniteError, Report
-from sa_mlops.plots.curves import Curve
-from sa_mlops.registry.tracking import Recorder
+if TYPE_CHECKING:  # `data list` and `data add` print lines without torch, MLflow and matplotlib
+    from torch import Tensor
+
+    from sa_mlops.core.training import Report
+    from sa_mlops.plots.curves import Curve
+    from sa_mlops.registry.tracking import Recorder
 
 POINTS = 120
 """Approximate number of points of a curve that are kept."""
@@ -107,7 +109,9 @@ class Progress:
             return
         values = _read(terms)
         for name, value in values.items():
-            if value != value or value in (float("inf"), float("-inf")):
+            if not math.isfinite(value):
+                from sa_mlops.core.training import NotFiniteError
+
                 raise NotFiniteError(step, name)
         now = int(time.time() * 1000)
         for name, value in values.items():
@@ -135,9 +139,11 @@ class Progress:
 
     def curve(self, term: str, name: str) -> Curve:
         """The points of one term as a curve."""
-        rows = self.points.get(term, [])
-        steps = torch.tensor([r[0] for r in rows], dtype=torch.float32).numpy()
-        values = torch.tensor([r[2] for r in rows], dtype=torch.float32).numpy()
+        import numpy as np
+
+        from sa_mlops.plots.curves import Curve
+
+        steps, _, values = np.array(self.points.get(term, []), np.float32).reshape(-1, 3).T
         return Curve(name, steps, values)
 
 
@@ -145,5 +151,7 @@ def _read(terms: Mapping[str, Tensor]) -> dict[str, float]:
     """All terms in one transfer."""
     if not terms:
         return {}
+    import torch
+
     stacked = torch.stack([t.detach().to(torch.float32) for t in terms.values()]).tolist()
     return dict(zip(terms, stacked, strict=True))
