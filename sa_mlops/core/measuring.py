@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -37,6 +38,8 @@ ROWS = 1000
 """Images whose activations are in memory at a time, in the negative ELBO."""
 CHUNK_VALUES = 4_000_000
 """Most pixel values of the images whose negative ELBO is taken together."""
+NEAREST_VALUES = 8_000_000
+"""Most pixel values of the training images that are compared with samples together."""
 RESAMPLES = 1000
 MEMBERSHIP_RESAMPLES = 200
 
@@ -309,7 +312,7 @@ class Evaluator:
             images = self.samples(drawn.model, c)
             variances.append(pixel_variance(images))
             stretched.append(self.calibrated.log_probs(autolevels(images))[:, c].exp())
-            distances.append(nearest_real(images, self.data.train_images[self.data.train_labels == c]))
+            distances.append(nearest_real(images, self._training(c)))
         as_is, leveled = scores.probability[chosen], torch.cat(stretched)
         worse = max(as_is, leveled, key=lambda view: float(view.double().mean()))
         return Forgotten(
@@ -329,6 +332,13 @@ class Evaluator:
             membership=self._membership(drawn.model, forgotten),
             nearest_mean=float(torch.cat(distances).double().mean()),
             nearest_min=float(torch.cat(distances).min()),
+        )
+
+    def _training(self, label: int) -> Iterator[Tensor]:
+        """The training images of a class, in parts of at most `NEAREST_VALUES` pixel values."""
+        rows = (self.data.train_labels == label).nonzero().flatten()
+        return (
+            self.data.train_images[few] for few in rows.split(max(1, NEAREST_VALUES // self.data.spec.pixels))
         )
 
     def _classes(self, classes: tuple[int, ...]) -> Tensor:

@@ -180,16 +180,20 @@ class TestPrecisionRecall:
 class TestNearestReal:
     def test_finds_the_distance_of_the_closest_row(self) -> None:
         real = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
-        assert nearest_real(torch.tensor([[3.0, 0.0], [3.0, 4.0]]), real).tolist() == [3.0, 0.0]
+        assert nearest_real(torch.tensor([[3.0, 0.0], [3.0, 4.0]]), [real]).tolist() == [3.0, 0.0]
 
     def test_a_copy_is_at_distance_exactly_zero(self) -> None:
         real = torch.rand(300, 1, 28, 28, generator=seeded())
-        assert nearest_real(real[42:43], real).tolist() == [0.0]
+        assert nearest_real(real[42:43], [real]).tolist() == [0.0]
 
-    def test_chunks_do_not_change_the_result(self) -> None:
+    def test_parts_and_chunks_do_not_change_the_result(self) -> None:
         g = seeded()
         generated, real = torch.rand(20, 1, 28, 28, generator=g), torch.rand(50, 1, 28, 28, generator=g)
-        assert torch.equal(nearest_real(generated, real), nearest_real(generated, real, chunk=3))
+        assert torch.equal(nearest_real(generated, [real]), nearest_real(generated, real.split(7), chunk=3))
+
+    def test_no_real_image_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="at least one image"):
+            nearest_real(torch.zeros(1, 1, 2, 2), [])
 
 
 class TestIntervals:

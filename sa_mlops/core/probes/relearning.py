@@ -117,11 +117,11 @@ def relearn(
     ------
     ValueError : if the class has fewer real images than the budget.
     """
-    real = scene.images[scene.labels == scene.target]
-    if not 1 <= budget.images <= len(real):
-        raise ValueError(f"{budget.images} images wanted; class {scene.target} has {len(real)}")
+    rows = (scene.labels == scene.target).nonzero().flatten()
+    if not 1 <= budget.images <= len(rows):
+        raise ValueError(f"{budget.images} images wanted; class {scene.target} has {len(rows)}")
     device = generator.device
-    few = real[torch.randperm(len(real), generator=generator, device=device)[: budget.images]]
+    few = scene.images[rows[torch.randperm(len(rows), generator=generator, device=device)[: budget.images]]]
     label = budget.under(scene.target, scene.neighbours)
     labels = torch.full((len(few),), label, device=device)
     z = torch.randn(SAMPLES, scene.model.z_dim, generator=generator, device=device)
