@@ -94,6 +94,15 @@ class TestPin:
         objects = bare / ".dvc" / "bundled" / "files" / "md5"
         assert all((objects / f.md5[:2] / f.md5[2:]).is_file() for f in files)
 
+    def test_dvc_finds_mnist_beside_a_default_remote_of_the_user(self, bare: Path) -> None:
+        (bare / ".dvc" / "config.local").write_text(
+            "[core]\n    remote = store\n['remote \"store\"']\n    url = ../store\n"
+        )
+        with data.repository(bare) as repo:
+            assert repo.config["core"]["remote"] == "store"
+            repo.pull(targets=["data.dvc"])
+        assert data.verify(data.read_pin(bare))
+
     @pytest.mark.parametrize(
         "text",
         [
