@@ -87,7 +87,7 @@ class TestStore:
     def test_tables_of_a_newer_mlflow_are_named_as_that(self, own_store: Store, capsys: Captured) -> None:
         with sqlite3.connect(own_store.folder / "mlflow.db") as database:
             database.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
-        assert "a newer MLflow" in said(capsys, "lineage")
+        assert "a newer MLflow" in said(capsys, "sample")
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
     def test_a_store_that_may_not_be_written_is_read(self, own_store: Store, tmp_path: Path) -> None:

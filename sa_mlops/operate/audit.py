@@ -61,7 +61,7 @@ def tainted(origins: Mapping[int, Origin]) -> set[int]:
 
 def state(version: Version, name: str, metrics: Mapping[str, float]) -> str:
     """What is recorded of class `name` in a generator that is tainted by it."""
-    if names.WITHDRAWN in version.tags:
+    if version.withdrawn:
         return WITHDRAWN
     if name not in version.forgotten:
         return KNOWS
@@ -209,5 +209,5 @@ def _text(document: Mapping[str, Any]) -> str:
         lines += [
             f"{names.FISHERS if word == 'fishers' else names.JUDGES} {o['title']}" for o in document[word]
         ]
-    lines += [f"run {run_id}" for run_id in document["runs"]]
+    lines += [f"run {plain(run_id)}" for run_id in document["runs"]]
     return "\n".join(lines)

@@ -24,7 +24,8 @@ from sa_mlops.datasets import imported
 from sa_mlops.datasets import pin as data
 from sa_mlops.environment import database
 from sa_mlops.errors import in_one_line, plain
-from sa_mlops.registry import lineage, log, names, processes, stores, tracking, versions, weights
+from sa_mlops.registry import inventory, log, names, processes, stores, tracking, versions, weights
+from sa_mlops.registry.inventory import Inventory
 from sa_mlops.registry.stores import StoreError
 from sa_mlops.registry.version import Version, edited
 from sa_mlops.registry.versions import VersionError
@@ -252,18 +253,19 @@ def _orphan(client: MlflowClient, run: Run, title: str, fix: bool) -> Iterator[F
 
 def registered(client: MlflowClient) -> Iterator[Finding]:
     """Registered versions: sources, files, links."""
-    known = {name: list(versions.all_versions(client, name)) for name in names.MODELS}
+    held = inventory.read(mlflow.get_tracking_uri())
+    known = {name: [v for v in held.versions if v.name == name] for name in names.MODELS}
     numbers = {name: {v.number for v in found} for name, found in known.items()}
     sound = 0
     for name in names.MODELS:
-        for version in reversed(known[name]):
+        for version in known[name]:
             problems = [*_tags(version), *_links(version, numbers), *_files(client, version)]
             yield from problems
             sound += not problems
     yield from _renamed(client, known)
-    yield from _aliases(client, known[names.GENERATORS])
-    bases = [v for v in known[names.GENERATORS] if v.stage == "base" and names.WITHDRAWN not in v.tags]
-    if bases and names.BASE_ALIAS not in lineage.alias_map(client, names.GENERATORS):
+    yield from _aliases(held)
+    bases = [v for v in known[names.GENERATORS] if v.stage == "base" and not v.withdrawn]
+    if bases and names.BASE_ALIAS not in held.aliases.get(names.GENERATORS, {}):
         advice = "run `sa-mlops base` with the base's parameters: it is reused and gets the alias"
         yield Finding("versions", "note", f"no version has the alias {names.BASE_ALIAS}", advice)
     yield Finding("versions", "ok", f"{sound} with all their files and links")
@@ -274,20 +276,19 @@ def _tags(version: Version) -> list[Finding]:
     return [Finding("versions", "wrong", f"{version.uri}: {what}", advice) for what in edited(version)]
 
 
-def _aliases(client: MlflowClient, generators: list[Version]) -> Iterator[Finding]:
+def _aliases(held: Inventory) -> Iterator[Finding]:
     """The alias of the base, and records of changes that cannot be read."""
-    base = lineage.alias_map(client, names.GENERATORS).get(names.BASE_ALIAS)
-    for version in generators:
-        if version.number == base and version.stage != "base":
+    for version in held.versions:
+        own = version.name == names.GENERATORS and names.BASE_ALIAS in version.aliases
+        if own and version.stage != "base":
             what = f"the alias {names.BASE_ALIAS} points at {version.uri}, which is no base ({version.title})"
             advice = "run `sa-mlops base` with the base's parameters: it is reused and gets the alias"
             yield Finding("versions", "wrong", what, advice)
-    for model in client.search_registered_models(f"name = '{names.GENERATORS}'", max_results=1):
-        for tag, text in dict(model.tags).items():
-            if tag.startswith(log.EVENT) and not log.old_events({tag: text}):
-                what = f"the record {tag[:80]} of a change of an alias cannot be read and is left out"
-                yield Finding("versions", "note", what, "it has no effect")
-    for what in log.problems(client, names.GENERATORS):
+    for tag, text in held.records.items():
+        if tag.startswith(log.EVENT) and not log.old_events({tag: text}):
+            what = f"the record {tag[:80]} of a change of an alias cannot be read and is left out"
+            yield Finding("versions", "note", what, "it has no effect")
+    for what in log.problems(held.records, held.aliases.get(names.GENERATORS, {})):
         advice = "restore the store from a copy, or find out who changed it; `sa-mlops log` lists the entries"
         yield Finding("versions", "wrong", f"log: {what}", advice)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from sa_mlops.registry import gates, lineage, names, tracking, versions, weights
+from sa_mlops.registry import gates, log, names, tracking, versions, weights
 from sa_mlops.registry.version import Version, edited
 from sa_mlops.registry.versions import VersionError
 from sa_mlops.stages.result import Result
@@ -29,7 +29,7 @@ def promote(word: str, gate_file: Path | None) -> Result:
     check(client, version, versions.net(version))
     verdicts = gates.judge_version(version, tracking.run_metrics(client, version.run_id), limits)
     passed = all(v.passed for v in verdicts)
-    previous = lineage.alias_map(client, names.GENERATORS).get(names.CHAMPION_ALIAS)
+    previous = log.alias_map(client, names.GENERATORS).get(names.CHAMPION_ALIAS)
     failed = [v.gate for v in verdicts if not v.passed]
     if failed:
         headline = f"{version.uri} is not promoted; it fails: {', '.join(failed)}"
@@ -54,8 +54,6 @@ def check(client: MlflowClient, version: Version, net: Path) -> None:
     """Raise VersionError or WeightsError for a version, its weights in the folder `net`, that no gate can judge."""
     for problem in edited(version):
         raise VersionError(f"{version.uri} is refused: {problem}")
-    if reason := version.tags.get(names.WITHDRAWN, ""):
-        raise VersionError(f"{version.uri} was withdrawn: {reason[:600]}")
     weights.load_cvae(net)
     try:
         client.get_run(version.run_id)

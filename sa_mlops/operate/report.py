@@ -24,7 +24,7 @@ from sa_mlops.errors import CommandError, plain
 from sa_mlops.files import replacing
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.lineage import Edge, Node, lineage_tree
-from sa_mlops.registry import claims, lineage, names, tracking, versions
+from sa_mlops.registry import claims, inventory, lineage, names, tracking, versions
 from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
 from sa_mlops.stages import judge, measure
@@ -338,9 +338,9 @@ def _pictures(version: Version) -> tuple[tuple[bytes, str], ...]:
 
 
 def _lineage_picture(client: MlflowClient, version: Version) -> bytes:
-    known = lineage.read(client, with_metrics=False)
+    known = inventory.read(mlflow.get_tracking_uri()).versions
     chain = {v.number for v in lineage.chain(client, version)}
-    shown = [e.version for e in known.generators() if e.version.number in chain or e.version.parent in chain]
+    shown = [v for v in known if v.name == names.GENERATORS and {v.number, v.parent} & chain]
     numbers = {v.number for v in shown}
     figure = lineage_tree(
         [

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa_mlops.parameters import FileError, read_json
-from sa_mlops.registry import names
+from sa_mlops.registry import log, names
 from sa_mlops.registry.version import Version
 
 if TYPE_CHECKING:
@@ -185,9 +185,6 @@ def promote(
     client: MlflowClient, version: Version, previous: int | None, verdicts: Sequence[Verdict] = ()
 ) -> int | None:
     """Make a version the champion, log what its gates found, and return the number of the champion read back."""
-    # Imports MLflow, for which the terminal UI, when it shows what the gates would say, should not wait.
-    from sa_mlops.registry import log
-
     found = {v.gate: [v.found, v.limit] for v in verdicts}
     return log.record_alias(
         client, names.GENERATORS, names.CHAMPION_ALIAS, version.number, previous, "promotion", gates=found

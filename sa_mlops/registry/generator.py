@@ -9,12 +9,17 @@ import mlflow
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
 from sa_mlops.core.runtime import make_generator
 from sa_mlops.models.interface import CVAE
+from sa_mlops.registry import signing
 from sa_mlops.registry.weights import load_cvae
+
+META = "registered_model_meta"
+"""File in a model's folder into which MLflow writes the version that it fetches."""
 
 
 class Generator(PythonModel):
@@ -24,8 +29,16 @@ class Generator(PythonModel):
     """
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the weights beside this file."""
-        self.model = load_cvae(Path(context.artifacts["weights"]).parent)
+        """Read the weights beside this file.
+
+        Raises
+        ------
+        SigningError : if a key is trusted, and the weights are unsigned, altered or signed for another version.
+        """
+        folder = Path(context.artifacts["weights"]).parent
+        if uri := loaded_as(folder.parent):
+            signing.require_own(folder, uri)
+        self.model = load_cvae(folder)
 
     def predict(  # type: ignore[override]  # MLflow takes it without the context, which is not needed
         self, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -40,6 +53,16 @@ class Generator(PythonModel):
         labels = torch.tensor(indices, dtype=torch.int64)
         images = draw(self.model, labels, int((params or {}).get("seed", 0)))
         return (images.squeeze(1) if self.model.shape[0] == 1 else images.permute(0, 2, 3, 1)).numpy()
+
+
+def loaded_as(folder: Path) -> str:
+    """URI of the version that MLflow has fetched a model's folder for; empty if it was not asked for a version."""
+    try:
+        told = yaml.safe_load((folder / META).read_text())
+        name, number = told["model_name"], told["model_version"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return ""
+    return f"models:/{name}/{number}" if name and number else ""
 
 
 def draw(model: CVAE, labels: torch.Tensor, seed: int) -> torch.Tensor:

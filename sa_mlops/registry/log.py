@@ -2,7 +2,7 @@
 
 An entry is a tag `sa.log.<milliseconds>-<sha256>` of the registered model. Its value is JSON, its name holds the hash
 of that text, and `after` holds the hashes of the entries that nothing followed when it was written. Entries written at
-once fork the chain; the next one joins the forks. Without torch, so that the terminal UI starts fast.
+once fork the chain; the next one joins the forks. Reading needs neither torch nor MLflow.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
-
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
+from typing import TYPE_CHECKING, Any
 
 from sa_mlops.errors import CommandError
-from sa_mlops.registry.lineage import alias_map
+from sa_mlops.registry import names
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 PREFIX = "sa.log."
 EVENT = "sa.alias_event."
 """Prefix of the tags in which older code recorded changes of aliases."""
 NAME = re.compile(r"sa\.log\.(\d{13})-([0-9a-f]{64})")
+DEPTH = 8
+"""Levels of JSON in an entry, at most."""
 RACES = 20
 """Attempts to set an alias while other processes change it."""
 START = "start"
@@ -96,14 +98,19 @@ def parse(key: str, text: str) -> Entry:
     try:
         content = json.loads(text)
         after, kind, recorded = content.pop("after"), content.pop("kind"), content.pop("at")
-        good = (
-            isinstance(kind, str) and recorded == at and all(re.fullmatch("[0-9a-f]{64}", h) for h in after)
-        )
+        hashes = all(re.fullmatch("[0-9a-f]{64}", h) for h in after)
+        good = hashes and isinstance(kind, str) and recorded == at and _shallow(content, DEPTH)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         good = False
     if not good:
         raise LogError(f"the entry {digest[:12]} of {_time(at)} was forged: its text is not that of an entry")
     return Entry(digest, at, kind, tuple(after), content)
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    """Whether a JSON value has at most so many levels."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(levels > 1 and _shallow(item, levels - 1) for item in items)
 
 
 def entries(tags: Mapping[str, str]) -> list[Entry]:
@@ -157,19 +164,24 @@ def _write(client: MlflowClient, name: str, **content: Any) -> Entry:
     return parse(key, text)
 
 
+def records(client: MlflowClient, name: str) -> dict[str, str]:
+    """The tags of a registered model, among them its log; none if the model does not exist."""
+    return _model(client, name)[0]
+
+
 def read(client: MlflowClient, name: str) -> list[Entry]:
-    """The sound entries of a registered model's log, in order; none if the model does not exist."""
-    return entries(_model(client, name)[0])
+    """The sound entries of a registered model's log, in order."""
+    return entries(records(client, name))
 
 
-def problems(client: MlflowClient, name: str, head: str = "") -> Iterator[str]:
+def problems(tags: Mapping[str, str], aliases: Mapping[str, int], head: str = "") -> Iterator[str]:
     """What shows that the log was tampered with: one line each, the first broken link first.
 
     Parameters
     ----------
+    tags, aliases : of the registered model.
     head : hash, or its beginning, of an entry that must be there: one that was noted elsewhere.
     """
-    tags, _ = _model(client, name)
     for key in sorted(k for k in tags if k.startswith(PREFIX)):
         try:
             parse(key, tags[key])
@@ -191,12 +203,13 @@ def problems(client: MlflowClient, name: str, head: str = "") -> Iterator[str]:
         yield "the entry that begins the log is missing"
     if head and not any(h.startswith(head) for h in known):
         yield f"the entry {head[:12]} is missing: the newest entries were removed, or the log was rewritten"
-    now = alias_map(client, name)
     recorded = {e.alias: e.number for e in alias_events(tags)}
+    if names.CHAMPION_ALIAS in aliases:
+        recorded.setdefault(names.CHAMPION_ALIAS, None)
     for alias, number in sorted(recorded.items()):
-        if now.get(alias) != number:
+        if aliases.get(alias) != number:
             said = "nothing" if number is None else f"v{number}"
-            seen = f"points at v{now[alias]}" if alias in now else "points at nothing"
+            seen = f"points at v{aliases[alias]}" if alias in aliases else "points at nothing"
             cause = "it was moved without an entry, or the newest entries were removed"
             yield f"the alias {alias} {seen}, but its last entry says {said}: {cause}"
 
@@ -257,6 +270,8 @@ def record_alias(
     Of changes that race, the one that is last in `alias_history` wins: each writer compares the alias with the log
     afterwards, and the last one to compare has seen them all.
     """
+    from mlflow.exceptions import MlflowException
+
     append(client, name, kind, alias=alias, previous=previous, version=number, **content)
     for attempt in range(RACES):
         try:
@@ -272,9 +287,18 @@ def record_alias(
     return alias_map(client, name).get(alias)
 
 
+def alias_map(client: MlflowClient, name: str) -> dict[str, int]:
+    """Alias -> version number of a registered model; empty if it does not exist.
+
+    MLflow's search returns versions without their aliases, so they are read from the model.
+    """
+    found = client.search_registered_models(f"name = '{name}'", max_results=1)
+    return {str(a): int(n) for model in found for a, n in dict(model.aliases).items()}
+
+
 def alias_history(client: MlflowClient, name: str) -> list[AliasEvent]:
     """All recorded changes of the aliases of a registered model, oldest first."""
-    return alias_events(_model(client, name)[0])
+    return alias_events(records(client, name))
 
 
 def alias_events(tags: Mapping[str, str]) -> list[AliasEvent]:

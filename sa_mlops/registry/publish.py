@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -85,7 +86,10 @@ def put(client: MlflowClient, version: Version, file: Path) -> None:
     ------
     VersionError : if the version has no files in this store, or they may not be written.
     """
+    kept = versions.files(version) / versions.place(version) / file.name
     try:
+        if kept.is_symlink():
+            kept.unlink()  # MLflow would write into the file that it points to
         client.log_model_artifact(str(version.model_id), str(file), versions.place(version) or None)
     except (MlflowException, OSError) as error:
         raise versions.VersionError(
@@ -98,11 +102,14 @@ def withdraw(client: MlflowClient, version: Version, reason: str) -> None:
 
     Raises
     ------
-    VersionError, WeightsError : if its files are lost or may not be written.
+    VersionError : if its files are lost or may not be written.
     """
-    config = weights.read_config(versions.net(version))
-    if config.get("kind") == weights.WITHDRAWN:
+    folder = versions.files(version) / versions.place(version)
+    if weights.withdrawal(folder) is not None:
         return
+    config = None
+    with suppress(weights.WeightsError):  # a damaged one is replaced as well
+        config = weights.read_config(folder)
     with tempfile.TemporaryDirectory() as name:
         file = Path(name) / weights.CONFIG
         content = {"kind": weights.WITHDRAWN, "reason": reason, "config": config}

@@ -95,19 +95,23 @@ def versions(db: sqlite3.Connection) -> dict[Key, Version]:
 
 
 def values(
-    db: sqlite3.Connection, table: RunTable, *, runs: Sequence[str] = (), keys: Sequence[str] = ()
+    db: sqlite3.Connection,
+    table: RunTable,
+    *,
+    runs: Sequence[str] | None = None,
+    keys: Sequence[str] | None = None,
 ) -> Iterator[tuple[str, str, str | float]]:
     """Run, key and value of every row of one of the runs' tables; NaN for a metric that is not a number.
 
     Parameters
     ----------
-    runs, keys : read the rows of these runs, or of these keys; empty for all.
+    runs, keys : read the rows of these runs, or of these keys; None for all.
     """
     value = METRIC if table == "latest_metrics" else "value"
-    column, wanted = ("key", keys) if keys else ("run_uuid", runs)
-    where = f" WHERE {column} IN ({','.join('?' * len(wanted))})" if wanted else ""
+    column, wanted = ("run_uuid", runs) if keys is None else ("key", keys)
+    where = "" if wanted is None else f" WHERE {column} IN ({','.join('?' * len(wanted))})"
     query = f"SELECT run_uuid, key, {value} FROM {table}{where}"  # noqa: S608
-    for run_id, key, told in db.execute(query, tuple(wanted)):
+    for run_id, key, told in db.execute(query, tuple(wanted or ())):
         yield str(run_id), str(key), _number(told) if table == "latest_metrics" else str(told)
 
 
@@ -136,8 +140,7 @@ def model_place(path: Path, model_id: str) -> str:
     return "" if row is None else str(row[0])
 
 
-def model_tags(path: Path, name: str) -> dict[str, str]:
+def model_tags(db: sqlite3.Connection, name: str) -> dict[str, str]:
     """Tags of a registered model."""
-    with opened(path) as db:
-        query = "SELECT key, value FROM registered_model_tags WHERE name = ?"
-        return {str(key): str(value or "") for key, value in db.execute(query, (name,))}
+    query = "SELECT key, value FROM registered_model_tags WHERE name = ?"
+    return {str(key): str(value or "") for key, value in db.execute(query, (name,))}

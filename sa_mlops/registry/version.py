@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sa_mlops.errors import plain
+from sa_mlops.errors import CommandError, plain
 from sa_mlops.registry import names
 
 _RETAINED = ("r", "retain.accuracy", "{:.3f}")
@@ -21,8 +21,8 @@ SHOWN: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "fim": (("trace", "fisher.trace", "{:.4g}"),),
 }
 """Stage -> what a version's line in the tree shows: label, metric, format."""
-MAX_CLAIM = 1_000
-"""Characters of a claim that are shown."""
+MAX_CLAIM, MAX_REASON = 1_000, 600
+"""Characters that are shown of a claim, and of the reason of a withdrawal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,13 @@ class Version:
         return plain(self.tags.get(names.LEVEL, ""))[:MAX_CLAIM]
 
     @property
+    def withdrawn(self) -> str:
+        """Why it was withdrawn; empty if it was not."""
+        if names.WITHDRAWN not in self.tags:
+            return ""
+        return plain(self.tags[names.WITHDRAWN])[:MAX_REASON] or "no reason is recorded"
+
+    @property
     def net(self) -> str:
         """Name of a generator's net; empty for other models."""
         return (self.tags.get(names.NET, "") or "mlp") if self.name == names.GENERATORS else ""
@@ -132,12 +139,23 @@ class Version:
                 words = f"Fisher of v{self.parent}" if self.parent else "Fisher"
             case stage:
                 words = stage or "unknown"
-        return plain(f"v{self.number} {words}" + (" (withdrawn)" if names.WITHDRAWN in self.tags else ""))
+        return plain(f"v{self.number} {words}" + (" (withdrawn)" if self.withdrawn else ""))
 
     def link(self, tag: str, name: str) -> int | None:
         """Number of the version of the registered model `name` that a tag names; None if it names none."""
         target = names.parse_uri(self.tags.get(tag, ""))
         return target[1] if target and target[0] == name else None
+
+
+def refuse_withdrawn(version: Version) -> None:
+    """Refuse a withdrawn version before its files are looked at.
+
+    Raises
+    ------
+    CommandError : with the reason of the withdrawal.
+    """
+    if version.withdrawn:
+        raise CommandError(f"{version.uri} was withdrawn: {version.withdrawn}")
 
 
 def ancestry(version: Version, find: Callable[[int], Version | None]) -> list[Version]:

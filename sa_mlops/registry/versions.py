@@ -22,7 +22,7 @@ from sa_mlops.errors import CommandError
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, signing, stores
 from sa_mlops.registry.tracking import asked_again
-from sa_mlops.registry.version import Version
+from sa_mlops.registry.version import Version, refuse_withdrawn
 
 PAGE = 200
 DESCRIPTIONS = {
@@ -37,6 +37,10 @@ T = TypeVar("T")
 
 class VersionError(CommandError):
     """A version that does not exist or is damaged. The message is one line."""
+
+
+class LostError(VersionError):
+    """A version without files in this store."""
 
 
 def from_entity(entity: ModelVersion) -> Version:
@@ -91,7 +95,7 @@ def find(client: MlflowClient, name: str, tags: Mapping[str, str]) -> Version | 
             files(version)
         except VersionError:
             continue
-        if names.WITHDRAWN in version.tags:
+        if version.withdrawn:
             continue
         return get(client, name, version.number)
     return None
@@ -196,32 +200,33 @@ def files(version: Version) -> Path:
 
     Raises
     ------
-    VersionError : if the source is not a logged model of the store, or the files are missing.
+    LostError : if the source is not a logged model of the store, or the files are missing.
+    VersionError : if they may not be read.
     """
     if version.model_id is None:
-        raise VersionError(f"{version.uri} does not come from a logged model of this store; it is not read")
+        raise LostError(f"{version.uri} does not come from a logged model of this store; it is not read")
     try:
         folder = _fetched(version.model_id)
         empty = not any(folder.iterdir())
     except PermissionError as error:
         raise VersionError(f"{version.uri}: its files may not be read ({error})") from None
     except (MlflowException, OSError) as error:
-        raise VersionError(
-            f"{version.uri} has lost its files ({' '.join(str(error).split())[:160]})"
-        ) from None
+        raise LostError(f"{version.uri} has lost its files ({' '.join(str(error).split())[:160]})") from None
     if empty:
-        raise VersionError(f"{version.uri} has lost its files")
+        raise LostError(f"{version.uri} has lost its files")
     return folder
 
 
 def net(version: Version) -> Path:
-    """Local folder of a version's weights and config.
+    """Local folder of a version's weights and config, which are to be loaded.
 
     Raises
     ------
+    CommandError : if the version was withdrawn.
     VersionError : as in `files`.
     SigningError : if a key is trusted, and the files are signed for another version.
     """
+    refuse_withdrawn(version)
     folder = files(version) / place(version)
     signing.require_own(folder, version.uri)
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -20,6 +21,7 @@ from sa_mlops.errors import CommandError, plain
 from sa_mlops.models.classifiers import Judge, make_judge
 from sa_mlops.models.interface import CVAE, make_net
 from sa_mlops.registry import signing
+from sa_mlops.registry.version import MAX_REASON
 from sa_mlops.settings import Architecture
 
 WEIGHTS = "weights.safetensors"
@@ -130,6 +132,20 @@ def load_fisher(folder: Path, like: nn.Module, device: torch.device | str = "cpu
     return {name: tensors[name].to(device) for name in expected}
 
 
+def copy(folder: Path, to: Path) -> None:
+    """Copy weights and config into another folder.
+
+    Raises
+    ------
+    WeightsError : if one is missing, a link, or cannot be read.
+    """
+    for name in (WEIGHTS, CONFIG):
+        try:
+            shutil.copyfile(_own(folder, name), to / name)
+        except OSError as error:
+            raise WeightsError(f"{name} cannot be copied ({error.strerror})") from None
+
+
 def _own(folder: Path, name: str) -> Path:
     """A file of the folder. A link is refused: it could point to any file that this process may read."""
     path = folder / name
@@ -139,14 +155,26 @@ def _own(folder: Path, name: str) -> Path:
 
 
 def _config(folder: Path, kind: str) -> dict[str, Any]:
-    """The config of a folder whose signature is checked first. Every `load_*` begins here."""
+    """The config of a folder whose signature is checked first. Every `load_*` begins here.
+
+    A withdrawal comes before the signature, which no longer holds once the config is replaced.
+    """
+    if (reason := withdrawal(folder)) is not None:
+        raise WeightsError(f"the version was withdrawn: {reason}")
     signing.require_trusted(folder)
     config = read_config(folder)
-    if config.get("kind") == WITHDRAWN:
-        raise WeightsError(f"the version was withdrawn: {plain(str(config.get('reason', '')))[:600]}")
     if config.get("kind") != kind:
         raise WeightsError(f"{CONFIG} does not describe a {kind}")
     return config
+
+
+def withdrawal(folder: Path) -> str | None:
+    """The reason in the config of a withdrawn version; None if it is not withdrawn, or its config is damaged."""
+    try:
+        config = read_config(folder)
+    except WeightsError:
+        return None
+    return plain(str(config.get("reason", "")))[:MAX_REASON] if config.get("kind") == WITHDRAWN else None
 
 
 def read_config(folder: Path) -> dict[str, Any]:

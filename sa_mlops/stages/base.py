@@ -11,7 +11,7 @@ from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import Value
 from sa_mlops.plots.curves import Term, loss_terms
 from sa_mlops.plots.grids import sample_grid
-from sa_mlops.registry import lineage, log, names
+from sa_mlops.registry import log, names
 from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.version import Version
 from sa_mlops.settings import BaseSettings
@@ -100,7 +100,7 @@ def left_out(ctx: Context, settings: BaseSettings) -> tuple[int, ...]:
 
 def _point(ctx: Context, version: Version) -> None:
     """Let the alias `base` point to a base of this command, and to an older one only if nothing has the alias."""
-    now = lineage.alias_map(ctx.client, names.GENERATORS).get(names.BASE_ALIAS)
+    now = log.alias_map(ctx.client, names.GENERATORS).get(names.BASE_ALIAS)
     if now is None or (version.uri in ctx.runs.made and now != version.number):
         log.record_alias(ctx.client, names.GENERATORS, names.BASE_ALIAS, version.number, now)
 

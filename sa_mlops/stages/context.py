@@ -18,7 +18,7 @@ from sa_mlops.core.runtime import DeviceError, make_generator, prepare, resolve_
 from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, tracking, versions, weights
-from sa_mlops.registry.version import Version
+from sa_mlops.registry.version import Version, refuse_withdrawn
 from sa_mlops.stages import grids
 from sa_mlops.stages.runs import Runs, StageRun
 
@@ -83,9 +83,10 @@ class Context:
     def named_generator(self, option: str, word: str) -> Version:
         """The generator that a user names by number or alias, made from the data set of this command.
 
-        Raises ParameterError if it does not exist, or was made from another data set.
+        Raises ParameterError if it does not exist, or was made from another data set; CommandError if it was withdrawn.
         """
         version = versions.given(self.client, word, option=option)
+        refuse_withdrawn(version)
         made_from = version.tags.get(names.DATASET, "")
         if made_from and made_from != self.dataset.name:
             raise ParameterError(

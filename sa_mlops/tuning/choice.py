@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from sa_mlops.config import ForgetConfig, TuneConfig
-from sa_mlops.registry import gates, lineage, names, tracking
+from sa_mlops.registry import gates, log, names, tracking
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.version import Version
 from sa_mlops.stages.progress import say
@@ -158,7 +158,7 @@ def _conclude(
     passed = not any(c.missed for c in chosen)
     champion = chosen[0].version if passed else None
     if champion is not None:
-        previous = lineage.alias_map(runner.ctx.client, names.GENERATORS).get(names.CHAMPION_ALIAS)
+        previous = log.alias_map(runner.ctx.client, names.GENERATORS).get(names.CHAMPION_ALIAS)
         verdicts = gates.judge_version(champion, chosen[0].metrics)
         gates.promote(runner.ctx.client, champion, previous, verdicts)
     missed = sorted({gate for c in chosen for gate in c.missed})

@@ -107,7 +107,7 @@ def test_the_tables_and_mlflow_tell_the_same(runs: dict[str, str], empty_store: 
     client.delete_model_version(names.GENERATORS, "3")
     client.log_metric(runs["unmeasured"], "screen.prob", math.nan)
     direct = inventory.read(empty_store.uri, TAGS, METRICS)
-    asked = inventory._ask(TAGS, METRICS)
+    asked = inventory.ask(TAGS, METRICS)
     assert direct.versions == asked.versions
     assert len(direct.versions) == len(runs) - 4
     for classes in (["q"], ["p", "r"]):
@@ -117,13 +117,19 @@ def test_the_tables_and_mlflow_tell_the_same(runs: dict[str, str], empty_store: 
 def test_a_sqlite_store_is_read_without_mlflow_and_none_is_made(
     runs: dict[str, str], empty_store: Store, tmp_path: Path
 ) -> None:
-    program = "import sys; from sa_mlops.cli import main; main(sys.argv[1:]); print('mlflow' in sys.modules)"
-    for uri, found in ((empty_store.uri, "v2 forget q"), (f"sqlite:///{tmp_path}/none.db", "No version")):
+    program = (
+        "import sys; from sa_mlops.cli import main; main(['audit', '--classes', 'q']); main(['lineage']);"
+        "main(['log']); print('mlflow' in sys.modules)"
+    )
+    for uri, found in (
+        (empty_store.uri, ["v2 forget q  ", "├─ v2 forget q @champion", "no entry"]),
+        (f"sqlite:///{tmp_path}/none.db", ["No version", "makes a base", "no entry"]),
+    ):
         done = subprocess.run(
-            [sys.executable, "-c", program, "audit", "--classes", "q"],
+            [sys.executable, "-c", program],
             capture_output=True, text=True, check=True, timeout=120, env=child_environment(MLFLOW_TRACKING_URI=uri),
         )  # fmt: skip
-        assert found in done.stdout
+        assert all(words in done.stdout for words in found), done.stdout
         assert done.stdout.splitlines()[-1] == "False"
     assert not (tmp_path / "none.db").exists()
 

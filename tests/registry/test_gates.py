@@ -16,7 +16,7 @@ from sa_mlops import cli
 from sa_mlops.core.fakes import FAKES
 from sa_mlops.core.screen import screen
 from sa_mlops.parameters import ParameterError
-from sa_mlops.registry import gates, lineage, log, names, versions, weights
+from sa_mlops.registry import gates, log, names, versions, weights
 from sa_mlops.registry.gates import judge, judge_version, limits, read_limits
 from sa_mlops.registry.version import Version
 
@@ -180,7 +180,7 @@ class TestHistory:
             ("champion", 1, 3),
             ("champion", 3, 1),
         ]
-        assert lineage.alias_map(client, names.GENERATORS)["champion"] == 1
+        assert log.alias_map(client, names.GENERATORS)["champion"] == 1
 
     @pytest.mark.parametrize(
         "text",
@@ -202,7 +202,7 @@ class TestHistory:
             patch.setattr(log.time, "time", lambda: ahead)
             assert gates.promote(client, versions.get(client, names.GENERATORS, 1), None) == 1
         assert gates.promote(client, versions.get(client, names.GENERATORS, 2), 1) == 2
-        assert lineage.alias_map(client, names.GENERATORS)["champion"] == 2
+        assert log.alias_map(client, names.GENERATORS)["champion"] == 2
         assert [e.number for e in log.alias_history(client, names.GENERATORS)] == [1, 2]
 
     def test_of_a_model_that_does_not_exist_there_is_none(self, client: MlflowClient) -> None:
@@ -236,7 +236,7 @@ class TestPromotion:
         out, _ = capsys.readouterr()
         assert "FAIL  forget_prob" in out
         assert "models:/sa-cvae/2 is not promoted" in out
-        assert "champion" not in lineage.alias_map(MlflowClient(), names.GENERATORS)
+        assert "champion" not in log.alias_map(MlflowClient(), names.GENERATORS)
 
     def test_a_base_is_refused(self, own_store: Store, limits: str) -> None:
         assert cli.main(["promote", "1", "--gates", limits]) == 1
@@ -248,7 +248,7 @@ class TestPromotion:
         assert [p.wait(timeout=200) for p in processes] == [0, 0]
         client = MlflowClient()
         assert [e.number for e in champions(client)] == [2, 2]
-        assert lineage.alias_map(client, names.GENERATORS)["champion"] == 2
+        assert log.alias_map(client, names.GENERATORS)["champion"] == 2
 
 
 class TestFakes:

@@ -37,7 +37,7 @@ def client(empty_store: Store) -> MlflowClient:
 
 
 def found(client: MlflowClient) -> list[str]:
-    return list(log.problems(client, names.GENERATORS))
+    return list(log.problems(log.records(client, names.GENERATORS), log.alias_map(client, names.GENERATORS)))
 
 
 def key(client: MlflowClient, kind: str) -> str:

@@ -9,13 +9,13 @@ import pytest
 from mlflow.tracking import MlflowClient
 from stores import Store
 
-from sa_mlops.registry import gates, lineage, log, names, versions
+from sa_mlops.registry import gates, log, names, versions
 
 pytestmark = pytest.mark.integration
 
 
 def champion(client: MlflowClient) -> int:
-    return lineage.alias_map(client, names.GENERATORS)[names.CHAMPION_ALIAS]
+    return log.alias_map(client, names.GENERATORS)[names.CHAMPION_ALIAS]
 
 
 def history(client: MlflowClient) -> list[int]:

@@ -15,8 +15,9 @@ from mlflow.tracking import MlflowClient
 from stores import Store
 
 from sa_mlops import cli
+from sa_mlops.errors import CommandError
 from sa_mlops.operate.keys import keygen
-from sa_mlops.registry import names, signing, versions, weights
+from sa_mlops.registry import names, publish, signing, versions, weights
 from tui.services.store import Store as Reader
 
 pytestmark = pytest.mark.integration
@@ -113,6 +114,30 @@ def test_what_is_not_signed_as_it_is_is_refused(
         mlflow.pyfunc.load_model(f"models:/{names.GENERATORS}/2")
 
 
+def test_a_withdrawn_version_is_named_as_withdrawn_and_not_as_altered(
+    net: Path, keys: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signing.sign(net, keys / "private.pem", OWN)
+    client = MlflowClient()
+    version = versions.get(client, names.GENERATORS, 2)
+    publish.withdraw(client, version, "request 7")
+    with pytest.raises(Exception, match="withdrawn: request 7"):
+        mlflow.pyfunc.load_model(OWN)
+    for tagged in (False, True):  # the tag comes last: an erasure can be interrupted before it
+        if tagged:
+            client.set_model_version_tag(names.GENERATORS, "2", names.WITHDRAWN, "request 7")
+            with pytest.raises(CommandError, match="withdrawn: request 7"):
+                Reader(mlflow.get_tracking_uri()).files(versions.get(client, names.GENERATORS, 2))
+        for command in (["sample", "2"], ["promote", "2"]):
+            assert cli.main(command) == 1
+            out, err = capsys.readouterr()
+            assert (out, err.count("\n")) == ("", 1)
+            assert "was withdrawn: request 7" in err
+    for command in (["evaluate", "--version", "2"], ["probe", "--version", "2"]):
+        assert cli.main([*command, "--dataset", "digits"]) == 1
+        assert "was withdrawn: request 7" in capsys.readouterr().err
+
+
 def test_signed_weights_are_those_of_one_version(
     net: Path, keys: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +152,8 @@ def test_signed_weights_are_those_of_one_version(
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1)
         assert "the weights of models:/sa-cvae/3 are signed for models:/sa-cvae/2" in err
+    with pytest.raises(Exception, match="are signed for"):
+        mlflow.pyfunc.load_model(f"models:/{names.GENERATORS}/3")
     with pytest.raises(signing.SigningError, match="signed for"):
         Reader(mlflow.get_tracking_uri()).files(other)
 

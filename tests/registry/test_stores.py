@@ -22,7 +22,7 @@ from sa_mlops import cli
 from sa_mlops.registry import stores, tracking, versions, weights
 from sa_mlops.registry.stores import StoreError
 
-LOOKS = [("doctor",), ("lineage",), ("sample", "1"), ("report", "1"), ("promote", "1"), ("reproduce", "1")]
+LOOKS = [("doctor",), ("sample", "1"), ("report", "1"), ("promote", "1"), ("reproduce", "1")]
 pytestmark = pytest.mark.integration
 
 
@@ -76,7 +76,7 @@ class TestAMovedStore:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", Store(folder).uri)
         return Store(folder)
 
-    @pytest.mark.parametrize("words", [("lineage",), ("sample", "1"), ("evaluate", "--dataset", "digits")])
+    @pytest.mark.parametrize("words", [("sample", "1"), ("evaluate", "--dataset", "digits")])
     def test_is_refused_with_the_command_that_corrects_it(
         self, moved: Store, digits_store: Store, capfd: pytest.CaptureFixture[str], words: tuple[str, ...]
     ) -> None:

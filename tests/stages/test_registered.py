@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from stores import FORGET, Store
 
 from sa_mlops import cli
-from sa_mlops.registry import lineage, names, versions
+from sa_mlops.registry import log, names, versions
 from sa_mlops.registry.version import Version
 
 pytestmark = pytest.mark.integration
@@ -144,7 +144,7 @@ def test_the_fisher_run_is_nested_in_the_command_that_needed_it(client: MlflowCl
 def test_base_and_latest_are_aliases_and_there_is_no_champion_yet(client: MlflowClient) -> None:
     assert versions.resolve(client, names.GENERATORS, "base").number == 1
     assert versions.resolve(client, names.GENERATORS, "latest").number == 3
-    assert "champion" not in lineage.alias_map(client, names.GENERATORS)
+    assert "champion" not in log.alias_map(client, names.GENERATORS)
 
 
 @pytest.mark.parametrize(("name", "number"), ALL)

@@ -61,9 +61,9 @@ def _runs(db: sqlite3.Connection, known: Mapping[str, Run]) -> dict[str, Run]:
     return found
 
 
-def _chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:
-    """Ids to be read together; none, for the whole table, if there are many."""
+def _chunks(ids: Sequence[str]) -> Iterable[Sequence[str] | None]:
+    """Ids to be read together; None, for the whole table, if there are many."""
     if len(ids) > CHUNK:
-        yield ()
+        yield None
     elif ids:
         yield ids

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from sa_mlops import environment
 from sa_mlops.errors import CommandError
-from sa_mlops.registry import inventory, last_words, names, signing, tables
+from sa_mlops.registry import inventory, last_words, log, names, signing, tables
 from sa_mlops.registry.inventory import Inventory
 from sa_mlops.registry.stores import StoreError, local
 from sa_mlops.registry.tables import Key
-from sa_mlops.registry.version import Version
+from sa_mlops.registry.version import Version, refuse_withdrawn
 from tui.services import reading
 from tui.services.records import LOST, Run, Snapshot
 
@@ -212,9 +212,7 @@ class Store:
         return [_run(run) for run in page], page.token or ""
 
     def _aliases(self, name: str) -> dict[str, int]:
-        from sa_mlops.registry.lineage import alias_map
-
-        return alias_map(self.client, name)
+        return log.alias_map(self.client, name)
 
     def run(self, run_id: str) -> Run | None:
         """One run, None if it is not there."""
@@ -289,8 +287,9 @@ class Store:
 
         Raises
         ------
-        CommandError : if its files are lost or belong to another project.
+        CommandError : if it was withdrawn, or its files are lost or belong to another project.
         """
+        refuse_withdrawn(version)
         if version.model_id is None:
             raise CommandError(
                 f"{version.uri} does not come from a logged model of this store; it is not read"
@@ -313,14 +312,15 @@ class Store:
 
     def alias_events(self, name: str) -> list[AliasEvent]:
         """Recorded changes of aliases, oldest first."""
-        from sa_mlops.registry import log
-
         if self.database is not None:
-            return log.alias_events(tables.model_tags(self.database, name)) if self.there() else []
+            if not self.there():
+                return []
+            with tables.opened(self.database) as db:
+                return log.alias_events(tables.model_tags(db, name))
         return log.alias_history(self.client, name)
 
-    def inventory(self, tags: Sequence[str], metrics: Sequence[str]) -> Inventory:
-        """Every version, and these tags and metrics of every run."""
+    def inventory(self, tags: Sequence[str], metrics: Sequence[str] | None) -> Inventory:
+        """Every version, and these tags and metrics of every run; None for all metrics."""
         if self.database is None:
             _ = self.client
         return inventory.read(self.uri, tags, metrics)
