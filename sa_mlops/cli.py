@@ -406,6 +406,7 @@ def verify(folder: Path, key: Path | None, reproduce: bool, as_json: bool) -> Re
     "--classes", required=True, help="names of classes as the versions record them, comma-separated"
 )
 @click.option("--dataset", help="versions of this data set alone; default: all")
+@click.option("--plan", "look", is_flag=True, help="print the plan alone, also that of an approved erasure")
 @click.option("--approve", metavar="REASON", help="carry the plan out; the reason goes into the log")
 @click.option("--delete", is_flag=True, help="delete the versions instead of withdrawing them")
 @click.option("--settings", default="", help="JSON file with options of `forget` for a new successor")
@@ -416,6 +417,7 @@ def verify(folder: Path, key: Path | None, reproduce: bool, as_json: bool) -> Re
 def erase(
     classes: str,
     dataset: str | None,
+    look: bool,
     approve: str | None,
     delete: bool,
     settings: str,
@@ -424,25 +426,32 @@ def erase(
 ) -> Result:
     """Plan to replace and withdraw every version that holds a class, and carry it out once it is approved.
 
-    Without --approve the plan is printed; at a terminal the reason is then asked for.
+    Without --approve the plan is printed; at a terminal the reason is then asked for. An approved erasure that was
+    interrupted is resumed.
     """
+    if look and approve is not None:
+        raise click.UsageError("give --plan or --approve, not both")
     wanted: Any = Parameter(help="", kind="classes", default=()).parse("classes", classes)
-    from sa_mlops.operate import erase as erasure
+    from sa_mlops.operate.plan import Request
+    from sa_mlops.operate.plan import plan as read
     from sa_mlops.stages.result import Result
 
-    request = erasure.Request(classes=wanted, dataset=dataset, delete=delete, settings=settings, gates=gates)
-    plan = erasure.plan(request)
-    if plan.approval is not None:
+    request = Request(classes=wanted, dataset=dataset, delete=delete, settings=settings, gates=gates)
+    plan = read(request)
+    if plan.approval is not None and not look:
         say(f"the erasure is resumed; approved because: {plan.approval.content.get('reason', '')}")
-    elif not plan.empty and approve is None:
-        if as_json or not sys.stdin.isatty():
-            note = "Nothing was changed. Carry it out with --approve REASON."
-            return _show(Result(plan.document() | {"erased": False}, f"{plan.text()}\n{note}"), as_json)
+    elif look or (not plan.empty and approve is None):
+        if look or as_json or not sys.stdin.isatty():
+            return _show(
+                Result(plan.document() | {"erased": False}, f"{plan.text()}\n{plan.next()}"), as_json
+            )
         click.echo(plan.text(), err=True)
         approve = click.prompt("reason of the approval (Ctrl-C: none)", err=True)
         if delete:
             click.confirm(f"delete {len(plan.withdraw)} versions for good?", abort=True, err=True)
-    return _show(erasure.erase(request, approve or ""), as_json)
+    from sa_mlops.operate.erase import erase as carry_out
+
+    return _show(carry_out(request, approve or ""), as_json)
 
 
 @group.command()

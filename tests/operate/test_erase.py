@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from stores import Store, child_environment
 
 from sa_mlops import cli
-from sa_mlops.registry import lineage, log, names, versions
+from sa_mlops.registry import log, names, versions
 
 pytestmark = pytest.mark.integration
 WIDE = {
@@ -44,7 +44,11 @@ def erase(*more: str, classes: str = "1") -> int:
 
 
 def aliases(client: MlflowClient) -> dict[str, int]:
-    return lineage.alias_map(client, names.GENERATORS)
+    return log.alias_map(client, names.GENERATORS)
+
+
+def problems(client: MlflowClient) -> list[str]:
+    return list(log.problems(log.records(client, names.GENERATORS), log.alias_map(client, names.GENERATORS)))
 
 
 def kinds(client: MlflowClient) -> list[str]:
@@ -54,7 +58,7 @@ def kinds(client: MlflowClient) -> list[str]:
 def check_done(client: MlflowClient) -> None:
     """The class 1 is erased: once, by the log and by every loader."""
     assert aliases(client) == {names.CHAMPION_ALIAS: 2}
-    assert list(log.problems(client, names.GENERATORS)) == []
+    assert problems(client) == []
     withdrawn = [e.content["uri"] for e in log.read(client, names.GENERATORS) if e.kind == "withdrawal"]
     assert sorted(withdrawn) == ["models:/sa-cvae/1", "models:/sa-fim/1"]
     assert [k for k in kinds(client) if k in ("approval", "erasure")] == ["approval", "erasure"]
@@ -66,6 +70,9 @@ def check_done(client: MlflowClient) -> None:
 
 def test_the_plan_names_every_step_and_changes_nothing(client: MlflowClient, capsys: Captured) -> None:
     before = kinds(client), aliases(client)
+    assert erase("--plan") == 0
+    assert (kinds(client), aliases(client)) == before
+    assert "Carry it out with --approve REASON" in capsys.readouterr().out
     assert erase() == 0
     assert (kinds(client), aliases(client)) == before
     assert capsys.readouterr().out.splitlines()[:5] == [
@@ -127,6 +134,8 @@ def test_interrupted_anywhere_it_goes_on_without_asking(
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, call, interrupted)
         assert erase("--approve", "request 7") == 130
+    assert erase("--plan") == 0
+    assert "Approved because: request 7" in capsys.readouterr().out
     assert "erasure" not in kinds(client)
     assert erase() == 0
     assert "approved because: request 7" in capsys.readouterr().err
@@ -162,7 +171,7 @@ def test_delete_removes_the_versions(client: MlflowClient, capsys: Captured) -> 
         versions.get(client, names.GENERATORS, 1)
     assert aliases(client) == {names.CHAMPION_ALIAS: 2}
     assert kinds(client).count("deletion") == 2
-    assert list(log.problems(client, names.GENERATORS)) == []
+    assert problems(client) == []
 
 
 def test_an_approval_needs_a_reason_and_a_class_must_be_known(client: MlflowClient) -> None:

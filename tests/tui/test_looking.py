@@ -16,6 +16,7 @@ from sa_mlops.registry import names
 from sa_mlops.registry.stores import StoreError
 from tui.screens.audit import AuditScreen
 from tui.screens.compare import CompareScreen
+from tui.screens.text import TextScreen
 from tui.services.sampler import Images, Latents
 from tui.services.store import Store
 from tui.widgets.rows import RowList
@@ -176,6 +177,19 @@ async def test_an_audit_lists_the_versions_that_hold_a_class(scene: Scene, tmp_p
         await until(lambda: registry(app).version and registry(app).version.number == 2, "v2 is not shown")
         assert "sa-mlops erase --classes 1" in toasts(app)
     assert contents(tmp_path) == before
+
+
+async def test_the_plan_of_an_erasure_is_shown_with_the_command_that_carries_it_out(
+    scene: Scene, tmp_path: Path
+) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        await press(pilot, "a", *["backspace"] * 4, "1", "enter")
+        await until(lambda: isinstance(app.screen, AuditScreen), "the audit is not shown")
+        await press(pilot, "p")
+        await until(lambda: isinstance(app.screen, TextScreen), "the plan is not shown")
+        assert "Carry it out with --approve REASON" in text(app)
+        assert "sa-mlops erase --classes 1 --approve REASON" in " ".join(text(app).split())
 
 
 async def test_an_audit_of_an_empty_store_says_so(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tui.messages import OpenVersion
 from tui.plain import clean, fit
 from tui.screens.keys import named
 from tui.screens.modal import Modal
+from tui.screens.text import TextScreen
 from tui.services import columns
 from tui.services.columns import Column
 from tui.services.launcher import spell, typed
@@ -103,11 +104,13 @@ class AuditScreen(Modal[None]):
     HELP_TEXT = """\
 Each generator that was trained on a class, or descends from one that was. It knows the class, or has forgotten it:
 suppressed if its metrics pass the gates of forgetting, unknown if they were not measured. The level tells which attacks
-brought the class back. The command prints the plan of the erasure, and asks before it changes anything."""
+brought the class back. The plan lists what an erasure would make, move, withdraw and keep; it changes nothing. The
+command, in a terminal, prints it too, and asks for a reason before it is carried out."""
     BINDINGS: ClassVar[list[BindingType]] = named(
         "audit",
         [
             Binding("escape,q", "dismiss(None)", "close"),
+            Binding("p", "plan", "plan", tooltip="the plan of the erasure; it changes nothing"),
             Binding("y", "copy", "copy command", tooltip="copy the command that erases the classes"),
         ],
     )
@@ -129,7 +132,7 @@ brought the class back. The command prints the plan of the erasure, and asks bef
         names = ", ".join(self.document["classes"])
         found = f"{count} generators" if count != 1 else "1 generator"
         lines.border_title = Text(f"audit {clean(names, 60)} · {found if count else 'no generator holds it'}")
-        lines.border_subtitle = "enter version   y copy command   esc close"
+        lines.border_subtitle = "enter version   p plan   y copy command   esc close"
         yield lines
         yield Static(id="audit-facts")
         yield Footer(compact=True, show_command_palette=False)
@@ -158,7 +161,7 @@ brought the class back. The command prints the plan of the erasure, and asks bef
             for key, word in (("fishers", "Fisher diagonal"), ("judges", "judge"), ("runs", "run"))
         ]
         text.append(f"besides: {', '.join(counts)}\n")
-        text.append(clean(spell(self.command), 600), "bold").append("   prints the plan first", "dim")
+        text.append(clean(spell(self.command), 600), "bold").append("   asks before it is carried out", "dim")
         self.query_one("#audit-facts", Static).update(text)
 
     def on_row_list_moved(self) -> None:
@@ -213,6 +216,30 @@ brought the class back. The command prints the plan of the erasure, and asks bef
         if version is not None:
             self.dismiss(None)
             self.app.post_message(OpenVersion(version["version"]))
+
+    @work(thread=True, exclusive=True, group="audit")
+    def action_plan(self) -> None:
+        """Read the plan of the erasure in a worker thread."""
+        try:
+            from sa_mlops.operate import audit
+            from sa_mlops.operate.plan import Request, plan
+
+            held = self.workspace.store.inventory(audit.TAGS, None)
+            found = plan(Request(classes=tuple(self.document["classes"])), held)
+            text = f"{found.text()}\n{found.next()}"
+        except Exception as error:  # a store raises anything: one line in its place
+            text = str(error)
+        if not get_current_worker().is_cancelled:
+            self.app.call_later(self.show_plan, text)
+
+    def show_plan(self, text: str) -> None:
+        """Show the plan, and the command that carries it out."""
+        if self.is_current:
+            page = Text("\n".join(clean(line, 600) for line in text.splitlines()))
+            page.append(
+                f"\n\n{typed([*self.command, '--approve', 'REASON'], self.workspace.store.uri)}", "bold"
+            )
+            self.app.push_screen(TextScreen("plan of the erasure", page))
 
     def action_copy(self) -> None:
         """Copy the command with its store."""
