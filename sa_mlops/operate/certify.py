@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -41,6 +40,7 @@ from sa_mlops.registry import (
 from sa_mlops.registry.gates import Verdict
 from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
+from sa_mlops.stages import fisher
 from sa_mlops.stages.result import Result
 
 BOM = "bom.cdx.json"
@@ -81,7 +81,9 @@ def certify(word: str, key: Path, out: Path | None, gate_file: Path | None) -> R
         with tempfile.TemporaryDirectory(prefix=".certificate-", dir=folder.parent) as name:
             made = Path(name) / "made"
             made.mkdir()
-            _signed_model(client, version, made / MODEL, key)
+            places = {made / MODEL: version}
+            places |= {Path(name) / f"judge {v.number}": v for v in _judges(client, version)}
+            signed = [(v, _signed(client, v, place, key)) for place, v in places.items()]
             criteria = gates.limits(len(version.classes), limits)
             statement = _statement(client, version, metrics, verdicts, criteria)
             report.report(str(version.number), made)
@@ -93,22 +95,17 @@ def certify(word: str, key: Path, out: Path | None, gate_file: Path | None) -> R
             own = Path(name) / "public.pem"
             own.write_bytes(public)
             verify(made, own)
+            for one, files in signed:
+                for file in files:
+                    publish.put(client, one, file)
+            digest = hashlib.sha256(payload).hexdigest()
+            log.append(client, names.GENERATORS, "certificate", version=version.number, statement=digest)
             made.rename(folder)
     except OSError as error:
         raise ParameterError("out", str(folder), f"a folder that can be written ({error.strerror})") from None
-    signed = [version, *_judges(client, version)]
-    for one in signed:
-        _store_signature(client, one, key)
-    digest = hashlib.sha256(payload).hexdigest()
-    log.append(client, names.GENERATORS, "certificate", version=version.number, statement=digest)
-    document = {
-        "version": version.uri,
-        "folder": str(folder),
-        "statement": digest,
-        "signed": [v.uri for v in signed],
-    }
-    text = f"{folder}: certificate of {version.uri}\nsigned: {', '.join(v.uri for v in signed)}"
-    return Result(document, text)
+    uris = [one.uri for one, _ in signed]
+    document = {"version": version.uri, "folder": str(folder), "statement": digest, "signed": uris}
+    return Result(document, f"{folder}: certificate of {version.uri}\nsigned: {', '.join(uris)}")
 
 
 def _public(key: Path) -> bytes:
@@ -119,34 +116,27 @@ def _public(key: Path) -> bytes:
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _signed_model(client: MlflowClient, version: Version, folder: Path, key: Path) -> None:
-    """Copy weights and config into a new folder, sign it, and check that it is a sound generator."""
+def _signed(client: MlflowClient, version: Version, folder: Path, key: Path) -> tuple[Path, Path]:
+    """Copy weights and config into a new folder, sign it, and check that it is sound; the files of the signature."""
     folder.mkdir()
-    for file in (weights.WEIGHTS, weights.CONFIG):
-        shutil.copyfile(versions.net(version) / file, folder / file)
-    signing.sign(folder, key, version.uri)
-    check(client, version, folder)
-
-
-def _store_signature(client: MlflowClient, version: Version, key: Path) -> None:
-    """Put the signature of a version's weights beside them."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        for name in (weights.WEIGHTS, weights.CONFIG):
-            shutil.copyfile(versions.net(version) / name, folder / name)
-        for file in signing.sign(folder, key, version.uri):
-            publish.put(client, version, file)
+    weights.copy(versions.net(version), folder)
+    files = signing.sign(folder, key, version.uri)
+    if version.name == names.GENERATORS:
+        check(client, version, folder)
+    else:
+        weights.load_judge(folder)
+    return files
 
 
 def _judges(client: MlflowClient, version: Version) -> list[Version]:
-    """The judges that measured a version and still exist."""
+    """The judges that measured a version and still have their files."""
     found = []
-    for tag in (names.JUDGE, names.JUDGE_PLAIN):
-        number = version.link(tag, names.JUDGES)
-        try:
-            found += [] if number is None else [versions.get(client, names.JUDGES, number)]
-        except VersionError:
-            continue
+    for number in (version.link(tag, names.JUDGES) for tag in (names.JUDGE, names.JUDGE_PLAIN)):
+        with suppress(VersionError):
+            if number is not None:
+                judge = versions.get(client, names.JUDGES, number)
+                versions.files(judge)
+                found.append(judge)
     return found
 
 
@@ -214,7 +204,8 @@ def _levels(metrics: Mapping[str, float]) -> dict[str, Any]:
 def _described(client: MlflowClient, version: Version) -> dict[str, Any]:
     """A version of the lineage: its weights' digest, and of a generator what `verify --reproduce` needs."""
     try:
-        digest = hashlib.sha256((versions.net(version) / weights.WEIGHTS).read_bytes()).hexdigest()
+        folder = versions.files(version) / versions.place(version)
+        digest = hashlib.sha256((folder / weights.WEIGHTS).read_bytes()).hexdigest()
     except (VersionError, OSError):
         digest = ""
     found: dict[str, Any] = {"uri": version.uri, "title": version.title, "weights": digest}
@@ -228,8 +219,18 @@ def _described(client: MlflowClient, version: Version) -> dict[str, Any]:
     number = version.link(names.FIM, names.FISHERS)
     with suppress(VersionError):  # a deleted diagonal: the version cannot be rebuilt from the certificate
         if number is not None:
-            found["fisher"] = _settings(versions.get(client, names.FISHERS, number))
+            found["fisher"] = _diagonal(client, versions.get(client, names.FISHERS, number))
     return found
+
+
+def _diagonal(client: MlflowClient, version: Version) -> dict[str, Any]:
+    """A Fisher diagonal: the generator that it is of, and what it was estimated from or is the sum of."""
+    of = version.tags.get(names.PARENT, "")
+    found = {"uri": version.uri, "of": of, "settings": _settings(version)}
+    parts = [
+        versions.get(client, names.FISHERS, int(uri.rpartition("/")[2])) for uri in fisher.summed(version)
+    ]
+    return found | ({"sum": [_diagonal(client, part) for part in parts]} if parts else {})
 
 
 def _settings(version: Version) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
 
 from sa_mlops import datasets
+from sa_mlops.core.fisher import Diagonal, combine
 from sa_mlops.core.runtime import DeviceError, machine, prepare, resolve_device
 from sa_mlops.datasets import pin
 from sa_mlops.methods.interface import Inputs, named, train_step
@@ -49,7 +50,7 @@ def rebuild(folder: Path, statement: Mapping[str, Any]) -> Result:
     """
     found = statement["predicate"]
     chain = [entry for entry in found["lineage"] if entry["uri"].startswith(f"models:/{names.GENERATORS}/")]
-    if not all("settings" in entry for entry in chain):
+    if not chain or not all({"stage", "code", "settings"} <= entry.keys() for entry in chain):
         raise ReproduceError(
             "the certificate does not record how the parents were made; certify the version again"
         )
@@ -58,20 +59,20 @@ def rebuild(folder: Path, statement: Mapping[str, Any]) -> Result:
     with tempfile.TemporaryDirectory() as name, stoppable():
         place = Path(name)
         ctx = _context(found, place)
-        model: CVAE | None = None
+        made: dict[str, CVAE] = {}
+        diagonals: dict[str, Diagonal] = {}
         for entry in chain:
-            model = _step(ctx, entry, model)
+            model = made[entry["uri"]] = _step(ctx, entry, made, diagonals)
             weights.save_cvae(place, model)
             digest = hashlib.sha256((place / weights.WEIGHTS).read_bytes()).hexdigest()
             equal = digest == entry["weights"]
             lines.append(f"{entry['uri']}: rebuilt, {'equal' if equal else 'with another digest'}")
             differences += [] if equal else [entry["uri"]]
-        assert model is not None
         if uri in differences:
             signed = load_file(folder / MODEL / weights.WEIGHTS)
             lines += [
                 f"{tensor.tensor}: differs by up to {tensor.difference:.3g}"
-                for tensor in compare(signed, model.state_dict())
+                for tensor in compare(signed, made[uri].state_dict())
                 if tensor.difference
             ]
     document = {"version": uri, "reproduced": not differences, "differences": differences, "notes": lines}
@@ -96,8 +97,10 @@ def _context(found: Mapping[str, Any], place: Path) -> Context:
     return Context(client, device, data, 0, False, Runs(client, data.name, data.md5))
 
 
-def _step(ctx: Context, entry: Mapping[str, Any], before: CVAE | None) -> CVAE:
-    """One generator, from nothing or from the one before it."""
+def _step(
+    ctx: Context, entry: Mapping[str, Any], made_before: Mapping[str, CVAE], diagonals: dict[str, Diagonal]
+) -> CVAE:
+    """One generator, from nothing or from the newest of those before it; `diagonals` is filled on the way."""
     uri, count, made = entry["uri"], ctx.dataset.spec.count, entry["settings"]
     own = ctx.reseeded(_seed(entry, made))
     text = json.dumps(made["values"])
@@ -110,19 +113,17 @@ def _step(ctx: Context, entry: Mapping[str, Any], before: CVAE | None) -> CVAE:
         step = recorded.read_step(text, count)
         _same_code(entry, made, "forget", step)
         needs = named(step.method).needs
-        if before is None or needs.classifier or step.harden is not None:
+        if not made_before or needs.classifier or step.harden is not None:
             raise ReproduceError(f"{uri} needs a judge or a parent that the certificate does not hold")
-        diagonal: Mapping[str, torch.Tensor] = {}
+        if getattr(step, "surrogate_md5", None) is not None:
+            raise ReproduceError(f"{uri} was made with a folder of images that the certificate does not hold")
+        used: Diagonal = {}
         if needs.fisher:
-            if (sampled := entry.get("fisher")) is None:
-                raise ReproduceError(f"{uri}: the certificate does not record its Fisher diagonal")
-            sampling = recorded.read(FisherSettings, json.dumps(sampled["values"]), count)
-            _same_code(entry, sampled, "fim", sampling)
-            with Progress("rebuilding its Fisher diagonal", sampling.samples, unit="sample") as progress:
-                diagonal = fisher.estimate(ctx.reseeded(_seed(entry, sampled)), before, sampling, progress)
+            used = _diagonal(ctx, entry, entry.get("fisher"), made_before, diagonals)
     except RecordedError as error:
         raise ReproduceError(f"{uri}: {error}; it was made by other code") from None
-    inputs = Inputs(fisher=diagonal, data=ctx.dataset if needs.data else None, classifier=None)
+    before = list(made_before.values())[-1]
+    inputs = Inputs(fisher=used, data=ctx.dataset if needs.data else None, classifier=None)
     return train_step(
         before,
         step,
@@ -130,6 +131,34 @@ def _step(ctx: Context, entry: Mapping[str, Any], before: CVAE | None) -> CVAE:
         own.generator,
         watch=lambda phase, steps: Progress(f"rebuilding {uri}: {phase}", steps),
     ).requires_grad_(False)
+
+
+def _diagonal(
+    ctx: Context,
+    entry: Mapping[str, Any],
+    sampled: Mapping[str, Any] | None,
+    made: Mapping[str, CVAE],
+    known: dict[str, Diagonal],
+) -> Diagonal:
+    """A Fisher diagonal that protects a step: estimated anew, or the sum of such."""
+    if sampled is None or not all(key in sampled for key in ("uri", "of", "settings")):
+        raise ReproduceError(
+            f"{entry['uri']}: the certificate does not record how its Fisher diagonal was made"
+        )
+    uri, of, settings, parts = sampled["uri"], sampled["of"], sampled["settings"], sampled.get("sum")
+    if of not in made:
+        raise ReproduceError(f"{entry['uri']}: {uri} is of {of[:80]!r}, which the certificate does not hold")
+    if uri not in known:
+        if parts:
+            _same_code(entry, settings, "fim", {fisher.SUM: [part["uri"] for part in parts]})
+            known[uri] = combine([_diagonal(ctx, entry, part, made, known) for part in parts])
+        else:
+            sampling = recorded.read(FisherSettings, json.dumps(settings["values"]), ctx.dataset.spec.count)
+            _same_code(entry, settings, "fim", sampling)
+            own = ctx.reseeded(_seed(entry, settings))
+            with Progress(f"rebuilding {uri}", sampling.samples, unit="sample") as progress:
+                known[uri] = fisher.estimate(own, made[of], sampling, progress)
+    return known[uri]
 
 
 def _seed(entry: Mapping[str, Any], made: Mapping[str, Any]) -> int:

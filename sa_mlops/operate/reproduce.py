@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sa_mlops import datasets
 from sa_mlops.config import RunConfig
+from sa_mlops.core.fisher import combine
 from sa_mlops.core.runtime import machine
 from sa_mlops.errors import CommandError
 from sa_mlops.methods.interface import Inputs, StepSettings, named, train_step
@@ -127,8 +128,12 @@ def plan(ctx: Context, version: Version, text: str) -> tuple[Callable[[], Tensor
     parent = _upstream(ctx, version, names.PARENT, names.GENERATORS)
     before = ctx.load(parent)
     if version.stage == "fim":
-        sampling = recorded.read(FisherSettings, text, ctx.dataset.spec.count)
         registered = fisher.load(ctx, version, before)
+        if uris := fisher.summed(version):
+            numbers = [int(uri.rpartition("/")[2]) for uri in uris]
+            parts = [fisher.load(ctx, _made_from(ctx, version, names.FISHERS, n), before) for n in numbers]
+            return lambda: combine(parts), registered, _known(version, "fim", {fisher.SUM: uris})
+        sampling = recorded.read(FisherSettings, text, ctx.dataset.spec.count)
         return lambda: _fisher(ctx, before, sampling), registered, _known(version, "fim", sampling)
     step = recorded.read_step(text, ctx.dataset.spec.count)
     if getattr(step, "surrogate_md5", None) is not None:
@@ -164,6 +169,10 @@ def _upstream(ctx: Context, version: Version, tag: str, name: str) -> Version:
     if number is None:
         value = version.tags.get(tag, "")[:80]
         raise ReproduceError(f"{version.uri}: {tag} {value!r} names no version of {name}")
+    return _made_from(ctx, version, name, number)
+
+
+def _made_from(ctx: Context, version: Version, name: str, number: int) -> Version:
     try:
         return versions.get(ctx.client, name, number)
     except VersionError:

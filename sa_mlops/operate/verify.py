@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,30 @@ def read(folder: Path, key: Path) -> dict[str, Any]:
         statement: dict[str, Any] = json.loads(signing.unseal(path.read_bytes(), key))
     except SigningError as error:
         raise CertificateError(f"{STATEMENT}: {error}") from None
-    if statement.get("_type") != TYPE or statement.get("predicateType") != PREDICATE:
+    good = isinstance(statement, dict) and statement.get("_type") == TYPE
+    if not good or statement.get("predicateType") != PREDICATE:
         raise CertificateError(f"{STATEMENT}: it is signed, but no certificate of this project")
+    if not _complete(statement):
+        raise CertificateError(f"{STATEMENT}: it is signed, but lacks fields of a certificate")
     return statement
+
+
+def _complete(statement: Mapping[str, Any]) -> bool:
+    """Whether a statement has the fields that are read here and by `rebuild`."""
+    try:
+        found = statement["predicate"]
+        version, data = found["version"], found["data"]
+        words = [version["uri"], version["title"], data["name"], data["md5"], found["at"]]
+        words += [found["code"]["revision"], found["environment"]["machine"]]
+        words += [
+            word for key in ("passedTests", "failedTests", "claimed", "notClaimed") for word in found[key]
+        ]
+        words += [word for s in statement["subject"] for word in (s["name"], s["digest"]["sha256"])]
+        words += [word for entry in found["lineage"] for word in (entry["uri"], entry["weights"])]
+        packages = found["environment"]["packages"]
+        return all(isinstance(word, str) for word in words) and all(p.count("==") == 1 for p in packages)
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -94,7 +116,8 @@ def digests(folder: Path) -> dict[str, str]:
         if path.is_symlink() or not (path.is_file() or name == MODEL):
             raise CertificateError(f"{name[:100]!r} is not a file of a certificate")
         if path.is_file() and name != STATEMENT:
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            with path.open("rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
 
 

@@ -20,6 +20,9 @@ from sa_mlops.stages.progress import Progress
 from sa_mlops.stages.result import Result, table
 from sa_mlops.stages.runs import StageRun
 
+SUM = "sum of"
+"""Key of the settings of a summed diagonal: the URIs of its parts."""
+
 
 def obtain(ctx: Context, parent: Version, samples: int) -> Version:
     """The Fisher diagonal of a generator over the classes that it retains: from the registry, or estimated now."""
@@ -57,7 +60,15 @@ def accumulate(ctx: Context, parent: Version, newest: Version) -> Version:
         return _published(parent, model, diagonal, description)
 
     title = f"Fisher up to v{parent.number}"
-    return make(ctx, _key(parent, title, {"sum of": uris}, {"sum_of": ",".join(uris)}, parts), made)
+    return make(ctx, _key(parent, title, {SUM: uris}, {"sum_of": ",".join(uris)}, parts), made)
+
+
+def summed(version: Version) -> list[str]:
+    """URIs of the older diagonals that a version is the sum of; empty for one that was estimated."""
+    given = version.settings.get(SUM)
+    found = [names.parse_uri(uri) for uri in given if isinstance(uri, str)] if isinstance(given, list) else []
+    good = all(part and part[0] == names.FISHERS and part[1] < version.number for part in found)
+    return [names.version_uri(*part) for part in found if part] if good else []
 
 
 def _key(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import random
@@ -23,7 +24,7 @@ from sa_mlops import cli
 from sa_mlops.errors import CommandError
 from sa_mlops.operate.keys import keygen
 from sa_mlops.operate.verify import MODEL, STATEMENT, read, verify
-from sa_mlops.registry import log, names, provenance, signing
+from sa_mlops.registry import inventory, log, names, provenance, signing
 
 pytestmark = pytest.mark.integration
 VERSION = names.version_uri(names.GENERATORS, 2)
@@ -82,16 +83,18 @@ def test_a_statement_says_what_was_measured_and_what_is_not_claimed(certified: P
 
 
 def test_the_store_has_the_signatures_and_the_log_the_certificate(
-    certified: Path, monkeypatch: pytest.MonkeyPatch
+    certified: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     isolate(monkeypatch, certified)
     monkeypatch.setenv(signing.TRUSTED, str(certified / "keys" / "public.pem"))
     assert cli.main(["sample", "2", "--rows", "1"]) == 0
     assert cli.main(["sample", "1", "--rows", "1"]) == 1
+    capsys.readouterr()
+    assert cli.main(["log", "--verify"]) == 0
     entries = log.read(MlflowClient(), names.GENERATORS)
     assert [e.kind for e in entries][-2:] == ["certificate", "promotion"]
     assert predicate(certified)["log"] == list(entries[-2].after)
-    assert not list(log.problems(MlflowClient(), names.GENERATORS))
+    assert f"{len(entries)} entries, unbroken" in capsys.readouterr().out
 
 
 def test_it_is_verified_without_a_store(certified: Path, tmp_path: Path) -> None:
@@ -188,95 +191,136 @@ def restate(folder: Path, change: Callable[[dict[str, Any]], Any], key: Path | N
     path.write_text(json.dumps(envelope, indent=1, sort_keys=True) + "\n")
 
 
-def tamper(folder: Path, keys: Path, others: Path, draw: random.Random) -> str:
-    """Tamper with a certificate; what was done."""
+KINDS = (
+    "weight", "bit", "metric", "threshold", "result", "name", "date", "digest", "swapped", "truncated", "removed",
+    "added", "hidden", "link", "other key", "other signature", "old signature", "copied",
+    "entry removed", "entry altered", "entry redated", "entry rewritten", "alias moved",
+)  # fmt: skip
+"""Kinds of tampering: with a certificate, and with the log of the store."""
+
+
+def tamper(kind: str, folder: Path, keys: Path, others: Path, draw: random.Random) -> set[str]:
+    """Tamper with a certificate; what the message may name."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     weights = folder / MODEL / "weights.safetensors"
     victim = draw.choice(files)
-    kind = draw.choice(
-        ["weight", "bit", "metric", "threshold", "result", "name", "date", "digest", "swapped", "truncated",
-         "removed", "added", "hidden", "link", "other key", "other signature", "old signature",
-         "copied"]
-    )  # fmt: skip
+    named = {victim.relative_to(folder).as_posix()}
+
+    def result(s: dict[str, Any]) -> None:
+        name = draw.choice(sorted(s["predicate"]["results"]))
+        s["predicate"]["results"][name] += draw.choice([-1e-9, 0.01, 1])
+
+    def threshold(s: dict[str, Any]) -> None:
+        limits = s["predicate"]["criteria"]["limits"]
+        limits[draw.choice(sorted(limits))] *= 2
+
+    uri, year = f"models:/sa-cvae/{draw.randint(3, 99)}", draw.randint(10, 99)
+    unsigned: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "metric": result,
+        "threshold": threshold,
+        "result": lambda s: s["predicate"]["passedTests"].pop(),
+        "name": lambda s: s["predicate"]["version"].update(uri=uri),
+        "date": lambda s: s["predicate"].update(at=f"20{year}-01-01T00:00:00Z"),
+        "digest": lambda s: draw.choice(s["subject"])["digest"].update(sha256="0" * 64),
+    }
+    if kind in unsigned:
+        if kind == "digest":
+            flip(weights, draw)
+        restate(folder, unsigned[kind])
+        return {STATEMENT}
     match kind:
         case "weight":
             flip(weights, draw)
+            return {"model/weights.safetensors"}
         case "bit":
             flip(victim, draw)
-        case "metric":
-
-            def metric(s: dict[str, Any]) -> None:
-                name = draw.choice(sorted(s["predicate"]["results"]))
-                s["predicate"]["results"][name] += draw.choice([-1e-9, 0.01, 1])
-
-            restate(folder, metric)
-        case "threshold":
-
-            def threshold(s: dict[str, Any]) -> None:
-                limits = s["predicate"]["criteria"]["limits"]
-                limits[draw.choice(sorted(limits))] *= 2
-
-            restate(folder, threshold)
-        case "result":
-            restate(folder, lambda s: s["predicate"]["passedTests"].pop())
-        case "name":
-            restate(
-                folder,
-                lambda s: s["predicate"]["version"].update(uri=f"models:/sa-cvae/{draw.randint(3, 99)}"),
-            )
-        case "date":
-            restate(folder, lambda s: s["predicate"].update(at=f"20{draw.randint(10, 99)}-01-01T00:00:00Z"))
-        case "digest":
-            flip(weights, draw)
-            restate(folder, lambda s: draw.choice(s["subject"])["digest"].update(sha256="0" * 64))
         case "swapped":
             first, second = draw.sample(files, 2)
             content = first.read_bytes()
             first.write_bytes(second.read_bytes())
             second.write_bytes(content)
+            return {p.relative_to(folder).as_posix() for p in (first, second)}
         case "truncated":
             victim.write_bytes(victim.read_bytes()[: draw.randrange(victim.stat().st_size)])
         case "removed":
             victim.unlink()
         case "added":
-            (
-                folder / draw.choice(["more.txt", "model/more.txt", ".gitignore", "model/.gitattributes"])
-            ).touch()
+            name = draw.choice(["more.txt", "model/more.txt", ".gitignore", "model/.gitattributes"])
+            (folder / name).touch()
+            return {name}
         case "hidden":
-            (folder / draw.choice([".git", "more", "model/.git"])).mkdir()
+            name = draw.choice([".git", "more", "model/.git"])
+            (folder / name).mkdir()
+            return {name}
         case "link":
             shutil.copyfile(victim, folder.parent / "elsewhere")
             victim.unlink()
             victim.symlink_to(folder.parent / "elsewhere")
         case "other key":
             restate(folder, lambda s: None, others / "private.pem")
+            return {STATEMENT}
         case "other signature":
             signing.sign(folder / MODEL, others / "private.pem", VERSION)
+            return {"model/model.sig"}
         case "old signature":  # by the right key, but not the signature that the statement binds
             signing.sign(folder / MODEL, keys / "private.pem", VERSION)
+            return {"model/model.sig"}
         case "copied":  # by the right key too: a statement for another version over this one's weights
-            uri = f"models:/sa-cvae/{draw.randint(3, 99)}"
             restate(folder, lambda s: s["predicate"]["version"].update(uri=uri), keys / "private.pem")
-    return kind
+            return {uri}
+    return named
+
+
+def tamper_log(kind: str, records: dict[str, str], aliases: dict[str, int], draw: random.Random) -> str:
+    """Tamper with a log that was sound; what the message must name."""
+    if kind == "alias moved":
+        alias = draw.choice(sorted(aliases))
+        aliases[alias] += 1
+        return alias
+    tag = draw.choice([t for t in sorted(records) if t.startswith(log.PREFIX)])
+    text, (at, digest) = records[tag], tag.removeprefix(log.PREFIX).split("-")
+    if kind == "entry altered":
+        place = draw.randrange(len(text))
+        records[tag] = text[:place] + chr(ord(text[place]) ^ 1) + text[place + 1 :]
+        return digest[:12]
+    del records[tag]
+    if kind == "entry redated":
+        records[f"{log.PREFIX}{int(at) + draw.randint(1, 10**6):013d}-{digest}"] = text
+    elif kind == "entry rewritten":  # whole in itself
+        forged = json.dumps({**json.loads(text), "reason": "none"}, sort_keys=True)
+        records[f"{log.PREFIX}{at}-{hashlib.sha256(forged.encode()).hexdigest()}"] = forged
+    return digest[:12]
 
 
 def test_no_seeded_tampering_stays_unnoticed(certified: Path, tmp_path: Path) -> None:
+    """Each is refused in one line that names the file, the version, the entry or the alias."""
     keys, others = certified / "keys", certified / "others"
-    unnoticed, lines = [], set()
+    held = inventory.read(Store(certified).uri)
+    aliases = held.aliases[names.GENERATORS]
+    (newest,) = log.heads(log.entries(held.records))
+    missed = []
     for seed in range(TAMPERINGS):
-        folder = tmp_path / str(seed)
-        shutil.copytree(certified / "certificate", folder)
-        done = tamper(folder, keys, others, random.Random(seed))
-        try:
-            verify(folder, keys / "public.pem")
-            unnoticed.append((seed, done))
-        except CommandError as error:
-            lines.add(str(error))
-        shutil.rmtree(folder)
-    assert unnoticed == []
-    assert all(line and "\n" not in line for line in lines)
+        draw = random.Random(seed)
+        kind = KINDS[seed % len(KINDS)]
+        if kind.startswith(("entry", "alias")):
+            records, now = dict(held.records), dict(aliases)
+            named = {tamper_log(kind, records, now, draw)}
+            line = next(log.problems(records, now, newest), "")
+        else:
+            folder = tmp_path / str(seed)
+            shutil.copytree(certified / "certificate", folder)
+            named, line = tamper(kind, folder, keys, others, draw), ""
+            try:
+                verify(folder, keys / "public.pem")
+            except CommandError as error:
+                line = str(error)
+            shutil.rmtree(folder)
+        if "\n" in line or not any(name in line for name in named):
+            missed.append((seed, kind, line))
+    assert missed == []
     verify(certified / "certificate", keys / "public.pem")
-    print(f"{TAMPERINGS} tamperings, {TAMPERINGS - len(unnoticed)} detected")  # noqa: T201
+    assert not list(log.problems(held.records, aliases, newest))
+    print(f"{TAMPERINGS} tamperings of {len(KINDS)} kinds, {TAMPERINGS - len(missed)} detected")  # noqa: T201
 
 
 @pytest.mark.parametrize(
@@ -288,6 +332,10 @@ def test_no_seeded_tampering_stays_unnoticed(certified: Path, tmp_path: Path) ->
         (lambda f: (f / STATEMENT).unlink(), f"{STATEMENT} is missing"),
         (lambda f: restate(f, lambda s: s.update(subject=[])), "altered, or signed by another key"),
         (lambda f: (f / STATEMENT).write_text("{}"), "damaged"),
+        (
+            lambda f: restate(f, lambda s: s["predicate"].pop("at"), f.parent / "keys" / "private.pem"),
+            "lacks fields",
+        ),
         (lambda f: (f / MODEL / "version.json").unlink(), "model/version.json is missing"),
     ],
 )

@@ -14,13 +14,14 @@ from mlflow.tracking import MlflowClient
 from stores import Start, Store, isolate
 
 from sa_mlops import cli
-from sa_mlops.registry import names, versions, weights
+from sa_mlops.operate.keys import keygen
+from sa_mlops.registry import gates, names, stores, versions, weights
 
 pytestmark = pytest.mark.integration
 
 COMMAND = (
     *("sequential", "--dataset", "digits", "--classes", "1,4", "--from-version", "1"),
-    *("--steps", "60", "--fisher-samples", "500", "--json"),
+    *("--steps", "60", "--fisher-samples", "500", "--fisher-source", "accumulated", "--json"),
 )
 
 
@@ -78,6 +79,25 @@ def test_the_parent_run_has_the_matrix_and_the_nested_steps(
     }
     nested = client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert [r.data.tags["sa.stage"] for r in nested].count("forget") == 2
+
+
+def test_its_certificate_is_enough_to_rebuild_the_steps_and_the_diagonals_that_protected_them(
+    uninterrupted: tuple[Store, dict[str, Any]], digits_store: Store, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    digits_store.whole_copy(tmp_path)
+    uninterrupted[0].copy(tmp_path)
+    stores.correct_places(tmp_path / "mlflow.db")
+    keygen(tmp_path)
+    limits = {name: -1e6 if gate.better == "high" else 1e6 for name, gate in gates.GATES.items()}
+    (tmp_path / "any.json").write_text(json.dumps(limits))
+    certify = ["certify", "5", "--gates", "any.json", "--key", "private.pem", "--out", "certificate"]
+    assert cli.main(certify) == 0
+    assert cli.main(["verify", "certificate", "--key", "public.pem", "--reproduce"]) == 0
+    rebuilt = [line for line in capsys.readouterr().out.splitlines() if "rebuilt" in line]
+    assert rebuilt == [f"models:/sa-cvae/{number}: rebuilt, equal" for number in (1, 4, 5)]
+    assert cli.main(["reproduce", "sa-fim/latest"]) == 0
+    assert "equal in every element" in capsys.readouterr().out
 
 
 @pytest.mark.timeout(1200)
