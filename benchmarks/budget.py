@@ -25,7 +25,8 @@ class Budget:
     whole_repeats : of `forget` by reuse; 0 leaves out the commands in stores of their own.
     images : drawn at once when sampling is timed.
     starts : starts of the command.
-    versions : registered versions of the stores that `lineage` is timed on.
+    versions : registered versions of the stores that `lineage` and `audit` are timed on; `read` of the one that is read
+        in turn by both ways.
     growth_steps, growth_samples, growth_classes : sizes in the figure of growth.
     memory_steps, memory_samples : work of the processes whose peak memory is read.
     """
@@ -47,6 +48,7 @@ class Budget:
     images: int
     starts: int
     versions: tuple[int, ...]
+    read: int
     growth_steps: tuple[int, ...]
     growth_samples: tuple[int, ...]
     growth_classes: tuple[int, ...]
@@ -60,7 +62,7 @@ BUDGETS: dict[Mode, Budget] = {
         fisher_samples=50_000, loop_samples=1_000, vmap_samples=500,
         base_steps=None, forget_steps=None, reference_steps=300, paper=True, checkpoint=100,
         tracked_base_steps=2_000, whole_repeats=3, images=10_000, starts=11,
-        versions=(10, 1_000, 10_000),
+        versions=(10, 1_000, 10_000), read=3_000,
         growth_steps=(250, 500, 1_000, 2_000, 4_000), growth_samples=(5_000, 10_000, 20_000, 50_000, 100_000),
         growth_classes=(1, 2, 3, 5, 8), memory_steps=300, memory_samples=50_000,
     ),
@@ -69,7 +71,7 @@ BUDGETS: dict[Mode, Budget] = {
         fisher_samples=4_000, loop_samples=100, vmap_samples=50,
         base_steps=60, forget_steps=40, reference_steps=30, paper=False, checkpoint=0,
         tracked_base_steps=120, whole_repeats=1, images=2_000, starts=3,
-        versions=(10, 200),
+        versions=(10, 200), read=300,
         growth_steps=(20, 80), growth_samples=(1_000, 4_000), growth_classes=(1, 2),
         memory_steps=20, memory_samples=1_000,
     ),
@@ -78,7 +80,7 @@ BUDGETS: dict[Mode, Budget] = {
         fisher_samples=50, loop_samples=3, vmap_samples=3,
         base_steps=4, forget_steps=3, reference_steps=2, paper=False, checkpoint=0,
         tracked_base_steps=4, whole_repeats=0, images=20, starts=1,
-        versions=(5,),
+        versions=(5,), read=5,
         growth_steps=(), growth_samples=(50,), growth_classes=(),
         memory_steps=2, memory_samples=100,
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from stores import ROOT
 
-SECTIONS = ("a", "b", "c", "i", "j", "k")
+SECTIONS = ("a", "b", "c", "i", "j", "k", "l")
 """Those that are cheap enough in the smoke mode; the quick mode runs all of them."""
 
 

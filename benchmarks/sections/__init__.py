@@ -14,4 +14,5 @@ SECTIONS: dict[str, str] = {
     "i": "growth",
     "j": "conv",
     "k": "crowd",
+    "l": "reading",
 }

@@ -1,4 +1,4 @@
-"""(g) Start-up of the command and the terminal UI, its keys, and `lineage`, on stores of many versions."""
+"""(g) Start-up of the command and the terminal UI, its keys, `lineage` and `audit`, on stores of many versions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KEYS = {
 
 
 def run(bench: Bench) -> Section:
-    """Start each command several times in turn, then `lineage` once on each store."""
+    """Start each command several times in turn, then `lineage` and `audit` once on each store."""
     rows: list[Row] = []
     there = dict(STARTS)
     children: dict[str, list[Child]] = {}
@@ -58,11 +58,13 @@ def run(bench: Bench) -> Section:
         for name, found in children.items()
     ] + rows
     for count in bench.budget.versions:
-        say(f"lineage of {count:,} versions")
+        say(f"lineage and audit of {count:,} versions")
         with store_here() as folder:
             populate(folder, count)
-            done = child(("-m", "sa_mlops", "lineage"), folder)
-            rows.append(Row(f"`sa-mlops lineage`, {count:,} versions", done.seconds, "s"))
+            for words in (("lineage",), ("audit", "--classes", "1")):
+                done = child(("-m", "sa_mlops", *words), folder)
+                where = f"`sa-mlops {words[0]}`, {count:,} versions"
+                rows.append(Row(where, done.seconds, "s", at_most(2.0) if words[0] == "audit" else None))
             say(f"terminal UI on {count:,} versions")
             rows += terminal(store_uri(folder), count, bench.budget.repeats)
     return Section("g", "Start-up", rows, [NOTE])
