@@ -74,7 +74,7 @@ def read(folder: Path, key: Path) -> dict[str, Any]:
     if path.is_symlink() or not path.is_file():
         raise CertificateError(f"{STATEMENT} is missing")
     try:
-        statement: dict[str, Any] = json.loads(signing.unseal(path.read_bytes(), key))
+        statement: Any = json.loads(signing.unseal(path.read_bytes(), key))
     except SigningError as error:
         raise CertificateError(f"{STATEMENT}: {error}") from None
     good = isinstance(statement, dict) and statement.get("_type") == TYPE
@@ -82,7 +82,8 @@ def read(folder: Path, key: Path) -> dict[str, Any]:
         raise CertificateError(f"{STATEMENT}: it is signed, but no certificate of this project")
     if not _complete(statement):
         raise CertificateError(f"{STATEMENT}: it is signed, but lacks fields of a certificate")
-    return statement
+    found: dict[str, Any] = statement
+    return found
 
 
 def _complete(statement: Mapping[str, Any]) -> bool:
