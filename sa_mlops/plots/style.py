@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -19,6 +20,9 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import NDArray
+
+# A class name in a script that DejaVu Sans lacks is drawn as boxes; one warning a letter does not help.
+warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
 
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
