@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sa_mlops.datasets.spec import Dataset, DataSpec
@@ -15,12 +17,14 @@ SPEC = DataSpec("digits", tuple("0123456789"), (1, 28, 28))
 
 def load(device: torch.device) -> Dataset:
     """All images on `device`; every fifth is a test image."""
+    import numpy as np
     import torch
-    from sklearn.datasets import load_digits
     from torch.nn import functional as F
 
-    bunch = load_digits()
-    raw, targets = bunch.images.astype("float32"), bunch.target.astype("int64")
+    # The file alone: importing scikit-learn takes longer than everything else here.
+    package = Path(str(find_spec("sklearn").origin)).parent  # type: ignore[union-attr]
+    table = np.loadtxt(package / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    raw, targets = table[:, :-1].reshape(-1, 8, 8).astype("float32"), table[:, -1].astype("int64")
     md5 = hashlib.md5(raw.tobytes() + targets.tobytes(), usedforsecurity=False).hexdigest()
     small = torch.from_numpy(raw)[:, None] / 16
     images = F.interpolate(small, size=SPEC.shape[1:], mode="bilinear").to(device)

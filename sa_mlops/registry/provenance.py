@@ -22,7 +22,9 @@ RECORD = "provenance/record.json"
 @cache
 def packages() -> Mapping[str, str]:
     """Installed package -> version, sorted by name."""
-    found = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+    # A distribution reads its file again whenever it is asked.
+    known = (d.metadata for d in distributions())
+    found = {str(m["Name"]): str(m["Version"]) for m in known if m["Name"]}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
