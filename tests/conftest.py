@@ -1,7 +1,7 @@
 """A store of its own for every test, and one small lineage on scikit-learn's digits that all of them may read.
 
 The tests pass in one process or in several (`pytest -n`). What takes long is made once for all of them. Tests marked
-`alone` follow a terminal, or use every core by themselves: while one of them runs, no other process runs a test.
+`alone` follow a terminal: while one of them runs, no other process runs a test.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from stores import (
     migrate,
 )
 
-from scripts import serving
+from scripts import brief, serving
 
 # Before anything imports MLflow or DVC: neither may phone home from a test.
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "DVC_NO_ANALYTICS": "1", "CI": "1"}
@@ -138,7 +138,7 @@ def digits_store() -> Store:
             for command in (JUDGE, BASE, FORGET, ORACLE):
                 assert main(command) == 0, f"sa-mlops {' '.join(command)} failed"
 
-    return Store(once("digits", make))
+    return Store(once("lineage", make))
 
 
 @pytest.fixture
@@ -179,8 +179,10 @@ def empty_store(blank_store: Store, tmp_path: Path) -> Store:
     return blank_store.copy(tmp_path)
 
 
-LONG = ("tui", "test_e2e", "test_faults")
-"""Groups that begin first, because each of them takes minutes."""
+LONG = ("server", "test_e2e", "tui", "test_faults")
+"""Groups that begin first, because each of them takes minutes. Only the first and the last need the shared lineage."""
+STORES = {"digits_store", "blank_store"}
+"""Fixtures whose tests measure with few samples (`scripts/brief.py`)."""
 SERVING = {"server", "refused"}
 """Fixtures of a server that a session makes once a process, and that takes many seconds."""
 
@@ -189,7 +191,7 @@ SERVING = {"server", "refused"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What a process of `pytest --dist loadgroup` gets whole: a file, the terminal UI, all that share a server.
 
-    Last come the tests that are alone, and those on the server, which some of them use.
+    Last come the tests that are alone.
     """
 
     def alone(item: pytest.Item) -> bool:
@@ -198,13 +200,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     serving = {item.path for item in items if SERVING & set(getattr(item, "fixturenames", ()))}
 
     def group(item: pytest.Item) -> str:
-        if alone(item) or item.path in serving:
+        if alone(item):
             return "alone"
+        if item.path in serving:
+            return "server"
         return "tui" if item.path.parent.name == "tui" else item.path.stem
 
-    def place(item: pytest.Item) -> tuple[int, bool]:
+    def place(item: pytest.Item) -> int:
         order = (*LONG, "", "alone")
-        return order.index(group(item) if group(item) in order else ""), alone(item)
+        return order.index(group(item) if group(item) in order else "")
 
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group(item)))
@@ -214,7 +218,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """A test and its fixtures, beside those of other processes unless it is to be alone."""
-    with room(alone=item.get_closest_marker("alone") is not None):
+    measures = STORES & set(getattr(item, "fixturenames", ()))
+    with room(alone=item.get_closest_marker("alone") is not None), ExitStack() as stack:
+        if measures:
+            stack.enter_context(brief.shortened())
         return (yield)
 
 

@@ -13,7 +13,7 @@ from stores import ROOT, child_environment
 
 from scripts.serving import Server
 
-pytestmark = [pytest.mark.alone, pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def test_runs_at_once_leave_a_whole_version_each(server: Server, tmp_path: Path) -> None:

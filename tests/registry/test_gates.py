@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
-from stores import Start, Store
+from stores import Store
 
 from sa_mlops import cli
 from sa_mlops.core.fakes import FAKES
@@ -240,15 +240,6 @@ class TestPromotion:
 
     def test_a_base_is_refused(self, own_store: Store, limits: str) -> None:
         assert cli.main(["promote", "1", "--gates", limits]) == 1
-
-    def test_promotions_that_race_leave_one_champion_and_both_records(
-        self, own_store: Store, limits: str, start: Start
-    ) -> None:
-        processes = [start("-m", "sa_mlops", "promote", "2", "--gates", limits) for _ in range(2)]
-        assert [p.wait(timeout=200) for p in processes] == [0, 0]
-        client = MlflowClient()
-        assert [e.number for e in champions(client)] == [2, 2]
-        assert log.alias_map(client, names.GENERATORS)["champion"] == 2
 
 
 class TestFakes:

@@ -23,7 +23,7 @@ from sa_mlops.tuning import storage
 from sa_mlops.tuning import study as studies
 from scripts.serving import Server
 
-pytestmark = [pytest.mark.alone, pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 WANTED = 8
 TUNE = (
