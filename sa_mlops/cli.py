@@ -120,8 +120,9 @@ def _json_option() -> click.Option:
 
 
 def _show(result: Result, as_json: bool) -> Result:
+    text = json.dumps(result.document, indent=1) if as_json else result.text
     try:
-        click.echo(json.dumps(result.document, indent=1) if as_json else result.text)
+        click.echo(text, color=True)  # only pictures have colours, which pagers and files need too
     except BrokenPipeError:
         # The reader has closed the pipe; click would make it status 1.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -77,6 +77,7 @@ class TestSample:
         title, *picture = capsys.readouterr().out.splitlines()
         assert title == "v2 forget 1 (models:/sa-cvae/2)"
         assert picture
+        assert all("\x1b[38;2;" in line for line in picture)
         assert {line.count(UPPER_HALF) for line in picture} == {50}
 
     def test_the_base_is_called_by_its_alias(self, capsys: Captured) -> None:
