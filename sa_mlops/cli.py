@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -18,7 +19,7 @@ from sa_mlops.cluster.plan import option_words
 from sa_mlops.config import ALIASES, ENTRY_POINTS, SEED, EntryPoint, SubmitConfig
 from sa_mlops.datasets.spec import SIDE_RANGE
 from sa_mlops.errors import CommandError, Stopped, comes_from_outside, in_one_line, plain
-from sa_mlops.parameters import Parameter, ParameterError, spell_option
+from sa_mlops.parameters import Kind, Parameter, ParameterError, spell_option
 
 if TYPE_CHECKING:
     from sa_mlops.cluster.jobs import Outcome
@@ -180,13 +181,36 @@ def _ended(outcome: Outcome, as_json: bool) -> int:
     return status
 
 
-def _json(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--json", "as_json", is_flag=True, help="print one JSON document")(function)
+JSON = click.option("--json", "as_json", is_flag=True, help="print one JSON document")
+GATES = click.option(
+    "--gates", type=click.Path(path_type=Path), help="JSON file with limits; default: the project's own"
+)
+HELD = click.option(
+    "--classes", required=True, help="names of classes as the versions record them, comma-separated"
+)
+DATASET = click.option("--dataset", help="versions of this data set alone; default: all")
+
+
+def printed(function: Callable[..., Result | Outcome]) -> Callable[..., Result | int]:
+    """Give a command the option `--json`, and print its result."""
+
+    @JSON
+    @functools.wraps(function)
+    def command(*, as_json: bool, **options: Any) -> Result | int:
+        found = function(**options)
+        return _ended(found, as_json) if isinstance(found, tuple) else _show(found, as_json)
+
+    return command
+
+
+def _read(name: str, text: str, kind: Kind, **bounds: Any) -> Any:
+    """The value of an option, read and checked as a parameter's is."""
+    return Parameter(help="", kind=kind, **{"default": ()} | bounds).parse(name, text)
 
 
 @group.group(invoke_without_command=True)
 @click.option("--repair", is_flag=True, help="replace missing and altered files, also in DVC's cache")
-@_json
+@JSON
 @click.pass_context
 def data(context: click.Context, repair: bool, as_json: bool) -> Result | None:
     """Pull MNIST, verify every file and list it; the subcommands manage data sets of your own."""
@@ -222,7 +246,7 @@ def data(context: click.Context, repair: bool, as_json: bool) -> Result | None:
 @click.option("--seed", default="0", show_default=True, help="random seed of that split")
 @click.option("--classes", help="names of the classes of IDX files or an .npz, in the order of the labels")
 @click.option("--licence", default="", help="licence of the images, recorded with them")
-@_json
+@printed
 def data_add(
     source: str,
     name: str,
@@ -232,37 +256,33 @@ def data_add(
     seed: str,
     classes: str | None,
     licence: str,
-    as_json: bool,
 ) -> Result:
     """Import labelled images as datasets/NAME and pin them.
 
     SOURCE is a folder with a folder of images per class (with train/ and test/ above them or without), IDX files, an
     .npz with x_train and y_train, or torchvision:NAME, which downloads.
     """
-    low, high = SIDE_RANGE
-    side: Any = Parameter(help="", kind="int", low=low, high=high, default=None).parse("size", size)
-    share: Any = Parameter(help="", kind="float", above=0, high=0.5, default=0.1).parse(
-        "test_share", test_share
-    )
-    number: Any = Parameter(help="", kind="int", low=SEED[0], high=SEED[1], default=0).parse("seed", seed)
+    side = _read("size", size, "int", low=SIDE_RANGE[0], high=SIDE_RANGE[1], default=None)
+    share = _read("test_share", test_share, "float", above=0, high=0.5)
+    number = _read("seed", seed, "int", low=SEED[0], high=SEED[1])
     from sa_mlops.datasets.sources import Form, SourceError
     from sa_mlops.operate import collection
 
     names = None if classes is None else tuple(word.strip() for word in classes.split(","))
     form = Form(side, None if colour is None else 1 if colour == "grey" else 3, names)
     try:
-        return _show(collection.add(source, name, form, share, number, licence), as_json)
+        return collection.add(source, name, form, share, number, licence)
     except SourceError as error:
         raise click.UsageError(str(error)) from None
 
 
 @data.command("list")
-@_json
-def data_list(as_json: bool) -> Result:
+@printed
+def data_list() -> Result:
     """List all data sets and their pins."""
     from sa_mlops.operate import collection
 
-    return _show(collection.listed(), as_json)
+    return collection.listed()
 
 
 @data.command("show")
@@ -270,20 +290,20 @@ def data_list(as_json: bool) -> Result:
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="PNG file; default: the terminal"
 )
-@_json
-def data_show(name: str, out: Path | None, as_json: bool) -> Result:
+@printed
+def data_show(name: str, out: Path | None) -> Result:
     """Show the counts per class, the pin and the first images of a data set."""
     _check_png(out)
     from sa_mlops.operate import collection
 
-    return _show(collection.show(name, out), as_json)
+    return collection.show(name, out)
 
 
 @data.command("remove")
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="do not ask")
-@_json
-def data_remove(name: str, yes: bool, as_json: bool) -> Result:
+@printed
+def data_remove(name: str, yes: bool) -> Result:
     """Remove the images and the pin of a data set that was added."""
     from sa_mlops.operate import collection
 
@@ -292,7 +312,7 @@ def data_remove(name: str, yes: bool, as_json: bool) -> Result:
         if not sys.stdin.isatty():
             raise click.UsageError("give --yes where nobody can be asked")
         click.confirm(f"remove the data set {name} from this checkout?", abort=True, err=True)
-    return _show(collection.remove(name), as_json)
+    return collection.remove(name)
 
 
 def _check_png(out: Path | None) -> None:
@@ -301,58 +321,56 @@ def _check_png(out: Path | None) -> None:
 
 
 @group.command()
-@_json
-def lineage(as_json: bool) -> Result:
+@printed
+def lineage() -> Result:
     """Show the tree of registered versions with their tags and metrics."""
     from sa_mlops.operate.tree import lineage_report
 
-    return _show(lineage_report(), as_json)
+    return lineage_report()
 
 
 @group.command()
-@click.option(
-    "--classes", required=True, help="names of classes as the versions record them, comma-separated"
-)
-@click.option("--dataset", help="versions of this data set alone; default: all")
-@_json
-def audit(classes: str, dataset: str | None, as_json: bool) -> Result:
+@HELD
+@DATASET
+@printed
+def audit(classes: str, dataset: str | None) -> Result:
     """List the versions, aliases and runs that hold a class, by training or by descent. Changes nothing."""
-    wanted: Any = Parameter(help="", kind="classes", default=()).parse("classes", classes)
+    wanted = _read("classes", classes, "classes")
     from sa_mlops.operate.audit import audit as search
 
-    return _show(search(wanted, dataset), as_json)
+    return search(wanted, dataset)
 
 
 @group.command()
 @click.option("--verify", is_flag=True, help="check the chain; name the first broken link")
 @click.option("--head", default="", help="hash of an entry noted earlier, which must be there; with --verify")
-@_json
-def log(verify: bool, head: str, as_json: bool) -> Result:
+@printed
+def log(verify: bool, head: str) -> Result:
     """Print the log of aliases, promotions, approvals and erasures, oldest first."""
     if head and not (verify and 12 <= len(head) <= 64 and set(head) <= set("0123456789abcdef")):
         raise ParameterError("head", head, "the first 12 to 64 digits of a hash, with --verify")
     from sa_mlops.operate.log import log as show
 
-    return _show(show(verify, head), as_json)
+    return show(verify, head)
 
 
 @group.command()
 @click.option(
     "--out", default=".", type=click.Path(path_type=Path), help="folder for private.pem and public.pem"
 )
-@_json
-def keygen(out: Path, as_json: bool) -> Result:
+@printed
+def keygen(out: Path) -> Result:
     """Make a pair of keys for signatures (ECDSA P-256)."""
     from sa_mlops.operate import keys
 
-    return _show(keys.keygen(out), as_json)
+    return keys.keygen(out)
 
 
 @group.command()
 @click.argument("key", required=False, type=click.Path(path_type=Path))
 @click.option("--remove", is_flag=True, help="trust no key; signatures are then not checked")
-@_json
-def trust(key: Path | None, remove: bool, as_json: bool) -> Result:
+@printed
+def trust(key: Path | None, remove: bool) -> Result:
     """Load no weights without a signature of the public KEY; without KEY show which one is trusted.
 
     The environment variable SA_MLOPS_PUBLIC_KEY, a file, goes before it.
@@ -361,7 +379,7 @@ def trust(key: Path | None, remove: bool, as_json: bool) -> Result:
         raise click.UsageError("give KEY or --remove, not both")
     from sa_mlops.operate import keys
 
-    return _show(keys.trust(key, remove), as_json)
+    return keys.trust(key, remove)
 
 
 @group.command()
@@ -370,15 +388,13 @@ def trust(key: Path | None, remove: bool, as_json: bool) -> Result:
 @click.option(
     "--out", type=click.Path(path_type=Path), help="new folder; default: in the folder certificates"
 )
-@click.option(
-    "--gates", type=click.Path(path_type=Path), help="JSON file with limits; default: the project's own"
-)
-@_json
-def certify(version: str, key: Path, out: Path | None, gates: Path | None, as_json: bool) -> Result:
+@GATES
+@printed
+def certify(version: str, key: Path, out: Path | None, gates: Path | None) -> Result:
     """Write a signed certificate of VERSION, if it passes every gate, and sign its weights."""
     from sa_mlops.operate.certify import certify as write
 
-    return _show(write(version, key, out, gates), as_json)
+    return write(version, key, out, gates)
 
 
 @group.command()
@@ -387,8 +403,8 @@ def certify(version: str, key: Path, out: Path | None, gates: Path | None, as_js
     "--key", type=click.Path(path_type=Path), help="file of the public key; default: the trusted one"
 )
 @click.option("--reproduce", is_flag=True, help="rebuild the version and its parents, and compare weights")
-@_json
-def verify(folder: Path, key: Path | None, reproduce: bool, as_json: bool) -> Result:
+@printed
+def verify(folder: Path, key: Path | None, reproduce: bool) -> Result:
     """Verify the certificate in FOLDER, offline and without a store."""
     from sa_mlops.operate.verify import verify as check
     from sa_mlops.stages.result import Result
@@ -399,22 +415,18 @@ def verify(folder: Path, key: Path | None, reproduce: bool, as_json: bool) -> Re
 
         made = rebuild(folder, found.document["statement"])
         found = Result(found.document | made.document, f"{found.text}\n{made.text}", made.passed)
-    return _show(found, as_json)
+    return found
 
 
 @group.command()
-@click.option(
-    "--classes", required=True, help="names of classes as the versions record them, comma-separated"
-)
-@click.option("--dataset", help="versions of this data set alone; default: all")
+@HELD
+@DATASET
 @click.option("--plan", "look", is_flag=True, help="print the plan alone, also that of an approved erasure")
 @click.option("--approve", metavar="REASON", help="carry the plan out; the reason goes into the log")
 @click.option("--delete", is_flag=True, help="delete the versions instead of withdrawing them")
 @click.option("--settings", default="", help="JSON file with options of `forget` for a new successor")
-@click.option(
-    "--gates", type=click.Path(path_type=Path), help="JSON file with limits; default: the project's own"
-)
-@_json
+@GATES
+@printed
 def erase(
     classes: str,
     dataset: str | None,
@@ -423,7 +435,6 @@ def erase(
     delete: bool,
     settings: str,
     gates: Path | None,
-    as_json: bool,
 ) -> Result:
     """Plan to replace and withdraw every version that holds a class, and carry it out once it is approved.
 
@@ -432,7 +443,7 @@ def erase(
     """
     if look and approve is not None:
         raise click.UsageError("give --plan or --approve, not both")
-    wanted: Any = Parameter(help="", kind="classes", default=()).parse("classes", classes)
+    wanted = _read("classes", classes, "classes")
     from sa_mlops.operate.plan import Request
     from sa_mlops.operate.plan import plan as read
     from sa_mlops.stages.result import Result
@@ -442,17 +453,16 @@ def erase(
     if plan.approval is not None and not look:
         say(f"the erasure is resumed; approved because: {plan.approval.content.get('reason', '')}")
     elif look or (not plan.empty and approve is None):
+        as_json = click.get_current_context().params["as_json"]
         if look or as_json or not sys.stdin.isatty():
-            return _show(
-                Result(plan.document() | {"erased": False}, f"{plan.text()}\n{plan.next()}"), as_json
-            )
+            return Result(plan.document() | {"erased": False}, f"{plan.text()}\n{plan.next()}")
         click.echo(plan.text(), err=True)
         approve = click.prompt("reason of the approval (Ctrl-C: none)", err=True)
         if delete:
             click.confirm(f"delete {len(plan.withdraw)} versions for good?", abort=True, err=True)
     from sa_mlops.operate.erase import erase as carry_out
 
-    return _show(carry_out(request, approve or ""), as_json)
+    return carry_out(request, approve or "")
 
 
 @group.command()
@@ -469,43 +479,32 @@ def erase(
 @click.option(
     "--compare", is_flag=True, help="draw the same latents with every version from the base to VERSION"
 )
-@_json
+@printed
 def sample(
-    version: str,
-    classes: str,
-    digits: str | None,
-    seed: str,
-    rows: str,
-    out: Path | None,
-    compare: bool,
-    as_json: bool,
+    version: str, classes: str, digits: str | None, seed: str, rows: str, out: Path | None, compare: bool
 ) -> Result:
     """Draw samples of VERSION (a number or an alias) as a PNG file or in the terminal."""
     if digits is not None:
         say("--digits is now --classes")
         classes = digits
-    wanted: Any = None
-    if classes != "all":
-        wanted = Parameter(help="", kind="classes", default=()).parse("classes", classes)
-    number: Any = Parameter(help="", kind="int", low=SEED[0], high=SEED[1], default=0).parse("seed", seed)
-    count: Any = Parameter(help="", kind="int", low=1, high=64, default=4).parse("rows", rows)
+    wanted = None if classes == "all" else _read("classes", classes, "classes")
+    number = _read("seed", seed, "int", low=SEED[0], high=SEED[1])
+    count = _read("rows", rows, "int", low=1, high=64)
     _check_png(out)
     from sa_mlops.operate import look
 
-    return _show(look.samples(version, wanted, number, count, out, compare), as_json)
+    return look.samples(version, wanted, number, count, out, compare)
 
 
 @group.command()
 @click.argument("version")
-@click.option(
-    "--gates", type=click.Path(path_type=Path), help="JSON file with limits; default: the project's own"
-)
-@_json
-def promote(version: str, gates: Path | None, as_json: bool) -> Result:
+@GATES
+@printed
+def promote(version: str, gates: Path | None) -> Result:
     """Make VERSION the champion if its recorded metrics pass every gate."""
     from sa_mlops.operate.promote import promote as judge_and_promote
 
-    return _show(judge_and_promote(version, gates), as_json)
+    return judge_and_promote(version, gates)
 
 
 @group.command()
@@ -513,41 +512,41 @@ def promote(version: str, gates: Path | None, as_json: bool) -> Result:
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="folder for report.html and report.md"
 )
-@_json
-def report(version: str, out: Path | None, as_json: bool) -> Result:
+@printed
+def report(version: str, out: Path | None) -> Result:
     """Write the measurements of VERSION (a number, an alias, or a parent run's id) as HTML and Markdown."""
     from sa_mlops.operate.report import report as write
 
-    return _show(write(version, out), as_json)
+    return write(version, out)
 
 
 @group.command()
 @click.option("--fix", is_flag=True, help="mark runs whose process has exited as KILLED; deletes nothing")
-@_json
-def doctor(fix: bool, as_json: bool) -> Result:
+@printed
+def doctor(fix: bool) -> Result:
     """Check environment, data, store, orphaned runs, links and files, and suggest a remedy for each problem."""
     from sa_mlops.operate.doctor import examine
 
-    return _show(examine(fix), as_json)
+    return examine(fix)
 
 
 @group.command()
 @click.argument("version")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps")
-@_json
-def reproduce(version: str, device: str, as_json: bool) -> Result:
+@printed
+def reproduce(version: str, device: str) -> Result:
     """Rebuild VERSION (a number, an alias, or sa-fim/N) from its recorded settings, data and seed, and compare."""
     from sa_mlops.operate.reproduce import reproduce as rebuild
 
-    return _show(rebuild(version, device), as_json)
+    return rebuild(version, device)
 
 
 @group.command("jobs")
 @click.argument("job", required=False)
 @click.option("--follow", is_flag=True, help="show the output of its tasks until the last one ends")
 @click.option("--cancel", is_flag=True, help="cancel its unfinished tasks")
-@_json
-def submitted(job: str | None, follow: bool, cancel: bool, as_json: bool) -> int:
+@printed
+def submitted(job: str | None, follow: bool, cancel: bool) -> Outcome:
     """List the jobs submitted from this folder, or JOB alone (its name, its SLURM number, or latest)."""
     if (follow or cancel) and job is None:
         raise click.UsageError("--follow and --cancel need the JOB")
@@ -556,9 +555,9 @@ def submitted(job: str | None, follow: bool, cancel: bool, as_json: bool) -> int
     from sa_mlops.cluster import jobs
 
     if job is None:
-        return _ended(jobs.listed(), as_json)
+        return jobs.listed()
     act = jobs.follow if follow else jobs.cancel if cancel else jobs.shown
-    return _ended(act(job), as_json)
+    return act(job)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -29,8 +29,7 @@ def finish(entry: StageRun, rows: Sequence[Row], methods: Sequence[str], classes
     shown = measured(ordered)
     summary = {name: {key: span(found, key) for key in shown} for name, found in groups.items()}
     frame = pd.DataFrame([row.values(shown) for row in ordered])
-    entry.client.log_table(entry.run_id, frame, "tables/comparison.json")
-    entry.client.log_text(entry.run_id, frame.to_csv(index=False), "tables/comparison.csv")
+    entry.table("comparison", frame)
     entry.client.log_text(entry.run_id, markdown(groups, summary, shown), "tables/comparison.md")
     _draw(entry, summary, classes)
     for name, spans in summary.items():

@@ -162,7 +162,7 @@ class Needs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What a step is given; a method may count on what it `needs`.
+    """What a step is given; a method may count on what it `needs`, and is not shown real images that it does not need.
 
     Attributes
     ----------
@@ -299,6 +299,8 @@ def train_step(
 
     method = named(settings.method)
     needs = method.needs
+    if not needs.data:
+        inputs = replace(inputs, data=None)
     for name, missing in {
         "fisher": needs.fisher and not inputs.fisher,
         "data": needs.data and inputs.data is None,

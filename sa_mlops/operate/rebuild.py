@@ -18,7 +18,7 @@ from sa_mlops import datasets
 from sa_mlops.core.fisher import Diagonal, combine
 from sa_mlops.core.runtime import DeviceError, machine, prepare, resolve_device
 from sa_mlops.datasets import pin
-from sa_mlops.methods.interface import Inputs, named, train_step
+from sa_mlops.methods.interface import Inputs, named, needs_classifier, train_step
 from sa_mlops.models.interface import CVAE
 from sa_mlops.operate.reproduce import ReproduceError, compare
 from sa_mlops.operate.verify import MODEL
@@ -28,7 +28,7 @@ from sa_mlops.registry.tracking import stoppable
 from sa_mlops.settings import BaseSettings, FisherSettings, fingerprint
 from sa_mlops.stages import base, fisher
 from sa_mlops.stages.context import Context
-from sa_mlops.stages.progress import Progress
+from sa_mlops.stages.progress import Progress, watching
 from sa_mlops.stages.result import Result
 from sa_mlops.stages.runs import Runs
 
@@ -112,25 +112,18 @@ def _step(
                 return base.train(own, recipe, progress).requires_grad_(False)
         step = recorded.read_step(text, count)
         _same_code(entry, made, "forget", step)
-        needs = named(step.method).needs
-        if not made_before or needs.classifier or step.harden is not None:
+        if not made_before or needs_classifier(step):
             raise ReproduceError(f"{uri} needs a judge or a parent that the certificate does not hold")
         if getattr(step, "surrogate_md5", None) is not None:
             raise ReproduceError(f"{uri} was made with a folder of images that the certificate does not hold")
         used: Diagonal = {}
-        if needs.fisher:
+        if named(step.method).needs.fisher:
             used = _diagonal(ctx, entry, entry.get("fisher"), made_before, diagonals)
     except RecordedError as error:
         raise ReproduceError(f"{uri}: {error}; it was made by other code") from None
     before = list(made_before.values())[-1]
-    inputs = Inputs(fisher=used, data=ctx.dataset if needs.data else None, classifier=None)
-    return train_step(
-        before,
-        step,
-        inputs,
-        own.generator,
-        watch=lambda phase, steps: Progress(f"rebuilding {uri}: {phase}", steps),
-    ).requires_grad_(False)
+    inputs, watch = Inputs(fisher=used, data=ctx.dataset), watching(f"rebuilding {uri}")
+    return train_step(before, step, inputs, own.generator, watch=watch).requires_grad_(False)
 
 
 def _diagonal(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import math
 import re
 import shlex
@@ -356,10 +357,9 @@ def _lineage_picture(client: MlflowClient, version: Version) -> bytes:
 
 
 def _png(figure: Figure) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "figure.png"
-        figure.savefig(path, dpi=150)
-        return path.read_bytes()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=150)
+    return buffer.getvalue()
 
 
 def _command(client: MlflowClient, version: Version) -> str:

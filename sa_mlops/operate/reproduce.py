@@ -14,7 +14,7 @@ from sa_mlops.config import RunConfig
 from sa_mlops.core.fisher import combine
 from sa_mlops.core.runtime import machine
 from sa_mlops.errors import CommandError
-from sa_mlops.methods.interface import Inputs, StepSettings, named, train_step
+from sa_mlops.methods.interface import Inputs, StepSettings, named, needs_classifier, train_step
 from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names, provenance, recorded, tracking, versions
@@ -27,7 +27,7 @@ from sa_mlops.stages import base, fisher, judge
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.make import reusable
 from sa_mlops.stages.measure import Judges
-from sa_mlops.stages.progress import Progress, say
+from sa_mlops.stages.progress import Progress, say, watching
 from sa_mlops.stages.result import Result
 
 TOLERANCE = 1e-2
@@ -195,24 +195,12 @@ def _fisher(ctx: Context, model: CVAE, settings: FisherSettings) -> Tensors:
 
 
 def _forget(ctx: Context, before: CVAE, diagonal: Tensors, settings: StepSettings) -> Tensors:
-    needs = named(settings.method).needs
-    trainer = None
-    if needs.classifier or settings.harden is not None:
-        trainer = reusable(ctx, judge.key(ctx, "trainer"))
-        if trainer is None:
-            raise ReproduceError("the judge that hardening trained against is not in this registry")
-    inputs = Inputs(
-        fisher=diagonal,
-        data=ctx.dataset if needs.data else None,
-        classifier=None if trainer is None else judge.load(ctx, trainer),
-    )
-    return train_step(
-        before,
-        settings,
-        inputs,
-        ctx.generator,
-        watch=lambda phase, steps: Progress(f"rebuilding: {phase}", steps),
-    ).state_dict()
+    trainer = reusable(ctx, judge.key(ctx, "trainer")) if needs_classifier(settings) else None
+    if needs_classifier(settings) and trainer is None:
+        raise ReproduceError("the judge that hardening trained against is not in this registry")
+    classifier = None if trainer is None else judge.load(ctx, trainer)
+    inputs = Inputs(fisher=diagonal, data=ctx.dataset, classifier=classifier)
+    return train_step(before, settings, inputs, ctx.generator, watch=watching("rebuilding")).state_dict()
 
 
 def measured(ctx: Context, version: Version, built: Tensors) -> dict[str, tuple[float, float]]:

@@ -20,6 +20,7 @@ from sa_mlops.plots.style import (
     heading,
     legend,
     new_figure,
+    panels,
     series,
 )
 
@@ -68,36 +69,29 @@ def draw(axes: Axes, curves: Sequence[Curve]) -> None:
 def loss_terms(terms: Sequence[Term], *, title: str, unit: str = "nats", theme: Theme = LIGHT) -> Figure:
     """Loss terms over steps: a panel per term, all runs in each."""
     columns = min(len(terms), 2)
-    rows = -(-len(terms) // columns)
-    figure = new_figure(WIDTH, 0.7 + 2.1 * rows, title, theme)
-    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes, term in zip(grid, terms, strict=False):
+    figure = new_figure(WIDTH, 0.7 + 2.1 * -(-len(terms) // columns), title, theme)
+    for axes, term in zip(panels(figure, len(terms), columns), terms, strict=True):
         draw(axes, term.curves)
         heading(axes, term.name, theme)
         axes.set_yscale("log" if term.log else "linear")
-        axes.set_xlabel("step")
-        axes.set_ylabel(unit)
-        dress(axes, theme)
-    for axes in grid[len(terms) :]:
-        axes.set_visible(False)
+        dress(axes, theme, x="step", y=unit)
     legend(figure.axes[0], theme)
     return figure
 
 
-def gradient_norms(curves: Sequence[Curve], *, title: str, theme: Theme = LIGHT) -> Figure:
+def gradient_norms(curves: Sequence[Curve], *, title: str) -> Figure:
     """Norm of the gradient over steps, logarithmic."""
-    return loss_terms([Term("gradient norm", curves, log=True)], title=title, unit="", theme=theme)
+    return loss_terms([Term("gradient norm", curves, log=True)], title=title, unit="")
 
 
-def layer_fisher(diagonal: Mapping[str, Floats], *, title: str | None = None, theme: Theme = LIGHT) -> Figure:
+def layer_fisher(diagonal: Mapping[str, Floats]) -> Figure:
     """Spread of the Fisher diagonal in each parameter tensor: 5th to 95th percentile, quartiles, median, mean.
 
     Parameters
     ----------
     diagonal : parameter name -> non-negative values of any shape; drawn top to bottom in the order given.
     """
-    figure_title = title or _fisher_title(diagonal)
-    figure = new_figure(WIDTH, 0.9 + 0.32 * len(diagonal), figure_title, theme)
+    figure = new_figure(WIDTH, 0.9 + 0.32 * len(diagonal), _fisher_title(diagonal))
     axes = figure.add_subplot()
     for row, values in enumerate(diagonal.values()):
         flat = np.ravel(values)
@@ -105,20 +99,19 @@ def layer_fisher(diagonal: Mapping[str, Floats], *, title: str | None = None, th
         zeros = 1 - len(positive) / flat.size
         if len(positive):
             p5, p25, p50, p75, p95 = np.percentile(positive, [5, 25, 50, 75, 95])
-            axes.plot([p5, p95], [row, row], color=theme.faint, linewidth=1.5, solid_capstyle="butt")
+            axes.plot([p5, p95], [row, row], color=LIGHT.faint, linewidth=1.5, solid_capstyle="butt")
             axes.plot([p25, p75], [row, row], color=SERIES_COLOURS[0], linewidth=6, solid_capstyle="butt")
-            axes.plot(p50, row, "|", color=theme.ink, markersize=9)
+            axes.plot(p50, row, "|", color=LIGHT.ink, markersize=9)
             axes.plot(flat.mean(), row, "D", color=SERIES_COLOURS[1], markersize=4)
         axes.text(
             1.01, row, f"{zeros:.0%}", transform=axes.get_yaxis_transform(), va="center",
-            color=theme.ink, fontsize=SMALL,
+            color=LIGHT.ink, fontsize=SMALL,
         )  # fmt: skip
-    axes.text(1.01, -0.9, "zero", transform=axes.get_yaxis_transform(), color=theme.ink, fontsize=SMALL)
+    axes.text(1.01, -0.9, "zero", transform=axes.get_yaxis_transform(), color=LIGHT.ink, fontsize=SMALL)
     axes.set_yticks(range(len(diagonal)), list(diagonal))
     axes.set_ylim(len(diagonal) - 0.5, -0.5)
     axes.set_xscale("log")
-    axes.set_xlabel("Fisher value, of those above zero: 5-95 %, quartiles, median;\nmean of all (diamond)")
-    dress(axes, theme)
+    dress(axes, x="Fisher value, of those above zero: 5-95 %, quartiles, median;\nmean of all (diamond)")
     return figure
 
 

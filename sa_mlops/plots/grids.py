@@ -79,7 +79,7 @@ def pixels(canvas: Floats) -> NDArray[np.uint8]:
     return bright
 
 
-def draw_canvas(axes: Axes, canvas: Floats, theme: Theme) -> None:
+def draw_canvas(axes: Axes, canvas: Floats, theme: Theme = LIGHT) -> None:
     """Draw a grey or colour canvas in [0, 1]; NaN shows the background."""
     if canvas.ndim == 3:
         canvas = np.where(np.isnan(canvas), to_rgb(theme.paper), np.clip(canvas, 0, 1))
@@ -90,7 +90,6 @@ def draw_canvas(axes: Axes, canvas: Floats, theme: Theme) -> None:
 def show(
     axes: Axes,
     images: Floats,
-    theme: Theme,
     *,
     room: float,
     columns: Sequence[str] = (),
@@ -113,11 +112,11 @@ def show(
     caption = round(lines * LINE / room * width)
     gap = gap_of(width)
     canvas = mosaic(images, caption)
-    draw_canvas(axes, canvas, theme)
+    draw_canvas(axes, canvas)
     middle = width / 2 - 0.5
     axes.tick_params(labeltop=True, labelbottom=False, pad=2)
     places = [c * (width + gap) + middle for c in range(len(columns))]
-    name_columns(axes, fitted(columns, room), theme, places=places, marked=marked)
+    name_columns(axes, fitted(columns, room), places=places, marked=marked)
     axes.set_yticks([r * (height + gap + caption) + height / 2 - 0.5 for r in range(len(rows))], rows)
     if answers is None:
         return
@@ -132,7 +131,7 @@ def show(
             ha="center",
             va="center",
             fontsize=SMALL,
-            color=theme.accent if hit else theme.ink,
+            color=LIGHT.accent if hit else LIGHT.ink,
             fontweight="bold" if hit else "normal",
         )
 
@@ -157,36 +156,17 @@ def headings(classes: Sequence[str], forgotten: Collection[int] = ()) -> list[st
 
 
 def sample_grid(
-    images: Floats,
-    *,
-    title: str,
-    classes: Sequence[str],
-    forgotten: Collection[int] = (),
-    rows: Sequence[str] = (),
-    answers: Answers | None = None,
-    theme: Theme = LIGHT,
+    images: Floats, *, title: str, classes: Sequence[str], forgotten: Collection[int] = ()
 ) -> Figure:
     """Samples (rows, K, C, H, W) in [0, 1]: a column per class, a row per latent."""
-    return _stacked([(images, "", forgotten, answers)], title, classes, rows, theme)
+    return _stacked([(images, "", forgotten)], title, classes)
 
 
 def before_after(
-    before: Floats,
-    after: Floats,
-    *,
-    title: str,
-    classes: Sequence[str],
-    forgotten: Collection[int] = (),
-    answers_before: Answers | None = None,
-    answers_after: Answers | None = None,
-    theme: Theme = LIGHT,
+    before: Floats, after: Floats, *, title: str, classes: Sequence[str], forgotten: Collection[int] = ()
 ) -> Figure:
     """Samples (rows, K, C, H, W) of two models at equal latents, one above the other."""
-    blocks = [
-        (before, "before", forgotten, answers_before),
-        (after, "after", forgotten, answers_after),
-    ]
-    return _stacked(blocks, title, classes, (), theme)
+    return _stacked([(before, "before", forgotten), (after, "after", forgotten)], title, classes)
 
 
 def sequential_columns(
@@ -196,7 +176,6 @@ def sequential_columns(
     classes: Sequence[str],
     steps: Sequence[str],
     forgotten: Sequence[Collection[int]],
-    theme: Theme = LIGHT,
 ) -> Figure:
     """A block of rows per step: blocks (steps, rows, K, C, H, W) at equal latents.
 
@@ -205,27 +184,19 @@ def sequential_columns(
     steps : name of each block.
     forgotten : the classes forgotten by then, for each block; they are struck out in its headings.
     """
-    each = [(images, step, gone, None) for images, step, gone in zip(blocks, steps, forgotten, strict=True)]
-    return _stacked(each, title, classes, (), theme)
-
-
-Block = tuple[Floats, str, Collection[int], Answers | None]
+    return _stacked(list(zip(blocks, steps, forgotten, strict=True)), title, classes)
 
 
 def _stacked(
-    blocks: Sequence[Block], title: str, classes: Sequence[str], rows: Sequence[str], theme: Theme
+    blocks: Sequence[tuple[Floats, str, Collection[int]]], title: str, classes: Sequence[str]
 ) -> Figure:
-    """Blocks of images (rows, K, C, H, W), each with its name, forgotten classes and answers, above each other."""
+    """Blocks of images (rows, K, C, H, W), each with its name and forgotten classes, above each other."""
     n_rows, columns, _, height, width = blocks[0][0].shape
     room = min(CELL, max(SMALLEST, CELL * 10 / columns))
-    lines = answer_lines(classes, room) if any(block[3] for block in blocks) else 0
-    block = fitted(classes, room).height + n_rows * (room * height / width + 1.4 * lines * LINE)
-    figure = new_figure(max(WIDTH, room * columns + 0.4), 0.6 + len(blocks) * block, title, theme)
+    block = fitted(classes, room).height + n_rows * room * height / width
+    figure = new_figure(max(WIDTH, room * columns + 0.4), 0.6 + len(blocks) * block, title)
     panels = figure.subplots(len(blocks), 1, squeeze=False)[:, 0]
-    for axes, (images, name, forgotten, answers) in zip(panels, blocks, strict=True):
-        show(
-            axes, images, theme, room=room, columns=headings(classes, forgotten), marked=forgotten,
-            rows=rows, answers=answers, classes=classes,
-        )  # fmt: skip
+    for axes, (images, name, forgotten) in zip(panels, blocks, strict=True):
+        show(axes, images, room=room, columns=headings(classes, forgotten), marked=forgotten)
         axes.set_ylabel(name, fontsize=TEXT, fontweight="bold")
     return figure

@@ -26,6 +26,7 @@ from sa_mlops.plots.style import (
     dress,
     fitted,
     heading,
+    legend_below,
     mark,
     name_columns,
     new_figure,
@@ -47,11 +48,10 @@ def _pair(
     for axes, name in zip(figure.subplots(1, 2, sharey=sharey), ("before", "after"), strict=True):
         heading(axes, name, theme)
     looks = [class_look(c) for c in range(len(classes))]
-    figure.legend(
-        [Line2D([], [], linestyle="", marker=marker, color=colour, markersize=6) for colour, marker in looks], names,
-        loc="outside lower center", ncols=columns, frameon=False, fontsize=TEXT, labelcolor=theme.ink,
-        columnspacing=0.9, handletextpad=0.1,
-    )  # fmt: skip
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=colour, markersize=6) for colour, marker in looks
+    ]
+    legend_below(figure, handles, names, columns=columns, theme=theme, columnspacing=0.9, handletextpad=0.1)
     return figure
 
 
@@ -118,8 +118,8 @@ def latent_pair(
             axes.add_patch(
                 Circle((0, 0), radius, fill=False, edgecolor=theme.ink, linestyle="--", linewidth=0.8)
             )
-        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="z1")
-        dress(axes, theme)
+        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+        dress(axes, theme, x="z1")
     figure.axes[0].set_ylabel("z2")
     return figure
 
@@ -160,10 +160,8 @@ def centroid_moves(
             name, after[c], (6, 6), textcoords="offset points", fontsize=TEXT + (2 if strong else 0), color=ink,
             fontweight="bold" if strong else "normal", zorder=5,
         )  # fmt: skip
-    axes.set_xlabel(f"first joint principal axis ({explained[0]:.0%})")
-    axes.set_ylabel(f"second ({explained[1]:.0%})")
     axes.set_aspect("equal", adjustable="datalim")
-    dress(axes, theme)
+    dress(axes, theme, x=f"first joint principal axis ({explained[0]:.0%})", y=f"second ({explained[1]:.0%})")
     return figure
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from sa_mlops.plots.style import LIGHT, SMALL, Theme, new_figure
+from sa_mlops.plots.style import LIGHT, SMALL, new_figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,12 @@ def layout(nodes: Sequence[Node], edges: Sequence[Edge]) -> dict[str, Place]:
     return places
 
 
-def lineage_tree(nodes: Sequence[Node], edges: Sequence[Edge], *, title: str, theme: Theme = LIGHT) -> Figure:
+def lineage_tree(nodes: Sequence[Node], edges: Sequence[Edge], *, title: str) -> Figure:
     """Versions from left to right, each joined to its parent. Errors as in `layout`."""
     places = layout(nodes, edges)
     columns = 1 + max((p.column for p in places.values()), default=0)
     rows = 1 + max((p.row for p in places.values()), default=0)
-    figure = new_figure(max(3.5, 1.75 * columns), 0.55 + 0.72 * rows, title, theme)
+    figure = new_figure(max(3.5, 1.75 * columns), 0.55 + 0.72 * rows, title)
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set(xlim=(-0.05, columns - 0.05), ylim=(rows - 0.5, -0.5))
@@ -81,15 +81,15 @@ def lineage_tree(nodes: Sequence[Node], edges: Sequence[Edge], *, title: str, th
         a, b = places[edge.parent], places[edge.child]
         bend = b.column - 0.09
         axes.plot(
-            [a.column + 0.4, bend, bend, b.column], [a.row, a.row, b.row, b.row], color=theme.faint, zorder=1
+            [a.column + 0.4, bend, bend, b.column], [a.row, a.row, b.row, b.row], color=LIGHT.faint, zorder=1
         )
     for node in nodes:
         place = places[node.key]
-        colour = theme.accent if node.marked else theme.ink
+        colour = LIGHT.accent if node.marked else LIGHT.ink
         text = f"{node.label}\n{node.caption}" if node.caption else node.label
         axes.text(
-            place.column, place.row, text, va="center", fontsize=SMALL, color=theme.ink, linespacing=1.3,
-            parse_math=False, bbox={"boxstyle": "round,pad=0.4", "fc": theme.paper, "ec": colour,
+            place.column, place.row, text, va="center", fontsize=SMALL, color=LIGHT.ink, linespacing=1.3,
+            parse_math=False, bbox={"boxstyle": "round,pad=0.4", "fc": LIGHT.paper, "ec": colour,
                                     "lw": 1.8 if node.marked else 0.9},
         )  # fmt: skip
     return figure

@@ -36,7 +36,7 @@ CELL = 0.4
 def annotated(
     axes: Axes,
     values: Floats,
-    theme: Theme,
+    theme: Theme = LIGHT,
     *,
     low: float,
     high: float,
@@ -66,8 +66,6 @@ def forgetting_matrix(
     classes: Sequence[str],
     steps: Sequence[str],
     forgotten: Sequence[Collection[int]],
-    title: str | None = None,
-    theme: Theme = LIGHT,
 ) -> Figure:
     """Every class after every step: values (steps, K); cells of classes forgotten by then are framed.
 
@@ -79,22 +77,22 @@ def forgetting_matrix(
     """
     marked = np.array([[c in gone for c in range(len(classes))] for gone in forgotten])
     highest = float(np.log(len(classes))) if measure == "entropy" else 1.0
-    found = title or _rebound_title(values, marked, measure, highest)
-    figure, axes = _table(classes, len(values), found, theme)
-    image = annotated(axes, values, theme, low=0.0, high=highest, marked=marked)
+    found = _rebound_title(values, marked, measure, highest)
+    figure, axes = _table(classes, len(values), found)
+    image = annotated(axes, values, low=0.0, high=highest, marked=marked)
     axes.set_yticks(range(len(steps)), steps)
     axes.set_xlabel("requested class; framed: forgotten by then")
-    colour_bar(figure, image, axes, f"{measure} (nats)" if measure == "entropy" else measure, theme)
+    colour_bar(figure, image, axes, f"{measure} (nats)" if measure == "entropy" else measure)
     return figure
 
 
-def _table(classes: Sequence[str], rows: int, title: str, theme: Theme) -> tuple[Figure, Axes]:
+def _table(classes: Sequence[str], rows: int, title: str) -> tuple[Figure, Axes]:
     """A figure for a heat map with a column per class."""
     width = max(WIDTH, CELL * len(classes) + 2.0)
     names = fitted(classes, (width - 2.0) / len(classes))
-    figure = new_figure(width, 0.95 + names.height + 0.34 * rows, title, theme)
+    figure = new_figure(width, 0.95 + names.height + 0.34 * rows, title)
     axes = figure.add_subplot()
-    name_columns(axes, names, theme)
+    name_columns(axes, names)
     return figure, axes
 
 
@@ -117,8 +115,6 @@ def class_table(
     seeds: Sequence[int],
     limit: float,
     better: Literal["low", "high"],
-    title: str | None = None,
-    theme: Theme = LIGHT,
 ) -> Figure:
     """Every class forgotten on its own, under every seed: values (K, seeds); misses of the target are framed.
 
@@ -131,11 +127,11 @@ def class_table(
     sign = "≤" if better == "low" else "≥"
     worst = float(np.nanmax(values) if better == "low" else np.nanmin(values))
     found = f"{name}: {np.sum(~missed & ~np.isnan(values))} of {values.size} reach {sign} {limit:g}; worst {worst:.4g}"
-    figure, axes = _table(classes, len(seeds), title or found, theme)
+    figure, axes = _table(classes, len(seeds), found)
     # The scale ends at the extremes, not at zero, so that differences between classes are visible.
     low, high = min(float(np.nanmin(values)), limit), max(float(np.nanmax(values)), limit) + 1e-9
-    image = annotated(axes, values.T, theme, low=low, high=high, spell="{:.4g}", marked=missed.T)
+    image = annotated(axes, values.T, low=low, high=high, spell="{:.4g}", marked=missed.T)
     axes.set_yticks(range(len(seeds)), [f"seed {seed}" for seed in seeds])
     axes.set_xlabel("forgotten class; framed: misses the target", fontsize=TEXT)
-    colour_bar(figure, image, axes, name, theme)
+    colour_bar(figure, image, axes, name)
     return figure

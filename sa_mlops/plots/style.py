@@ -5,17 +5,17 @@ There is no pyplot and there are no global settings, so that threads can draw at
 
 from __future__ import annotations
 
-import io
 import textwrap
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -112,7 +112,7 @@ def fitted(names: Sequence[str], room: float, size: float = TEXT) -> Names:
 def name_columns(
     axes: Axes,
     names: Names,
-    theme: Theme,
+    theme: Theme = LIGHT,
     *,
     places: Sequence[float] | None = None,
     marked: Collection[int] = (),
@@ -128,14 +128,14 @@ def name_columns(
     mark(axes.get_xticklabels(), marked, theme)
 
 
-def mark(labels: Sequence[Text], marked: Collection[int], theme: Theme) -> None:
+def mark(labels: Sequence[Text], marked: Collection[int], theme: Theme = LIGHT) -> None:
     """Draw some of the labels in bold and in the accent colour."""
     for c, label in enumerate(labels):
         if c in marked:
             label.set(color=theme.accent, fontweight="bold")
 
 
-def new_figure(width: float, height: float, title: str, theme: Theme) -> Figure:
+def new_figure(width: float, height: float, title: str, theme: Theme = LIGHT) -> Figure:
     """An empty figure (inches) under a title that wraps to its width."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=theme.paper, layout="constrained")
     # A bold letter is a little more than half as wide as it is high.
@@ -147,9 +147,18 @@ def new_figure(width: float, height: float, title: str, theme: Theme) -> Figure:
     return figure
 
 
-def dress(axes: Axes, theme: Theme, *, grid: bool = True) -> Axes:
-    """Give axes the theme's colours, open at the top and right, with or without grid lines."""
+def panels(figure: Figure, count: int, columns: int, **shared: Any) -> list[Axes]:
+    """So many axes in rows of `columns`; the rest of the last row stays empty."""
+    grid = figure.subplots(-(-count // columns), columns, squeeze=False, **shared).ravel()
+    for axes in grid[count:]:
+        axes.set_visible(False)
+    return list(grid[:count])
+
+
+def dress(axes: Axes, theme: Theme = LIGHT, *, x: str = "", y: str = "", grid: bool = True) -> Axes:
+    """Give axes the theme's colours and their labels, open at the top and right, with or without grid lines."""
     axes.set_facecolor(theme.paper)
+    axes.set(**({"xlabel": x} if x else {}), **({"ylabel": y} if y else {}))
     axes.tick_params(colors=theme.ink, labelsize=TEXT, which="both", width=0.6)
     for label in (axes.xaxis.label, axes.yaxis.label, axes.title):
         label.set(color=theme.ink, fontsize=TEXT)
@@ -161,12 +170,12 @@ def dress(axes: Axes, theme: Theme, *, grid: bool = True) -> Axes:
     return axes
 
 
-def heading(axes: Axes, text: str, theme: Theme) -> None:
+def heading(axes: Axes, text: str, theme: Theme = LIGHT) -> None:
     """A panel's title, at its upper left."""
     axes.set_title(text, loc="left", fontsize=TEXT + 1, color=theme.ink)
 
 
-def bare(axes: Axes, theme: Theme) -> Axes:
+def bare(axes: Axes, theme: Theme = LIGHT) -> Axes:
     """Axes for pictures: neither frame nor tick marks, tick labels kept."""
     dress(axes, theme, grid=False)
     axes.tick_params(length=0)
@@ -175,19 +184,38 @@ def bare(axes: Axes, theme: Theme) -> Axes:
     return axes
 
 
-def legend(axes: Axes, theme: Theme, **placement: object) -> None:
+def legend(axes: Axes, theme: Theme = LIGHT, **placement: object) -> None:
     """A legend without a frame, if anything is labelled."""
     if axes.get_legend_handles_labels()[1]:
         options: dict[str, object] = {"fontsize": TEXT, "labelcolor": theme.ink, "frameon": False} | placement
         axes.legend(**options)
 
 
-def colour_bar(figure: Figure, mappable: ScalarMappable, axes: Axes, label: str, theme: Theme) -> None:
+def legend_below(
+    figure: Figure,
+    handles: Sequence[Any],
+    names: Sequence[str],
+    *,
+    columns: int,
+    theme: Theme = LIGHT,
+    **spacing: float,
+) -> None:
+    """A legend of the whole figure, under its axes."""
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=TEXT, labelcolor=theme.ink,
+        **spacing,
+    )  # fmt: skip
+
+
+def colour_bar(
+    figure: Figure, mappable: ScalarMappable, axes: Axes | list[Axes], label: str, theme: Theme = LIGHT
+) -> Colorbar:
     """A thin colour bar beside axes."""
     bar = figure.colorbar(mappable, ax=axes, fraction=0.05, pad=0.02, aspect=30)
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=theme.ink, labelsize=SMALL, length=2)
     bar.set_label(label, color=theme.ink, fontsize=TEXT)
+    return bar
 
 
 def series() -> Iterator[tuple[str, object]]:
@@ -195,7 +223,7 @@ def series() -> Iterator[tuple[str, object]]:
     return zip(cycle(SERIES_COLOURS), cycle(SERIES_DASHES), strict=True)
 
 
-def heat(theme: Theme) -> Colormap:
+def heat(theme: Theme = LIGHT) -> Colormap:
     """Colour map from the background to a strong blue."""
     end = "#0b4f9e" if theme is LIGHT else "#79c0ff"
     colours = LinearSegmentedColormap.from_list(f"heat-{theme.name}", [theme.paper, end])
@@ -207,19 +235,3 @@ def text_on(colour: tuple[float, float, float, float]) -> str:
     channels = np.asarray(colour[:3])
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return "#000000" if float(linear @ [0.2126, 0.7152, 0.0722]) > 0.179 else "#ffffff"
-
-
-def to_png(figure: Figure, dpi: int = DPI) -> bytes:
-    """The figure as PNG, the same bytes for the same figure."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
-
-
-def to_svg(figure: Figure) -> str:
-    """The figure as SVG, the same text for the same figure; letters become paths, so that any viewer agrees."""
-    buffer = io.BytesIO()
-    # Ids are random and the date is now, unless told otherwise.
-    with matplotlib.rc_context({"svg.hashsalt": "sa-mlops"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue().decode()

@@ -21,11 +21,13 @@ from sa_mlops.plots.style import (
     TEXT,
     WIDTH,
     Floats,
-    Theme,
+    colour_bar,
     dress,
     heat,
     legend,
+    legend_below,
     new_figure,
+    panels,
 )
 
 
@@ -46,8 +48,6 @@ def pareto_front(
     feasible: NDArray[np.bool_] | None = None,
     knee: int | None = None,
     references: Sequence[Reference] = (),
-    title: str | None = None,
-    theme: Theme = LIGHT,
 ) -> Figure:
     """Trials by forgetting gap (lower is better) and retention (higher is better), (trials,) each.
 
@@ -60,14 +60,14 @@ def pareto_front(
     found = f"{on_front.sum()} of {len(gap)} trials are on the front"
     if knee is not None:
         found += f"; the knee has a gap of {gap[knee]:.3g} and a retention of {retention[knee]:.3f}"
-    figure = new_figure(WIDTH, 3.6, title or found, theme)
+    figure = new_figure(WIDTH, 3.6, found)
     axes = figure.add_subplot()
     allowed = np.ones(len(gap), dtype=bool) if feasible is None else feasible
     broken, dominated = ~allowed, allowed & ~on_front
     # An empty scatter would still appear in the legend.
     if broken.any():
         axes.scatter(
-            gap[broken], retention[broken], s=22, c=theme.faint, marker="x", label="breaks the constraint"
+            gap[broken], retention[broken], s=22, c=LIGHT.faint, marker="x", label="breaks the constraint"
         )
     if dominated.any():
         axes.scatter(
@@ -91,20 +91,22 @@ def pareto_front(
     )
     if knee is not None:
         axes.scatter(
-            gap[knee], retention[knee], s=150, facecolors="none", edgecolors=theme.accent, linewidths=2, zorder=5,
+            gap[knee], retention[knee], s=150, facecolors="none", edgecolors=LIGHT.accent, linewidths=2, zorder=5,
             label="knee",
         )  # fmt: skip
     for reference, marker in zip(references, "*PDs^v", strict=False):
-        axes.scatter(reference.gap, reference.retention, s=70, c=SERIES_COLOURS[1], marker=marker, edgecolors=theme.ink,
+        axes.scatter(reference.gap, reference.retention, s=70, c=SERIES_COLOURS[1], marker=marker, edgecolors=LIGHT.ink,
                      linewidths=0.5, zorder=4)  # fmt: skip
         axes.annotate(reference.name, (reference.gap, reference.retention), (6, -10), textcoords="offset points",
-                      fontsize=TEXT, color=theme.ink)  # fmt: skip
+                      fontsize=TEXT, color=LIGHT.ink)  # fmt: skip
     if positive_and_wide(gap):
         axes.set_xscale("log")
-    axes.set_xlabel("forgetting gap: 0 forgotten, 2 drawn perfectly")
-    axes.set_ylabel("retention: half mean, half worst accuracy")
-    dress(axes, theme)
-    legend(axes, theme, loc="best")
+    dress(
+        axes,
+        x="forgetting gap: 0 forgotten, 2 drawn perfectly",
+        y="retention: half mean, half worst accuracy",
+    )
+    legend(axes, loc="best")
     return figure
 
 
@@ -114,8 +116,6 @@ def slices(
     *,
     on_front: NDArray[np.bool_],
     feasible: NDArray[np.bool_] | None = None,
-    title: str | None = None,
-    theme: Theme = LIGHT,
 ) -> Figure:
     """Each objective (rows) over each parameter (columns), a dot per trial.
 
@@ -126,13 +126,11 @@ def slices(
     on_front, feasible : (trials,), as in `pareto_front`.
     """
     columns = max(1, len(values))
-    figure = new_figure(
-        WIDTH, 0.6 + 1.9 * len(objectives), title or "Each objective over each parameter", theme
-    )
+    figure = new_figure(WIDTH, 0.6 + 1.9 * len(objectives), "Each objective over each parameter")
     grid = figure.subplots(len(objectives), columns, squeeze=False, sharex="col", sharey="row")
     allowed = np.ones(len(on_front), dtype=bool) if feasible is None else feasible
     groups = (
-        (~allowed, theme.faint, "x", "breaks the constraint"),
+        (~allowed, LIGHT.faint, "x", "breaks the constraint"),
         (allowed & ~on_front, SERIES_COLOURS[5], "o", "trial"),
         (on_front, SERIES_COLOURS[0], "o", "front"),
     )
@@ -149,21 +147,15 @@ def slices(
                     # Within a decade there may be no power of ten.
                     axes.set_xticks([float(points.min()), float(points.max())])
                     axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
-            if row == len(objectives) - 1:
-                axes.set_xlabel(name)
-            dress(axes, theme)
+            dress(axes, x=name if row == len(objectives) - 1 else "")
         grid[row][0].set_ylabel(objective)
         if positive_and_wide(heights):
             grid[row][0].set_yscale("log")
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=TEXT,
-                  labelcolor=theme.ink)  # fmt: skip
+    legend_below(figure, *grid[0][0].get_legend_handles_labels(), columns=3)
     return figure
 
 
-def importance(
-    shares: Mapping[str, Mapping[str, float]], *, title: str | None = None, theme: Theme = LIGHT
-) -> Figure:
+def importance(shares: Mapping[str, Mapping[str, float]]) -> Figure:
     """Share of each objective's variance that each parameter explains, bars side by side.
 
     Parameters
@@ -176,7 +168,7 @@ def importance(
     found = "Most important: " + ", ".join(
         f"{name} for the {objective}" for objective, name in leader.items()
     )
-    figure = new_figure(WIDTH, 1.2 + 0.45 * len(names), title or found, theme)
+    figure = new_figure(WIDTH, 1.2 + 0.45 * len(names), found)
     axes = figure.add_subplot()
     height = 0.8 / len(shares)
     for i, (objective, share) in enumerate(shares.items()):
@@ -185,23 +177,16 @@ def importance(
         axes.barh(places, widths, height * 0.9, color=SERIES_COLOURS[i], label=objective)
         for place, width in zip(places, widths, strict=True):
             axes.annotate(f"{width:.2f}", (width, place), (3, 0), textcoords="offset points", va="center",
-                          fontsize=SMALL, color=theme.ink)  # fmt: skip
+                          fontsize=SMALL, color=LIGHT.ink)  # fmt: skip
     axes.set_yticks(np.arange(len(names)), names)
     axes.set_xlim(0, 1.05)
-    axes.set_xlabel("share of the objective's variance (fANOVA)")
-    dress(axes, theme)
-    legend(axes, theme, loc="lower right")
+    dress(axes, x="share of the objective's variance (fANOVA)")
+    legend(axes, loc="lower right")
     return figure
 
 
 def contours(
-    values: Mapping[str, Floats],
-    objective: Floats,
-    *,
-    name: str,
-    on_front: NDArray[np.bool_],
-    title: str | None = None,
-    theme: Theme = LIGHT,
+    values: Mapping[str, Floats], objective: Floats, *, name: str, on_front: NDArray[np.bool_]
 ) -> Figure:
     """One objective over every pair of parameters, interpolated between trials; dots are trials, rings the front.
 
@@ -215,34 +200,25 @@ def contours(
     columns = min(3, len(pairs))
     lines = -(-len(pairs) // columns)
     log = positive_and_wide(objective)
-    figure = new_figure(WIDTH, 0.7 + 2.1 * lines, title or f"The {name} over pairs of parameters", theme)
-    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    figure = new_figure(WIDTH, 0.7 + 2.1 * lines, f"The {name} over pairs of parameters")
+    grid = panels(figure, len(pairs), columns)
     shown = np.log10(objective) if log else objective
     levels = np.linspace(float(shown.min()), float(shown.max()) + 1e-9, 11)
-    colours, norm = heat(theme), Normalize(levels[0], levels[-1])
-    for axes, (across, up) in zip(grid, pairs, strict=False):
+    colours, norm = heat(), Normalize(levels[0], levels[-1])
+    for axes, (across, up) in zip(grid, pairs, strict=True):
         x, y = np.log10(values[across]), np.log10(values[up])
         # Collinear points span no area to colour.
         if np.linalg.matrix_rank(np.column_stack([x - x.mean(), y - y.mean()]), tol=1e-6) == 2:
             axes.tricontourf(x, y, shown, levels=levels, cmap=colours, norm=norm)
-        axes.scatter(x, y, s=6, c=theme.ink, linewidths=0)
-        axes.scatter(x[on_front], y[on_front], s=26, facecolors="none", edgecolors=theme.accent, linewidths=1)
+        axes.scatter(x, y, s=6, c=LIGHT.ink, linewidths=0)
+        axes.scatter(x[on_front], y[on_front], s=26, facecolors="none", edgecolors=LIGHT.accent, linewidths=1)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda v, _: f"{10**v:.2g}")
             axis.set_major_locator(MaxNLocator(4))
-        axes.set_xlabel(across)
-        axes.set_ylabel(up)
-        dress(axes, theme, grid=False)
+        dress(axes, x=across, y=up, grid=False)
         axes.tick_params(labelsize=SMALL)
-    for axes in grid[len(pairs) :]:
-        axes.set_visible(False)
-    bar = figure.colorbar(
-        ScalarMappable(norm, colours), ax=list(grid[: len(pairs)]), fraction=0.04, pad=0.02, aspect=30
-    )
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(colors=theme.ink, labelsize=SMALL, length=2)
+    bar = colour_bar(figure, ScalarMappable(norm, colours), grid, name)
     bar.ax.yaxis.set_major_formatter(lambda v, _: f"{10**v if log else v:.3g}")
-    bar.set_label(name, color=theme.ink, fontsize=TEXT)
     return figure
 
 

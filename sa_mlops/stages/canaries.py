@@ -20,7 +20,7 @@ from sa_mlops.registry.version import Version
 from sa_mlops.settings import BaseSettings, FisherSettings
 from sa_mlops.stages import fisher, judge
 from sa_mlops.stages.context import Context
-from sa_mlops.stages.progress import Progress
+from sa_mlops.stages.progress import Progress, watching
 from sa_mlops.stages.result import Result, table
 
 Found = dict[int, Membership]
@@ -86,13 +86,10 @@ def _measured(
             diagonal = fisher.estimate(ctx, base, sampling, progress)
     inputs = Inputs(
         fisher=diagonal,
-        data=data if named(step.method).needs.data else None,
+        data=data,
         classifier=judge.load(ctx, judge.obtain(ctx, "trainer")) if needs_classifier(step) else None,
     )
-    after = train_step(
-        base, step, inputs, ctx.generator,
-        watch=lambda phase, steps: Progress(f"{phase} with canaries", steps),
-    )  # fmt: skip
+    after = train_step(base, step, inputs, ctx.generator, watch=watching("canaries"))
     before, later = (canaries.found(m, ctx.generator("canaries", "attack")) for m in (base, after))
     return before, later
 

@@ -104,8 +104,7 @@ def _follow(entry: StageRun, row: Row, done: int, total: int) -> None:
 
 def _log(entry: StageRun, rows: list[Row], classes: tuple[str, ...], seeds: tuple[int, ...]) -> None:
     frame = pd.DataFrame([row.values() for row in rows])
-    entry.client.log_table(entry.run_id, frame, "tables/classes.json")
-    entry.client.log_text(entry.run_id, frame.to_csv(index=False), "tables/classes.csv")
+    entry.table("classes", frame)
     limits = gates.limits(len(classes))
     for column, gate in GATED.items():
         limit, better = limits[gate], gates.GATES[gate].better

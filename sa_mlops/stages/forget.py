@@ -11,8 +11,7 @@ from torch import Tensor
 from sa_mlops.config import ForgetConfig
 from sa_mlops.core.training import Report
 from sa_mlops.methods import interface
-from sa_mlops.methods.interface import Inputs, StepSettings, train_step
-from sa_mlops.models.interface import CVAE
+from sa_mlops.methods.interface import Inputs, StepSettings, needs_classifier, train_step
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.curves import Term, gradient_norms, loss_terms
 from sa_mlops.plots.grids import before_after
@@ -51,7 +50,12 @@ def obtain(
     def made(run: StageRun) -> Made:
         before = ctx.load(start)
         phases = Phases(run, ctx.spell(settings.forget), ctx.spell(settings.forgotten))
-        inputs = _inputs(ctx, settings, before, protection, images)
+        inputs = Inputs(
+            fisher={} if protection is None else fisher.load(ctx, protection, before),
+            images=images,
+            data=ctx.dataset,
+            classifier=judge.load(ctx, judge.obtain(ctx, "trainer")) if needs_classifier(settings) else None,
+        )
         on_step = ctx.grid_log(run, settings.length)
         after = train_step(before, settings, inputs, ctx.generator, watch=phases.watch, on_step=on_step)
         metrics = judges.measure(after, settings.forgotten).metrics() | phases.seconds
@@ -99,20 +103,6 @@ def key_of(ctx: Context, start: Version, settings: StepSettings, protection: Ver
         params=spelled(ctx, settings) | {"start": start.uri},
         used=tuple(upstream.values()),
         steps=settings.steps_in_all,
-    )
-
-
-def _inputs(
-    ctx: Context, settings: StepSettings, start: CVAE, protection: Version | None, images: Tensor | None
-) -> Inputs:
-    """The inputs that the method of a step needs, and no others."""
-    needs = interface.named(settings.method).needs
-    classifier = needs.classifier or settings.harden is not None
-    return Inputs(
-        fisher={} if protection is None else fisher.load(ctx, protection, start),
-        images=images,
-        data=ctx.dataset if needs.data else None,
-        classifier=judge.load(ctx, judge.obtain(ctx, "trainer")) if classifier else None,
     )
 
 

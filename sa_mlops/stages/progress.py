@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # `data list` and `data add` print lines without torch, MLflo
     from torch import Tensor
 
     from sa_mlops.core.training import Report
+    from sa_mlops.methods.interface import Watch
     from sa_mlops.plots.curves import Curve
     from sa_mlops.registry.tracking import Recorder
 
@@ -145,6 +146,11 @@ class Progress:
 
         steps, _, values = np.array(self.points.get(term, []), np.float32).reshape(-1, 3).T
         return Curve(name, steps, values)
+
+
+def watching(title: str) -> Watch:
+    """Shows the progress of every phase of a step, and records nothing."""
+    return lambda phase, steps: Progress(f"{title}: {phase}", steps)
 
 
 def _read(terms: Mapping[str, Tensor]) -> dict[str, float]:

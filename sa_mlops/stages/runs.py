@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
@@ -40,6 +41,11 @@ class StageRun:
     def figure(self, figure: Figure, path: str) -> None:
         """Log a figure as an artifact under a stable path."""
         self.client.log_figure(self.run_id, figure, path, save_kwargs={"dpi": 150})
+
+    def table(self, name: str, frame: pd.DataFrame) -> None:
+        """Log a table as `tables/NAME.json`, which MLflow shows, and as CSV."""
+        self.client.log_table(self.run_id, frame, f"tables/{name}.json")
+        self.client.log_text(self.run_id, frame.to_csv(index=False), f"tables/{name}.csv")
 
     def image(self, key: str, grid: NDArray[np.float32], step: int) -> None:
         """Log a mosaic in [0, 1], NaN between images, as MLflow's time-stepped image."""

@@ -207,5 +207,4 @@ def _log(entry: StageRun, found: list[Candidate]) -> None:
             for c in found
         ]
     )
-    entry.client.log_table(entry.run_id, frame, "tables/final.json")
-    entry.client.log_text(entry.run_id, frame.to_csv(index=False), "tables/final.csv")
+    entry.table("final", frame)

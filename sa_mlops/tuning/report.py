@@ -96,8 +96,7 @@ class StudyLog:
         if not found.trials:
             return
         frame = trial_table(self.study, found)
-        self.run.client.log_table(self.run.run_id, frame, "tables/trials.json")
-        self.run.client.log_text(self.run.run_id, frame.to_csv(index=False), "tables/trials.csv")
+        self.run.table("trials", frame)
         for name, draw in figures(self.study, self.config, found, chosen).items():
             self.run.figure(draw(), f"figures/{name}.png")
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from sa_mlops.plots.style import DARK, LIGHT, Theme, to_png
+from sa_mlops.plots.style import DARK, LIGHT, Theme
 
 Render = Callable[[Figure], NDArray[np.uint8]]
 
@@ -21,7 +21,9 @@ def render() -> Render:
     """Pixels (height, width, 3) of a figure."""
 
     def pixels(figure: Figure) -> NDArray[np.uint8]:
-        return np.asarray(Image.open(io.BytesIO(to_png(figure, dpi=50))).convert("RGB"))
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=50)
+        return np.asarray(Image.open(buffer).convert("RGB"))
 
     return pixels
 

@@ -80,14 +80,11 @@ DIAGONAL = {"encoder.0.weight": np.array([[1.0, 2.0], [0.0, 0.0]]), "decoder.4.b
 
 
 class TestFisher:
-    def test_it_is_drawn(self, theme: Theme, render: Callable[[Figure], Floats]) -> None:
-        assert len(np.unique(render(layer_fisher(DIAGONAL, theme=theme)))) > 20
+    def test_it_is_drawn(self, render: Callable[[Figure], Floats]) -> None:
+        assert len(np.unique(render(layer_fisher(DIAGONAL)))) > 20
 
     def test_the_title_says_where_the_information_is(self, title: Callable[[Figure], str]) -> None:
         assert title(layer_fisher(DIAGONAL)) == "decoder.4.bias holds 75% of the Fisher information"
-
-    def test_a_given_title_is_kept(self, title: Callable[[Figure], str]) -> None:
-        assert title(layer_fisher(DIAGONAL, title="Mine")) == "Mine"
 
     def test_layers_stand_in_the_order_given(self) -> None:
         axes = layer_fisher(DIAGONAL).axes[0]

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from sa_mlops.plots.judging import control_answers, reliability_diagram
-from sa_mlops.plots.style import Floats, Theme
+from sa_mlops.plots.style import Floats
 
 CONFIDENCE = np.array([np.nan, 0.3, 0.5, 0.7, 0.95])
 ACCURACY = np.array([np.nan, 0.2, 0.6, 0.7, 0.97])
@@ -20,8 +20,8 @@ CLASSES = tuple("0123456789")
 
 
 class TestReliability:
-    def test_it_is_drawn(self, theme: Theme, render: Callable[[Figure], Floats]) -> None:
-        figure = reliability_diagram(CONFIDENCE, ACCURACY, COUNT, ece=0.012, theme=theme)
+    def test_it_is_drawn(self, render: Callable[[Figure], Floats]) -> None:
+        figure = reliability_diagram(CONFIDENCE, ACCURACY, COUNT, ece=0.012)
         assert len(np.unique(render(figure))) > 20
 
     def test_the_title_gives_the_calibration_error_in_points(self, title: Callable[[Figure], str]) -> None:
@@ -40,11 +40,8 @@ class TestReliability:
 class TestControls:
     NAMES = ("grey", "noise", "gaussian")
 
-    def test_it_is_drawn(self, theme: Theme, render: Callable[[Figure], Floats]) -> None:
-        assert (
-            len(np.unique(render(control_answers(UNIFORM, names=self.NAMES, classes=CLASSES, theme=theme))))
-            > 20
-        )
+    def test_it_is_drawn(self, render: Callable[[Figure], Floats]) -> None:
+        assert len(np.unique(render(control_answers(UNIFORM, names=self.NAMES, classes=CLASSES)))) > 20
 
     def test_the_title_gives_the_worst_control(self, title: Callable[[Figure], str]) -> None:
         answers = UNIFORM.copy()

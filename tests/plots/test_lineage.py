@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from sa_mlops.plots.lineage import Edge, Node, Place, layout, lineage_tree
-from sa_mlops.plots.style import Floats, Theme
+from sa_mlops.plots.style import Floats
 
 NODES = [
     Node("1", "1"),
@@ -62,8 +62,8 @@ class TestLayout:
 
 
 class TestTree:
-    def test_it_is_drawn(self, theme: Theme, render: Callable[[Figure], Floats]) -> None:
-        assert len(np.unique(render(lineage_tree(NODES, EDGES, title="Versions", theme=theme)))) > 20
+    def test_it_is_drawn(self, render: Callable[[Figure], Floats]) -> None:
+        assert len(np.unique(render(lineage_tree(NODES, EDGES, title="Versions")))) > 20
 
     def test_every_version_is_named(self) -> None:
         texts = [t.get_text() for t in lineage_tree(NODES, EDGES, title="").axes[0].texts]

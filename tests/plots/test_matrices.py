@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from sa_mlops.plots.matrices import class_table, forgetting_matrix
-from sa_mlops.plots.style import Floats, Theme
+from sa_mlops.plots.style import Floats
 
 CLASSES = tuple("0123456789")
 STEPS = ["base", "0", "1"]
@@ -34,9 +34,9 @@ def framed(axes: Axes) -> list[tuple[int, int]]:
 
 
 class TestForgettingMatrix:
-    def test_it_is_drawn(self, values: Floats, theme: Theme, render: Callable[[Figure], Floats]) -> None:
+    def test_it_is_drawn(self, values: Floats, render: Callable[[Figure], Floats]) -> None:
         figure = forgetting_matrix(
-            values, measure="probability", classes=CLASSES, steps=STEPS, forgotten=GONE, theme=theme
+            values, measure="probability", classes=CLASSES, steps=STEPS, forgotten=GONE
         )
         assert len(np.unique(render(figure))) > 20
 
@@ -100,10 +100,8 @@ class TestClassTable:
         table[8, 1] = 0.07
         return table
 
-    def test_it_is_drawn(self, table: Floats, theme: Theme, render: Callable[[Figure], Floats]) -> None:
-        figure = class_table(
-            table, name="gap", seeds=[0, 1], classes=CLASSES, limit=0.05, better="low", theme=theme
-        )
+    def test_it_is_drawn(self, table: Floats, render: Callable[[Figure], Floats]) -> None:
+        figure = class_table(table, name="gap", seeds=[0, 1], classes=CLASSES, limit=0.05, better="low")
         assert len(np.unique(render(figure))) > 20
 
     def test_misses_are_framed(self, table: Floats) -> None:
