@@ -68,24 +68,11 @@ CHANGED = [(stage, name, changed) for stage, x in EXAMPLES.items() for name, cha
 
 
 class TestFingerprint:
-    @pytest.mark.parametrize(("stage", "name", "changed"), CHANGED, ids=[f"{s}-{n}" for s, n, _ in CHANGED])
-    def test_it_changes_with_each_field(self, stage: str, name: str, changed: Any) -> None:
-        assert s.fingerprint(stage, changed) != s.fingerprint(stage, EXAMPLES[stage])
-
-    def test_no_two_changes_share_one(self) -> None:
-        prints = [s.fingerprint(stage, changed) for stage, _, changed in CHANGED]
+    def test_it_changes_with_each_field_and_no_two_changes_share_one(self) -> None:
+        settings = [*EXAMPLES.items(), *((stage, changed) for stage, _, changed in CHANGED)]
+        settings.append(("forget", dataclasses.replace(FORGET, harden=None)))
+        prints = [s.fingerprint(stage, value) for stage, value in settings]
         assert len(set(prints)) == len(prints)
-
-    def test_hardening_or_not_matters(self) -> None:
-        assert s.fingerprint("forget", FORGET) != s.fingerprint(
-            "forget", dataclasses.replace(FORGET, harden=None)
-        )
-
-    @pytest.mark.parametrize("stage", EXAMPLES)
-    def test_equal_settings_have_one(self, stage: str) -> None:
-        assert s.fingerprint(stage, dataclasses.replace(EXAMPLES[stage])) == s.fingerprint(
-            stage, EXAMPLES[stage]
-        )
 
     @pytest.mark.parametrize("stage", EXAMPLES)
     def test_it_changes_with_the_code_s_revision(self, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,11 +97,6 @@ class TestFingerprint:
     ) -> None:
         assert s.fingerprint(stage, settings) == then
 
-    def test_it_is_twelve_hex_digits(self) -> None:
-        text = s.fingerprint("base", EXAMPLES["base"])
-        assert len(text) == 12
-        assert int(text, 16) >= 0
-
     @pytest.mark.parametrize("stage", EXAMPLES)
     def test_settings_are_plain_json(self, stage: str) -> None:
         plain = s.jsonable(EXAMPLES[stage])
@@ -125,9 +107,6 @@ class TestRetained:
     def test_neither_forgotten_nor_earlier_classes_are_retained(self) -> None:
         settings = dataclasses.replace(FORGET, forget=(3, 8), earlier=(0, 5))
         assert settings.retained(10) == (1, 2, 4, 6, 7, 9)
-
-    def test_every_other_class_is(self) -> None:
-        assert dataclasses.replace(FORGET, forget=(9,), earlier=()).retained(10) == tuple(range(9))
 
 
 class TestRecipes:
@@ -155,7 +134,3 @@ class TestRecipes:
             steps=100_000, lr=1e-4, batch_size=256, schedule="constant"
         )
         assert EWC_LAMBDA["paper"] == 100.0
-
-    def test_settings_cannot_be_changed(self) -> None:
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            FORGET.forget = (2,)  # type: ignore[misc]

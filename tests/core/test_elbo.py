@@ -40,12 +40,6 @@ def fixed_elbo(mean: list[float], log_var: list[float], noise: list[float]) -> t
 
 
 class TestReconstruction:
-    def test_it_is_the_binary_cross_entropy_summed_over_pixels(self) -> None:
-        logits = torch.tensor([[0.0, math.log(3)]])
-        images = torch.tensor([[1.0, 0.5]])
-        expected = math.log(2) - 0.5 * math.log(0.75) - 0.5 * math.log(0.25)
-        assert float(pixel_cross_entropy(logits, images)) == pytest.approx(expected, rel=1e-6)
-
     @pytest.mark.parametrize("logit", [-20.0, -0.3, 0.0, 0.3, 20.0])
     def test_value_and_gradient_are_those_of_torch(self, logit: float) -> None:
         logits = torch.full((2, 1, 28, 28), logit, requires_grad=True)
@@ -54,9 +48,6 @@ class TestReconstruction:
         torchs = F.binary_cross_entropy_with_logits(logits, images, reduction="none").sum(dim=(1, 2, 3))
         torch.testing.assert_close(ours, torchs)
         torch.testing.assert_close(*(torch.autograd.grad(loss.sum(), logits)[0] for loss in (ours, torchs)))
-
-    def test_there_is_one_value_a_sample(self) -> None:
-        assert pixel_cross_entropy(torch.zeros(3, 1, 28, 28), torch.rand(3, 1, 28, 28)).shape == (3,)
 
     @pytest.mark.parametrize("logit", [-1e4, 1e4])
     @pytest.mark.parametrize("pixel", [0.0, 1.0])
@@ -73,15 +64,6 @@ class TestReconstruction:
 
 
 class TestDivergence:
-    def test_it_is_zero_at_the_prior(self) -> None:
-        terms, _ = fixed_elbo([0.0, 0.0], [0.0, 0.0], [1.0, -1.0])
-        assert float(terms.divergence) == 0.0
-
-    def test_it_has_the_closed_form_of_two_gaussians(self) -> None:
-        terms, _ = fixed_elbo([0.5, -1.0], [math.log(4), math.log(0.25)], [0.0, 0.0])
-        by_hand = 0.5 * (0.25 + 4 - 1 - math.log(4)) + 0.5 * (1 + 0.25 - 1 - math.log(0.25))
-        assert float(terms.divergence) == pytest.approx(by_hand, rel=1e-6)
-
     def test_it_agrees_with_torch_distributions(self) -> None:
         mean, log_var = torch.randn(2, 4), torch.randn(2, 4)
         net = Fixed(mean, log_var)
@@ -97,10 +79,6 @@ class TestBound:
     def test_the_draw_is_the_mean_plus_the_scaled_noise(self) -> None:
         _, latent = fixed_elbo([1.0, -2.0], [math.log(4), 0.0], [0.5, 3.0])
         torch.testing.assert_close(latent, torch.tensor([[2.0, 1.0]]))
-
-    def test_the_total_is_the_sum_of_both_terms(self) -> None:
-        terms = NegativeElbo(torch.tensor([3.0]), torch.tensor([4.0]))
-        assert terms.total.tolist() == [7.0]
 
     def test_samples_do_not_interact(self) -> None:
         torch.manual_seed(0)

@@ -84,31 +84,11 @@ def test_on_the_convolutional_generator_it_equals_a_loop(shape: tuple[int, int, 
 
 
 class TestOnTheGenerator:
-    def test_it_equals_a_loop_over_single_samples(self, cvae: CVAE) -> None:
-        batch = cvae_batch()
-        found = squared_gradients(cvae, elbo_loss, batch)
-        assert relative_error(found, one_by_one(cvae, elbo_loss, batch)) < CLOSE
-
     def test_every_entry_is_as_close_as_the_largest(self, cvae: CVAE) -> None:
         batch = cvae_batch()
         expected = one_by_one(cvae, elbo_loss, batch)
         for name, value in squared_gradients(cvae, elbo_loss, batch).items():
             torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=CLOSE * float(value.max()))
-
-    def test_the_squared_gradient_of_the_batch_is_something_else(self, cvae: CVAE) -> None:
-        batch = cvae_batch()
-        cvae.zero_grad()
-        elbo_loss(cvae, *batch).sum().backward()
-        of_the_batch = {name: p.grad.square() for name, p in cvae.named_parameters() if p.grad is not None}
-        assert relative_error(squared_gradients(cvae, elbo_loss, batch), of_the_batch) > 0.1
-
-    def test_shapes_are_those_of_the_parameters(self, cvae: CVAE) -> None:
-        shapes = {name: v.shape for name, v in squared_gradients(cvae, elbo_loss, cvae_batch(3)).items()}
-        assert shapes == {name: p.shape for name, p in cvae.named_parameters()}
-
-    def test_every_tensor_holds_something(self, cvae: CVAE) -> None:
-        found = squared_gradients(cvae, elbo_loss, cvae_batch())
-        assert all(float(value.sum()) > 0 for value in found.values())
 
     def test_the_net_is_left_trainable_and_without_gradients(self, cvae: CVAE) -> None:
         cvae.zero_grad(set_to_none=True)
@@ -256,14 +236,7 @@ def test_any_net_equals_a_loop_over_single_samples(what: str) -> None:
     net(x)  # gives lazy layers their size
     found = squared_gradients(net, squared_output, (x,))
     assert relative_error(found, one_by_one(net, squared_output, (x,))) < CLOSE
-
-
-@pytest.mark.parametrize("what", NETS)
-def test_the_result_carries_no_graph(what: str) -> None:
-    make, x = NETS[what]
-    net = make()
-    net(x)
-    assert not any(value.requires_grad for value in squared_gradients(net, squared_output, (x,)).values())
+    assert not any(value.requires_grad for value in found.values())
 
 
 class Aside(nn.Module):
@@ -332,13 +305,6 @@ class TestOfAGeneratorOverItsOwnSamples:
         a, b = (generator_fisher(cvae, settings, seeded(5)) for _ in range(2))
         assert all(torch.equal(a[name], b[name]) for name in a)
 
-    def test_the_size_of_a_chunk_changes_it_no_more_than_another_draw_does(self, cvae: CVAE) -> None:
-        settings = FisherSettings(samples=1200, labels=ALL)
-        small = generator_fisher(cvae, settings, seeded(), chunk=100)
-        large = generator_fisher(cvae, settings, seeded(), chunk=1200)
-        totals = [sum(float(v.sum()) for v in d.values()) for d in (small, large)]
-        assert totals[0] == pytest.approx(totals[1], rel=0.05)
-
     def test_only_the_given_labels_are_drawn(self, cvae: CVAE) -> None:
         diagonal = generator_fisher(cvae, FisherSettings(samples=40, labels=(3, 7)), seeded())
         # Columns 8 to 17 of the decoder's first layer are the one-hot condition: a class never drawn has no gradient.
@@ -373,6 +339,3 @@ class TestCombining:
         combine(parts)["b"].add_(1)
         combine(parts)["a"].add_(1)
         assert [p["a"].tolist() for p in parts] == [[1.0, 2.0], [3.0, 4.0]]
-
-    def test_nothing_combines_to_nothing(self) -> None:
-        assert combine([]) == {}

@@ -31,17 +31,10 @@ class TestDevice:
         with pytest.raises(DeviceError):
             resolve_device(name)
 
-    def test_the_message_says_what_is_there(self) -> None:
-        with pytest.raises(DeviceError, match="cpu"):
-            resolve_device("cuda:99")
-
 
 class TestGenerator:
     def draw(self, *purpose: object, seed: int = 0) -> list[float]:
         return torch.rand(4, generator=make_generator(CPU, seed, *purpose)).tolist()
-
-    def test_seed_and_purpose_decide_the_stream(self) -> None:
-        assert self.draw("base", 8) == self.draw("base", 8)
 
     def test_another_seed_is_another_stream(self) -> None:
         assert self.draw("base", seed=1) != self.draw("base", seed=2)
@@ -64,10 +57,6 @@ class TestGenerator:
         self.draw("base")
         assert torch.rand(1).item() == expected
 
-    @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
-    def test_any_allowed_seed_will_do(self, seed: int) -> None:
-        assert len(self.draw("base", seed=seed)) == 4
-
     def test_the_seed_can_start_torch_s_own_stream(self) -> None:
         torch.manual_seed(make_generator(CPU, 0, "base").initial_seed())
 
@@ -86,10 +75,6 @@ class TestPreparation:
         torch.set_flush_denormal(False)
         prepare(CPU)
         assert (torch.tensor([1e-39]) * 0.5).item() == 0.0
-
-    def test_ordinary_numbers_are_untouched(self) -> None:
-        prepare(CPU)
-        assert (torch.tensor([1e-37]) * 1.0).item() == pytest.approx(1e-37)
 
     @pytest.mark.parametrize("shape", [(512, 794, 512), (1024, 512, 784), (256, 8, 18), (784, 512, 256)])
     def test_products_are_as_exact_as_float32(self, shape: tuple[int, int, int]) -> None:

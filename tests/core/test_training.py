@@ -27,8 +27,6 @@ from sa_mlops.core.training import (
     train_judge,
 )
 from sa_mlops.datasets import Dataset, load
-from sa_mlops.errors import CommandError
-from sa_mlops.models.interface import CVAE
 from sa_mlops.models.mlp import MLP
 from sa_mlops.settings import BaseSettings, JudgeSettings, Optimisation
 
@@ -41,11 +39,6 @@ JUDGE = JudgeSettings(
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def first_weight(net: CVAE) -> Tensor:
-    weight: Tensor = net.decoder.state_dict()["0.weight"]
-    return weight
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +70,8 @@ class TestBatches:
         batches = Batches(10, 4, seeded())
         assert [len(batches.next()) for _ in range(6)] == [4] * 6
 
-    def test_no_batch_holds_a_row_twice(self) -> None:
-        batches = Batches(10, 4, seeded())
-        assert all(len(batches.next().unique()) == 4 for _ in range(20))
-
     def test_fewer_rows_than_a_batch_are_all_taken(self) -> None:
         assert sorted(Batches(3, 256, seeded()).next().tolist()) == [0, 1, 2]
-
-    def test_the_same_seed_gives_the_same_batches(self) -> None:
-        a, b = Batches(100, 10, seeded(4)), Batches(100, 10, seeded(4))
-        assert all(torch.equal(a.next(), b.next()) for _ in range(25))
 
 
 class TestSchedule:
@@ -102,19 +87,13 @@ class TestSchedule:
     def test_constant_keeps_the_rate(self) -> None:
         assert set(self.rates(replace(SHORT, steps=50, lr=1e-4))) == {1e-4}
 
-    def test_one_cycle_peaks_at_the_rate(self) -> None:
-        rates = self.rates(replace(SHORT, steps=100, lr=3e-3, schedule="one_cycle"))
-        assert max(rates) == pytest.approx(3e-3, rel=1e-2)
-
-    def test_one_cycle_ends_near_zero(self) -> None:
-        rates = self.rates(replace(SHORT, steps=100, lr=3e-3, schedule="one_cycle"))
-        assert rates[-1] < 1e-3 * max(rates)
-
-    def test_one_cycle_rises_before_it_falls(self) -> None:
+    def test_one_cycle_rises_to_the_rate_and_falls_to_nearly_zero(self) -> None:
         rates = self.rates(replace(SHORT, steps=100, lr=3e-3, schedule="one_cycle"))
         peak = rates.index(max(rates))
         assert rates[: peak + 1] == sorted(rates[: peak + 1])
         assert rates[peak:] == sorted(rates[peak:], reverse=True)
+        assert rates[peak] == pytest.approx(3e-3, rel=1e-2)
+        assert rates[-1] < 1e-3 * rates[peak]
 
     def test_one_cycle_of_a_single_step_is_no_error(self) -> None:
         assert len(self.rates(replace(SHORT, steps=1, schedule="one_cycle"))) == 1
@@ -138,9 +117,6 @@ class TestFinite:
     def test_an_error_names_step_and_term(self) -> None:
         with pytest.raises(NotFiniteError, match=r"^ewc is not finite at step 7$"):
             check_finite(7, {"forget": torch.tensor(1.0), "ewc": torch.tensor(float("nan"))})
-
-    def test_an_error_is_one_that_the_command_line_shows(self) -> None:
-        assert issubclass(NotFiniteError, CommandError)
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
     def test_watching_finds_the_first_step_and_not_the_last(self, value: float) -> None:
@@ -180,34 +156,15 @@ class TestGenerator:
         with pytest.raises(NotFiniteError, match="reconstruction is not finite at step 1"):
             train_generator(images, digits.train_labels, digits.spec, BASE, seeded())
 
-    def test_a_rate_that_blows_up_stops_it(self, digits: Dataset) -> None:
-        settings = replace(BASE, optimisation=replace(SHORT, lr=1e30))
-        with pytest.raises(NotFiniteError):
-            train_generator(digits.train_images, digits.train_labels, digits.spec, settings, seeded())
-
-    def test_the_same_seed_gives_equal_tensors(self, digits: Dataset) -> None:
-        a, b = (
-            train_generator(
-                digits.train_images, digits.train_labels, digits.spec, BASE, seeded(3)
-            ).state_dict()
-            for _ in range(2)
-        )
-        assert all(torch.equal(a[name], b[name]) for name in a)
-
-    def test_torch_s_own_random_state_does_not_matter(self, digits: Dataset) -> None:
-        weights = []
-        for state in (1, 2):
+    def test_the_seed_alone_decides_the_tensors(self, digits: Dataset) -> None:
+        def made(state: int, seed: int) -> dict[str, Tensor]:
             torch.manual_seed(state)
-            net = train_generator(digits.train_images, digits.train_labels, digits.spec, BASE, seeded(3))
-            weights.append(first_weight(net))
-        assert torch.equal(*weights)
+            images, labels = digits.train_images, digits.train_labels
+            return train_generator(images, labels, digits.spec, BASE, seeded(seed)).state_dict()
 
-    def test_another_seed_gives_other_tensors(self, digits: Dataset) -> None:
-        a, b = (
-            train_generator(digits.train_images, digits.train_labels, digits.spec, BASE, seeded(s))
-            for s in (3, 4)
-        )
-        assert not torch.equal(first_weight(a), first_weight(b))
+        first, again, other = made(1, 3), made(2, 3), made(1, 4)
+        assert all(torch.equal(first[name], again[name]) for name in first)
+        assert not all(torch.equal(first[name], other[name]) for name in first)
 
     def test_a_class_left_out_is_never_seen(self, digits: Dataset) -> None:
         images = digits.train_images.clone()

@@ -89,9 +89,6 @@ class TestPenalty:
         # 0.5 (1 - 3)^2 + 2 (4 - 1)^2 + 8 (0.5)^2
         assert penalty(net, anchor, fisher) == pytest.approx(22.0)
 
-    def test_it_is_zero_at_the_anchor(self, net: CVAE) -> None:
-        assert penalty(net, net, fisher_of(net)) == 0.0
-
     def test_a_diagonal_that_lacks_a_parameter_is_refused(self) -> None:
         net = linear([1.0], 0.0)
         with pytest.raises(KeyError, match="bias"):
@@ -110,16 +107,6 @@ class TestPenalty:
         value, pull = Anchor(net, fisher, 3.0)(list(parameters.values()))
         assert value.item() == pytest.approx(expected.item(), rel=1e-5)
         torch.testing.assert_close(pull, torch.autograd.grad(expected, list(parameters.values())))
-
-    def test_its_share_of_the_objective_grows_with_lambda(self, net: CVAE) -> None:
-        reports = []
-        for weight in (1.0, 100.0):
-            recorder = Recorder()
-            # The second step is the first that is away from the anchor; Adam's first step has a size of its own.
-            two = replace(SETTINGS, ewc_lambda=weight, optimisation=replace(SETTINGS.optimisation, steps=2))
-            forget(net, fisher_of(net), two, seeded(), report=recorder)
-            reports.append(recorder.terms[1]["ewc"])
-        assert reports[1] == pytest.approx(100 * reports[0], rel=1e-3)
 
     def test_a_large_lambda_holds_parameters_in_place(self, net: CVAE) -> None:
         moved = []
@@ -252,10 +239,6 @@ class TestProjection:
         out = project(vectors([1.0], [2.0]), vectors([-1.0], [2.0]))
         assert [t.item() for t in out] == [0.0, 4.0]
 
-    def test_opposite_gradients_cancel(self) -> None:
-        (out,) = project(vectors([2.0, 0.0]), vectors([-5.0, 0.0]))
-        assert out.tolist() == [0.0, 0.0]
-
     def test_the_result_goes_against_neither_gradient(self) -> None:
         g = seeded()
         a, b = (torch.randn(50, generator=g) for _ in range(2))
@@ -311,23 +294,11 @@ class TestForgetting:
         forget(net, fisher_of(net), SETTINGS, seeded())
         assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
 
-    def test_the_start_stays_trainable(self, net: CVAE) -> None:
-        forget(net, fisher_of(net), SETTINGS, seeded())
-        assert all(p.requires_grad for p in net.parameters())
-
-    def test_the_result_is_another_net(self, net: CVAE) -> None:
-        after = forget(net, fisher_of(net), SETTINGS, seeded())
-        assert not torch.equal(after.decoder[0].weight, net.decoder[0].weight)
-
     @pytest.mark.parametrize("update", ["standard", "projected", "alternating"])
     def test_the_same_seed_gives_equal_tensors(self, net: CVAE, update: str) -> None:
         settings = replace(SETTINGS, update=update)
         a, b = (forget(net, fisher_of(net), settings, seeded(3)).state_dict() for _ in range(2))
         assert all(torch.equal(a[name], b[name]) for name in a)
-
-    def test_another_seed_gives_other_tensors(self, net: CVAE) -> None:
-        a, b = (forget(net, fisher_of(net), SETTINGS, seeded(s)) for s in (3, 4))
-        assert not torch.equal(a.decoder[0].weight, b.decoder[0].weight)
 
     def test_a_start_that_is_frozen_is_trained_all_the_same(self, net: CVAE) -> None:
         frozen = copy.deepcopy(net).requires_grad_(False)
@@ -349,11 +320,6 @@ class TestForgetting:
             forget(net, fisher_of(net), settings, seeded(), report=recorder)
             first.append(recorder.terms[0]["forget"])
         assert first[1] == pytest.approx(first[0], rel=0.02)
-
-    def test_steps_are_counted_from_one(self, net: CVAE) -> None:
-        steps: list[int] = []
-        forget(net, fisher_of(net), SETTINGS, seeded(), on_step=lambda step, _: steps.append(step))
-        assert steps == [1, 2, 3]
 
     def test_the_term_that_was_first_not_finite_is_named_with_its_step(self, net: CVAE) -> None:
         # From the second step on every term is NaN.

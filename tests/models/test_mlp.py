@@ -19,36 +19,14 @@ def net() -> MLP:
     return MLP(SPEC, 8)
 
 
-def test_it_has_the_reference_s_number_of_parameters() -> None:
-    assert sum(p.numel() for p in MLP(SPEC, 8).parameters()) == 1_081_120
-
-
 def test_layers_have_the_reference_s_widths() -> None:
     shapes = {name: tuple(p.shape) for name, p in MLP(SPEC, 8).named_parameters() if name.endswith("weight")}
     assert list(shapes.values()) == [(512, 794), (256, 512), (16, 256), (256, 18), (512, 256), (784, 512)]
 
 
-@pytest.mark.parametrize("z_dim", [1, 2, 8, 33])
-class TestAnyLatentSize:
-    def test_the_encoder_answers_mean_and_log_variance(self, z_dim: int) -> None:
-        mean, log_var = MLP(SPEC, z_dim).encode(
-            torch.rand(3, 1, 28, 28), one_hot(torch.tensor([0, 1, 2]), 10)
-        )
-        assert mean.shape == log_var.shape == (3, z_dim)
-
-    def test_the_decoder_answers_pixels(self, z_dim: int) -> None:
-        assert MLP(SPEC, z_dim).decode(torch.randn(3, z_dim), torch.rand(3, 10)).shape == (3, 1, 28, 28)
-
-
 class TestConditions:
-    def test_one_hot_is_float_so_that_it_joins_images(self) -> None:
-        assert one_hot(torch.tensor([3]), 10).dtype == torch.float32
-
     def test_one_hot_marks_the_class(self) -> None:
         assert one_hot(torch.tensor([0, 9]), 10).argmax(dim=1).tolist() == [0, 9]
-
-    def test_one_hot_always_has_ten_columns(self) -> None:
-        assert one_hot(torch.tensor([0]), 10).tolist() == [[1.0] + [0.0] * 9]
 
     @pytest.mark.parametrize("label", [-1, 10])
     def test_a_label_that_is_no_class_is_refused(self, label: int) -> None:
@@ -64,10 +42,6 @@ class TestConditions:
 
 
 class TestRanges:
-    def test_samples_are_images(self, net: CVAE) -> None:
-        images = net.sample(100 * torch.randn(50, 8), torch.arange(50) % 10).detach()
-        assert 0 <= float(images.min()) <= float(images.max()) <= 1
-
     def test_samples_are_the_decoder_s_means(self, net: CVAE) -> None:
         z, labels = torch.randn(4, 8), torch.arange(4)
         torch.testing.assert_close(net.sample(z, labels), net.decode(z, one_hot(labels, 10)).sigmoid())
@@ -79,10 +53,6 @@ class TestRanges:
         _, log_var = net.encode(torch.rand(1, 1, 28, 28), one_hot(torch.tensor([0]), 10))
         log_var = log_var.detach()
         assert LOG_VAR_RANGE[0] <= float(log_var.min()) <= float(log_var.max()) <= LOG_VAR_RANGE[1]
-
-    def test_equal_inputs_give_equal_images(self, net: CVAE) -> None:
-        z, labels = torch.randn(4, 8), torch.arange(4)
-        assert torch.equal(net.sample(z, labels), net.sample(z, labels))
 
     def test_a_raised_copy_multiplies_pixel_logits_and_leaves_the_net_alone(self, net: CVAE) -> None:
         z, condition = torch.randn(4, 8), torch.rand(4, 10)

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from sa_mlops.plots.curves import Curve, Term, gradient_norms, layer_fisher, loss_terms, smoothed
-from sa_mlops.plots.style import SERIES_COLOURS, Floats, Theme
+from sa_mlops.plots.style import Floats, Theme
 
 X = np.arange(1, 51, dtype=float)
 
@@ -39,10 +39,6 @@ class TestLossTerms:
     def test_only_the_terms_that_ask_for_it_are_logarithmic(self) -> None:
         scales = [axes.get_yscale() for axes in loss_terms(PANELS, title="").axes[:3]]
         assert scales == ["linear", "linear", "log"]
-
-    def test_a_run_has_the_same_colour_in_every_panel(self) -> None:
-        colours = {axes.lines[0].get_color() for axes in loss_terms(PANELS, title="").axes[:3]}
-        assert colours == {SERIES_COLOURS[0]}
 
     def test_lines_are_the_values_given(self) -> None:
         line = loss_terms(PANELS, title="").axes[0].lines[1]

@@ -40,9 +40,6 @@ class TestReliability:
 class TestControls:
     NAMES = ("grey", "noise", "gaussian")
 
-    def test_it_is_drawn(self, render: Callable[[Figure], Floats]) -> None:
-        assert len(np.unique(render(control_answers(UNIFORM, names=self.NAMES, classes=CLASSES)))) > 20
-
     def test_the_title_gives_the_worst_control(self, title: Callable[[Figure], str]) -> None:
         answers = UNIFORM.copy()
         answers[1] = [0.55, *[0.05] * 9]
@@ -50,10 +47,6 @@ class TestControls:
         assert title(control_answers(answers, names=self.NAMES, classes=CLASSES)) == (
             f"No class above 0.55, entropy at least {entropy:.2f} nats (uniform: 2.30)"
         )
-
-    def test_a_uniform_answer_has_the_full_entropy(self) -> None:
-        axes = control_answers(UNIFORM, names=self.NAMES, classes=CLASSES).axes[0]
-        assert [t.get_text() for t in axes.texts] == ["H 2.30"]
 
     @pytest.mark.parametrize("count", [1, 3, 4, 5, 8])
     def test_there_is_one_panel_a_control(self, count: int) -> None:
