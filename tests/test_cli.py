@@ -174,14 +174,6 @@ def test_every_command_that_takes_a_version_refuses_an_unknown_one(
 
 
 @pytest.mark.integration
-def test_a_store_that_cannot_be_opened_is_one_line_and_status_1(
-    capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/nowhere/mlflow.db")
-    assert "nowhere does not exist" in error_of(capsys, "lineage", status=1)
-
-
-@pytest.mark.integration
 def test_a_store_that_is_no_database_is_one_line_and_status_1(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ class TestPictures:
     def test_any_size_and_colour_becomes_grey_28_by_28(self, tmp_path: Path) -> None:
         picture(tmp_path / "a.png", (100, 50), "RGB", 255)
         picture(tmp_path / "b.JPG", (3, 3), "L", 0)
+        (tmp_path / "notes.txt").write_text("no picture")
         images, md5 = pictures.read(tmp_path, SHAPE, CPU)
         assert images is not None
         assert md5 is not None
@@ -134,13 +135,6 @@ class TestPictures:
         picture(tmp_path / "a.png", (28, 28), value=101)
         assert pictures.read(tmp_path, SHAPE, CPU)[1] != first
 
-    def test_files_that_are_no_pictures_by_name_are_passed_over(self, tmp_path: Path) -> None:
-        picture(tmp_path / "a.png", (28, 28))
-        (tmp_path / "notes.txt").write_text("no picture")
-        images, _ = pictures.read(tmp_path, SHAPE, CPU)
-        assert images is not None
-        assert len(images) == 1
-
     @pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n" + b"\x00" * 50])
     def test_a_broken_picture_is_named(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "broken.png").write_bytes(content)
@@ -150,9 +144,6 @@ class TestPictures:
     def test_a_folder_without_pictures_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ParameterError, match="with images"):
             pictures.read(tmp_path, SHAPE, CPU)
-
-    def test_without_a_folder_there_are_none(self) -> None:
-        assert pictures.read(None, SHAPE, CPU) == (None, None)
 
     def test_colour_stays_where_the_data_set_has_it(self, tmp_path: Path) -> None:
         Image.new("RGB", (9, 5), (255, 0, 51)).save(tmp_path / "a.png")

@@ -17,12 +17,10 @@ from stores import Store, isolate
 from sa_mlops import cli
 from sa_mlops.config import LatentConfig
 from sa_mlops.errors import CommandError
-from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, versions
 from sa_mlops.stages import latent
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.latent.animation import logged_grids
-from sa_mlops.stages.latent.claims import Claim
 from sa_mlops.stages.latent.planar import Planar
 from sa_mlops.stages.latent.updates import own_settings
 from sa_mlops.stages.result import Result
@@ -100,15 +98,6 @@ def test_each_claim_comes_with_its_number_and_whether_it_holds(done: Done) -> No
         assert claim["says"] in done.result.text
 
 
-def test_the_numbers_are_those_of_the_run(done: Done) -> None:
-    metrics = done.run.data.metrics
-    by_name = {c["claim"]: c["value"] for c in done.result.document["claims"]}
-    assert metrics["latent.silhouette"] == pytest.approx(by_name["quarantine"])
-    assert metrics["latent.distance_ratio"] == pytest.approx(by_name["outcast"])
-    assert metrics["latent.dead_zone"] == pytest.approx(by_name["dead zone"])
-    assert metrics["latent.z2.silhouette"] == pytest.approx(by_name["quarantine, z_dim 2"])
-
-
 def test_the_version_s_own_run_has_its_numbers_too(done: Done) -> None:
     version = versions.get(done.client, names.GENERATORS, 2)
     own = done.client.get_run(version.run_id).data.metrics
@@ -172,13 +161,6 @@ def test_the_standard_update_ends_where_the_version_ended(done: Done) -> None:
     assert mean == pytest.approx(last, rel=0.1)
 
 
-def test_settings_come_back_from_the_tags(done: Done) -> None:
-    settings = own_settings(versions.get(done.client, names.GENERATORS, 2))
-    assert settings is not None
-    assert settings.forget == (1,)
-    assert settings.optimisation.steps == 120
-
-
 def test_settings_of_a_base_are_none_of_amnesia(done: Done) -> None:
     assert own_settings(versions.get(done.client, names.GENERATORS, 1)) is None
 
@@ -207,12 +189,6 @@ def test_a_mistake_gets_one_line_and_no_run(
     assert not client.search_runs(experiments, "tags.`sa.entry` = 'latent'")
 
 
-def test_an_empty_store_is_told_what_to_do_first(empty_store: Store) -> None:
-    config = LatentConfig(dataset="digits")
-    with pytest.raises(ParameterError, match="after `sa-mlops base`"):
-        latent.subject(Context.open(config), config)
-
-
 def test_a_version_whose_parent_is_gone_is_refused(own_store: Store) -> None:
     client = MlflowClient(own_store.uri)
     client.set_model_version_tag(names.GENERATORS, "2", names.PARENT, "models:/sa-cvae/99")
@@ -229,8 +205,3 @@ def test_the_plane_of_the_map_can_be_decoded_under_any_label(own_store: Store) -
     assert result.document["metrics"]["latent.dead_zone"] < 0.5, "the 7 is retained"
     assert {c["claim"] for c in result.document["claims"]} == {"quarantine", "outcast"}
     assert result.document["updates"] == {}
-
-
-@pytest.mark.parametrize(("value", "holds"), [(1.9, False), (2.0, True), (float("nan"), False)])
-def test_a_claim_holds_from_its_bound_on(value: float, holds: bool) -> None:
-    assert Claim("outcast", "", value, 2.0).holds is holds

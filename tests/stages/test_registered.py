@@ -73,14 +73,9 @@ def test_every_version_says_where_it_comes_from(client: MlflowClient, name: str,
 def test_tags_say_what_it_is_and_what_it_was_made_from(
     client: MlflowClient, name: str, number: int, tags: dict[str, str]
 ) -> None:
-    assert tags.items() <= get(client, name, number).tags.items()
-
-
-@pytest.mark.parametrize(
-    ("name", "number"), [(names.GENERATORS, 1), (names.GENERATORS, 3), (names.JUDGES, 1)]
-)
-def test_roots_have_no_parent(client: MlflowClient, name: str, number: int) -> None:
-    assert "sa.parent" not in get(client, name, number).tags
+    found = get(client, name, number).tags
+    assert tags.items() <= found.items()
+    assert ("sa.parent" in found) == ("sa.parent" in tags)
 
 
 def test_the_settings_behind_the_hash_are_on_the_version(client: MlflowClient) -> None:
@@ -108,13 +103,6 @@ def test_a_generators_metrics_are_on_its_run_and_on_its_model(
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "number", "metric"), [(names.FISHERS, 1, "time.fim"), (names.JUDGES, 1, "time.judge")]
-)
-def test_every_stage_is_timed(client: MlflowClient, name: str, number: int, metric: str) -> None:
-    assert client.get_run(get(client, name, number).run_id).data.metrics[metric] > 0
-
-
 def test_the_small_forgetting_has_worked(client: MlflowClient) -> None:
     metrics = client.get_run(get(client, names.GENERATORS, 2).run_id).data.metrics
     assert metrics["base.class.1.prob"] > 0.3
@@ -131,13 +119,12 @@ def test_the_step_is_linked_to_what_it_read_and_what_it_made(client: MlflowClien
     assert [o.model_id for o in run.outputs.model_outputs] == [made.model_id]
 
 
-def test_the_fisher_run_read_the_base(client: MlflowClient) -> None:
-    run = client.get_run(get(client, names.FISHERS, 1).run_id)
-    assert [i.model_id for i in run.inputs.model_inputs] == [get(client, names.GENERATORS, 1).model_id]
-
-
-def test_the_fisher_run_is_nested_in_the_command_that_needed_it(client: MlflowClient) -> None:
+def test_the_fisher_run_read_the_base_and_is_nested_in_the_command_that_needed_it(
+    client: MlflowClient,
+) -> None:
     fisher = client.get_run(get(client, names.FISHERS, 1).run_id)
+    assert [i.model_id for i in fisher.inputs.model_inputs] == [get(client, names.GENERATORS, 1).model_id]
+    assert fisher.data.metrics["time.fim"] > 0
     assert fisher.data.tags["mlflow.parentRunId"] == get(client, names.GENERATORS, 2).run_id
 
 
