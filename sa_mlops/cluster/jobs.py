@@ -21,6 +21,7 @@ from sa_mlops.cluster.task import TaskRun
 from sa_mlops.config import EntryPoint, SubmitConfig
 from sa_mlops.errors import Stopped
 from sa_mlops.parameters import Value
+from sa_mlops.registry.stopping import handled
 from sa_mlops.stages.result import Result, table
 
 POLL = 1.0
@@ -134,12 +135,8 @@ def _stoppable() -> Iterator[None]:
     def stop(number: int, _frame: FrameType | None) -> None:
         raise Stopped(signal.Signals(number).name)
 
-    previous = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(stop):
         yield
-    finally:
-        for s, handler in previous.items():
-            signal.signal(s, handler)
 
 
 def _look(job: Job) -> list[TaskState]:

@@ -10,7 +10,9 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from pydantic import TypeAdapter
 
 from sa_mlops.files import replacing
 from sa_mlops.parameters import ParameterError
@@ -23,6 +25,7 @@ STARTING = 120.0
 """Seconds after which a task of this machine without a note counts as lost."""
 INTERRUPTED = 130
 
+Kind = TypeVar("Kind")
 Stage = Literal["waiting", "running", "ended"]
 State = Literal["pending", "running", "done", "failed", "cancelled", "lost"]
 
@@ -165,17 +168,16 @@ def named(word: str) -> Job:
 
 
 def _read(path: Path) -> Job | None:
+    job = _parsed(Job, path)
+    return job if job is not None and job.key == path.parent.name else None
+
+
+def _parsed(kind: type[Kind], path: Path) -> Kind | None:
+    """The dataclass in a JSON file; None without one."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        tasks = tuple(
-            Task(str(t["name"]), tuple(map(str, t["words"])), str(t["job"])) for t in values["tasks"]
-        )
-        job = Job(
-            str(values["key"]), str(values["entry"]), str(values["target"]), float(values["created"]), tasks
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return TypeAdapter(kind).validate_json(path.read_bytes())
+    except (OSError, ValueError):
         return None
-    return job if job.key == path.parent.name else None
 
 
 def _write(path: Path, values: Any) -> None:
@@ -199,17 +201,7 @@ def leave(folder: Path, index: int, stage: Stage, attempt: int, status: int | No
 
 def noted(folder: Path, index: int) -> Note | None:
     """The note of a task, None without one."""
-    try:
-        values = json.loads(note_path(folder, index).read_text(encoding="utf-8"))
-        status = values["status"]
-        return Note(
-            values["stage"],
-            int(values["attempt"]),
-            None if status is None else int(status),
-            {str(k): str(v) for k, v in values["process"].items()},
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    return _parsed(Note, note_path(folder, index))
 
 
 def cancelled(folder: Path) -> bool:

@@ -17,7 +17,7 @@ from sa_mlops.methods.interface import Method, StepSettings, named
 from sa_mlops.parameters import Parameters, spell_option
 from sa_mlops.registry import lineage, names, versions
 from sa_mlops.registry.names import BASE_PREFIX
-from sa_mlops.registry.tracking import Recorder, open_run, run_metrics, stoppable
+from sa_mlops.registry.tracking import Recorder, open_run, run_metrics
 from sa_mlops.registry.version import Version
 from sa_mlops.stages import fisher, forget
 from sa_mlops.stages.base import base_for
@@ -35,7 +35,7 @@ def run(config: CompareConfig) -> Result:
     """Tune the methods, make the missing versions, and put all on one table."""
     ctx = Context.open(config)
     starts = [forget.starting_point(ctx, config.from_version, (c,)) for c in config.ordered]
-    with stoppable(), ctx.runs.entry("compare", config) as entry:
+    with ctx.runs.entry("compare", config) as entry:
         comparison = Comparison(ctx, config, entry, starts[0])
         entry.recorder.tags({names.STAGE: "compare", names.STEPS: str(len(comparison.places))})
         try:

@@ -21,6 +21,7 @@ from sa_mlops.datasets import imported, sources
 from sa_mlops.datasets.pin import DataError, project_root, read_pin, repository
 from sa_mlops.datasets.spec import DataSpec
 from sa_mlops.parameters import ParameterError
+from sa_mlops.registry.stopping import stoppable
 from sa_mlops.stages.progress import interactive, say
 from sa_mlops.stages.result import Result, table
 
@@ -201,8 +202,6 @@ def remove(name: str) -> Result:
 @contextmanager
 def _writing(root: Path) -> Iterator[Path]:
     """An empty scratch folder inside the checkout, while no other process writes data sets here; SIGTERM removes it."""
-    from sa_mlops.registry.tracking import stoppable  # imports MLflow, which `data list` does not need
-
     home = root / ".dvc" / "tmp"
     try:
         home.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from sa_mlops.operate.reproduce import ReproduceError, compare
 from sa_mlops.operate.verify import MODEL
 from sa_mlops.registry import names, provenance, recorded, tracking, weights
 from sa_mlops.registry.recorded import RecordedError
-from sa_mlops.registry.tracking import stoppable
+from sa_mlops.registry.stopping import stoppable
 from sa_mlops.settings import BaseSettings, FisherSettings, fingerprint
 from sa_mlops.stages import base, fisher
 from sa_mlops.stages.context import Context

@@ -19,7 +19,8 @@ from sa_mlops.models.interface import CVAE
 from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names, provenance, recorded, tracking, versions
 from sa_mlops.registry.recorded import RecordedError
-from sa_mlops.registry.tracking import run_metrics, stoppable
+from sa_mlops.registry.stopping import stoppable
+from sa_mlops.registry.tracking import run_metrics
 from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
 from sa_mlops.settings import BaseSettings, FisherSettings, fingerprint

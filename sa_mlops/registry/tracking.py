@@ -7,16 +7,12 @@ import logging
 import math
 import os
 import re
-import signal
 import subprocess
-import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import mlflow
@@ -28,7 +24,7 @@ from requests.exceptions import ChunkedEncodingError
 
 from sa_mlops.environment import database
 from sa_mlops.errors import Stopped, in_one_line
-from sa_mlops.registry import last_words, names, processes, stores
+from sa_mlops.registry import last_words, names, processes, stopping, stores
 from sa_mlops.registry.stores import StoreError
 
 if TYPE_CHECKING:
@@ -37,17 +33,6 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "sa-mlops"
 LOCK_SECONDS = 120
-ONE_REQUEST = 1.0
-"""Seconds within which several signals count as one request to stop."""
-AGAIN, ENOUGH = 0.02, 2.0
-"""Seconds until a signal that arrived in a transaction is sent again, and until it stops even a transaction."""
-TRANSACTIONS = (
-    "sqlalchemy.",
-    "mlflow.store.db.",
-    "mlflow.store.tracking.sqlalchemy_store.",
-    "mlflow.store.model_registry.sqlalchemy_store.",
-)
-"""Modules in which a signal's exception could leave a transaction open, and the store locked."""
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
 """Tag that makes MLflow's UI open an experiment with its training runs, not with traces."""
 MADE_UP = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
@@ -132,63 +117,6 @@ def _ready_client() -> MlflowClient:
     return client
 
 
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into `Stopped` inside; another signal, a second later, ends the process at once.
-
-    Schedulers send theirs several times over, within milliseconds: that is one request.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    asked: list[float] = []
-    first: list[float] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if not first:
-            asked.append(time.monotonic())
-            if asked[-1] - asked[0] < ENOUGH and _in_transaction(frame):
-                _send_again(number)
-                return
-            first.append(time.monotonic())
-            raise Stopped(signal.Signals(number).name)
-        if time.monotonic() - first[0] > ONE_REQUEST:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-
-    def missed(swallowed: sys.UnraisableHookArgs) -> None:
-        """Send a signal again that arrived during garbage collection, which swallows exceptions."""
-        if not isinstance(swallowed.exc_value, Stopped):
-            usual(swallowed)
-            return
-        first.clear()
-        asked.clear()
-        _send_again(signal.Signals[str(swallowed.exc_value)])
-
-    usual, sys.unraisablehook = sys.unraisablehook, missed
-    previous = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for s, handler in previous.items():
-            signal.signal(s, handler)
-        sys.unraisablehook = usual
-
-
-def _in_transaction(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if f"{frame.f_globals.get('__name__', '')}.".startswith(TRANSACTIONS):
-            return True
-        frame = frame.f_back
-    return False
-
-
-def _send_again(number: int) -> None:
-    again = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
-    again.daemon = True
-    again.start()
-
-
 def git_commit(root: Path) -> str:
     """Commit of the checkout whose top folder is `root`, with `-dirty` where tracked files were changed; else empty.
 
@@ -235,7 +163,7 @@ def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[st
     run = None
     with last_words.kept() as tail:
         try:
-            with _undisturbed():
+            with stopping.undisturbed():
                 run = _start(name, os.environ.pop("MLFLOW_RUN_ID", None) if adopted else None, nested, tags)
                 if adopted and MADE_UP.fullmatch(run.info.run_name or ""):
                     MlflowClient().update_run(run.info.run_id, name=name)
@@ -317,32 +245,12 @@ def _refuse_used(run_id: str) -> None:
 
 def _end(status: str) -> None:
     try:
-        with _undisturbed():
+        with stopping.undisturbed():
             mlflow.end_run(status)
     except (MlflowException, OSError) as error:
         # Otherwise the first error is being raised already.
         if status == "FINISHED":
             raise StoreError(f"the run's end cannot be noted: {in_one_line(error, 400)}") from error
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the block is done: a run half opened or closed would stay RUNNING."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    previous = {
-        s: signal.signal(s, lambda number, _frame: came.append(number))
-        for s in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for s, handler in previous.items():
-            signal.signal(s, handler)
-        if came:
-            signal.raise_signal(came[0])
 
 
 def _use_experiment(name: str) -> None:

@@ -12,7 +12,6 @@ from sa_mlops.parameters import Value
 from sa_mlops.plots.curves import Term, loss_terms
 from sa_mlops.plots.grids import sample_grid
 from sa_mlops.registry import log, names
-from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.version import Version
 from sa_mlops.settings import BaseSettings
 from sa_mlops.stages.context import Context
@@ -109,5 +108,5 @@ def run(config: BaseConfig) -> Result:
     """Train or reuse the base."""
     ctx = Context.open(config)
     judges = Judges(ctx)
-    with stoppable(), ctx.runs.entry("base", config):
+    with ctx.runs.entry("base", config):
         return judges.result(obtain(ctx, config.settings(), judges))

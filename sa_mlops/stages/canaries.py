@@ -15,7 +15,7 @@ from sa_mlops.methods.interface import Inputs, StepSettings, named, needs_classi
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import lineage, names, recorded, versions
 from sa_mlops.registry.names import BASE_PREFIX
-from sa_mlops.registry.tracking import Recorder, stoppable
+from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.version import Version
 from sa_mlops.settings import BaseSettings, FisherSettings
 from sa_mlops.stages import fisher, judge
@@ -44,7 +44,7 @@ def run(config: EvaluateConfig) -> Result:
             "version", config.version, "one made without a folder of images, which is not kept"
         )
     recipe = recorded.read(BaseSettings, root.tags.get(names.SETTINGS, ""), count)
-    with stoppable(), ctx.runs.entry("evaluate", config) as entry:
+    with ctx.runs.entry("evaluate", config) as entry:
         entry.recorder.used(version.model_id)
         entry.recorder.tags({names.STAGE: "evaluate", "sa.version": version.uri})
         before, after = _measured(ctx, version, step, recipe)

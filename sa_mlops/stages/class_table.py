@@ -12,7 +12,6 @@ from sa_mlops.config import EvaluateConfig, ForgetConfig, RecipeConfig
 from sa_mlops.plots.matrices import class_table
 from sa_mlops.registry import gates, names
 from sa_mlops.registry.names import class_metric
-from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.version import Version
 from sa_mlops.stages import forget
 from sa_mlops.stages.base import base_for
@@ -76,7 +75,7 @@ def run(config: EvaluateConfig) -> Result:
     """Make the missing versions, measure all, and name the targets that are missed."""
     ctx = Context.open(config)
     total = len(ctx.classes) * len(config.seeds)
-    with stoppable(), ctx.runs.entry("evaluate", config) as entry:
+    with ctx.runs.entry("evaluate", config) as entry:
         entry.recorder.tags({names.STAGE: "evaluate", names.STEPS: str(total)})
         rows: list[Row] = []
         for seed in config.seeds:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from sa_mlops.config import EvaluateConfig
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names
-from sa_mlops.registry.tracking import stoppable
 from sa_mlops.stages import canaries, class_table
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.measure import Judges
@@ -22,7 +21,7 @@ def run(config: EvaluateConfig) -> Result:
     version = ctx.named_generator("version", config.version)
     if len(version.forgotten) == len(version.classes):
         raise ParameterError("version", config.version, "a generator that retains a class")
-    with stoppable(), ctx.runs.entry("evaluate", config) as run:
+    with ctx.runs.entry("evaluate", config) as run:
         run.recorder.used(version.model_id)
         run.recorder.tags({names.STAGE: "evaluate", "sa.version": version.uri})
         done = Judges(ctx).result(version)

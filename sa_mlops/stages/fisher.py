@@ -9,7 +9,7 @@ from sa_mlops.core.training import Report
 from sa_mlops.models.interface import CVAE
 from sa_mlops.plots.curves import layer_fisher
 from sa_mlops.registry import names, versions, weights
-from sa_mlops.registry.tracking import run_metrics, stoppable
+from sa_mlops.registry.tracking import run_metrics
 from sa_mlops.registry.version import Version
 from sa_mlops.settings import FisherSettings
 from sa_mlops.stages.base import base_for
@@ -127,7 +127,7 @@ def run(config: FimConfig) -> Result:
     ctx = Context.open(config)
     word = config.from_version
     start = None if word == "auto" else ctx.named_generator("from_version", word)
-    with stoppable(), ctx.runs.entry("fim", config):
+    with ctx.runs.entry("fim", config):
         start = start or base_for(ctx, config, Judges(ctx))
         version = obtain(ctx, start, config.fisher_samples)
         metrics = run_metrics(ctx.client, version.run_id)

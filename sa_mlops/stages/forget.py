@@ -16,7 +16,6 @@ from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.curves import Term, gradient_norms, loss_terms
 from sa_mlops.plots.grids import before_after
 from sa_mlops.registry import lineage, names
-from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.version import Version
 from sa_mlops.stages import fisher, judge, pictures
 from sa_mlops.stages.base import base_for
@@ -189,5 +188,5 @@ def run(config: ForgetConfig) -> Result:
     judges = Judges(ctx)
     start = starting_point(ctx, config.from_version, config.indices)
     surrogate = pictures.read(config.images, ctx.dataset.spec.shape, ctx.device)
-    with stoppable(), ctx.runs.entry("forget", config):
+    with ctx.runs.entry("forget", config):
         return judges.result(obtain_from(ctx, config, start, judges, surrogate))

@@ -13,7 +13,7 @@ from sa_mlops.core.training import judge_steps, train_judge
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.plots.judging import control_answers, faded_images, reliability_diagram
 from sa_mlops.registry import names, versions, weights
-from sa_mlops.registry.tracking import run_metrics, stoppable
+from sa_mlops.registry.tracking import run_metrics
 from sa_mlops.registry.version import Version
 from sa_mlops.settings import JUDGES
 from sa_mlops.stages.context import Context
@@ -113,7 +113,7 @@ def faded_figure(metrics: Mapping[str, float]) -> Figure | None:
 def run(config: JudgeConfig) -> Result:
     """Train or reuse both measuring judges, and show how accurate and how calibrated they are."""
     ctx = Context.open(config)
-    with stoppable(), ctx.runs.entry("judges", config):
+    with ctx.runs.entry("judges", config):
         found = {role: obtain(ctx, role) for role in MEASURING}
     metrics = {role: run_metrics(ctx.client, v.run_id) for role, v in found.items()}
     rows = [

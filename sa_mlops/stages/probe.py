@@ -33,7 +33,7 @@ from sa_mlops.plots.attacks import (
 from sa_mlops.plots.curves import Curve
 from sa_mlops.plots.grids import Answers
 from sa_mlops.registry import claims, lineage, names, versions
-from sa_mlops.registry.tracking import Recorder, run_metrics, stoppable
+from sa_mlops.registry.tracking import Recorder, run_metrics
 from sa_mlops.registry.version import Version
 from sa_mlops.settings import JUDGES
 from sa_mlops.stages import judge
@@ -202,7 +202,7 @@ def run(config: ProbeConfig) -> Result:
     index = class_to_recover(ctx, version, config)
     chosen = config.chosen(tuple(PROBES))
     others = [ctx.named_generator("beside", word) for word in config.beside.split(",") if word.strip()]
-    with stoppable(), ctx.runs.entry("probe", config) as entry:
+    with ctx.runs.entry("probe", config) as entry:
         entry.recorder.tags({names.STAGE: "probe", "sa.version": version.uri})
         judges = Judges(ctx)
         subjects = _subjects(ctx, config, version, others, judges)

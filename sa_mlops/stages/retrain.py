@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sa_mlops.config import RetrainConfig
-from sa_mlops.registry.tracking import stoppable
 from sa_mlops.stages import base
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.measure import Judges
@@ -14,5 +13,5 @@ def run(config: RetrainConfig) -> Result:
     """Train or reuse the generator that never learned these classes."""
     ctx = Context.open(config)
     judges = Judges(ctx)
-    with stoppable(), ctx.runs.entry("retrain", config):
+    with ctx.runs.entry("retrain", config):
         return judges.result(base.obtain(ctx, config.settings(without=config.indices), judges))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sa_mlops.parameters import Parameters
 from sa_mlops.plots.grids import pixels
 from sa_mlops.registry import names, tracking
+from sa_mlops.registry.stopping import stoppable
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.version import Version
 from sa_mlops.stages.progress import say
@@ -83,13 +84,14 @@ class Runs:
 
     @contextmanager
     def entry(self, stage: str, config: Parameters, *, nested: bool = False) -> Iterator[StageRun]:
-        """The command's own run; nested in it, that of another command which this one stands for."""
+        """The command's own run, which a signal stops; nested in it, that of another command that this one runs."""
         outer = self._entry, self._claimed, self._name, self.command
         title = entry_title(stage, config)
         self.command = shlex.join(("sa-mlops", stage, *config.words()))
         tags = {} if nested else {"sa.entry": stage}
         started = time.monotonic()
-        with tracking.open_run(title, nested=nested, tags=tags) as run_id:
+        stops = nullcontext() if nested else stoppable()
+        with stops, tracking.open_run(title, nested=nested, tags=tags) as run_id:
             run = self._opened(run_id, config.spelled())
             self._entry, self._claimed, self._name = (stage, run), False, title
             try:

@@ -18,7 +18,6 @@ from sa_mlops.plots.grids import sequential_columns
 from sa_mlops.plots.matrices import Measure, forgetting_matrix
 from sa_mlops.registry import names, versions
 from sa_mlops.registry.names import class_metric
-from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.version import Version
 from sa_mlops.stages import fisher, forget, pictures
 from sa_mlops.stages.base import base_for
@@ -61,7 +60,7 @@ def run(config: SequentialConfig) -> Result:
     if config.resume:
         ctx = resumed(ctx, config)
     judges = Judges(ctx)
-    with stoppable(), ctx.runs.entry("sequential", config) as entry:
+    with ctx.runs.entry("sequential", config) as entry:
         entry.recorder.tags({names.STAGE: "sequential", names.STEPS: str(len(config.ordered))})
         start = start or base_for(ctx, config, judges)
         steps = [Step(start, judges.ensure(start))]

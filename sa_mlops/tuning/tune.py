@@ -14,7 +14,6 @@ from sa_mlops.config import TuneConfig
 from sa_mlops.errors import Stopped
 from sa_mlops.methods.interface import named
 from sa_mlops.registry import names
-from sa_mlops.registry.tracking import stoppable
 from sa_mlops.registry.version import Version
 from sa_mlops.settings import fingerprint
 from sa_mlops.stages import fisher as fishers
@@ -45,7 +44,7 @@ def run(config: TuneConfig) -> Result:
     ctx = Context.open(config)
     judges = Judges(ctx)
     starts = [forget.starting_point(ctx, config.from_version, (c,)) for c in config.ordered]
-    with stoppable(), ctx.runs.entry("tune", config) as entry:
+    with ctx.runs.entry("tune", config) as entry:
         runner, log, lead = search(ctx, config, judges, starts[0], entry)
         if lead is None:
             return _conclude(runner, log.study, log, entry)

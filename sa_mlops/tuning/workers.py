@@ -19,7 +19,7 @@ import torch
 from sa_mlops.config import TuneConfig
 from sa_mlops.errors import CommandError, Stopped
 from sa_mlops.registry import names, versions
-from sa_mlops.registry.tracking import stoppable
+from sa_mlops.registry.stopping import stoppable
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.measure import Judges
 from sa_mlops.stages.progress import say

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from sa_mlops.errors import Stopped
-from sa_mlops.registry import tracking
-from sa_mlops.registry.tracking import stoppable
+from sa_mlops.registry import stopping
+from sa_mlops.registry.stopping import stoppable
 
 
 def until_stopped() -> None:
@@ -73,7 +73,7 @@ def test_a_request_waits_until_a_transaction_is_over() -> None:
 
 
 def test_a_request_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "ENOUGH", 0.2)
+    monkeypatch.setattr(stopping, "ENOUGH", 0.2)
 
     def inside() -> None:
         os.kill(os.getpid(), signal.SIGTERM)

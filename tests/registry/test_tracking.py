@@ -24,7 +24,8 @@ pytestmark = pytest.mark.integration
 
 WAITING = """
 import sys, threading
-from sa_mlops.registry.tracking import connect, open_run, stoppable
+from sa_mlops.registry.stopping import stoppable
+from sa_mlops.registry.tracking import connect, open_run
 connect()
 with stoppable(), open_run("outer", nested=False, tags={}):
     with open_run("inner", nested=True, tags={}):

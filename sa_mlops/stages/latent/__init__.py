@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from sa_mlops.config import LatentConfig
 from sa_mlops.registry import names
-from sa_mlops.registry.tracking import Recorder, stoppable
+from sa_mlops.registry.tracking import Recorder
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.latent.animation import animate
 from sa_mlops.stages.latent.claims import Claim
@@ -24,7 +24,7 @@ def run(config: LatentConfig, budget: Planar = PLANAR) -> Result:
     ctx = Context.open(config)
     before, after = subject(ctx, config)
     models = check_axes(ctx, config, before, after)
-    with stoppable(), ctx.runs.entry("latent", config) as run:
+    with ctx.runs.entry("latent", config) as run:
         run.recorder.tags({names.STAGE: "latent", "sa.version": after.uri})
         for version in (before, after):
             run.recorder.used(version.model_id)
