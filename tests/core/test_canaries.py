@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from draws import seeded
 
 from sa_mlops import datasets
 from sa_mlops.core.canaries import COUNT, HELD_OUT, REMEMBERED, REPEATS, make_canaries
@@ -15,10 +16,6 @@ SETTINGS = BaseSettings(
     z_dim=2, labels=(0, 1, 2), net="tiny",
     optimisation=Optimisation(steps=600, lr=1e-2, batch_size=64, schedule="one_cycle"),
 )  # fmt: skip
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from draws import seeded
 from torch import Tensor
 
 from sa_mlops import datasets
@@ -17,10 +18,6 @@ from sa_mlops.models.interface import CVAE, one_hot, reorder
 from sa_mlops.settings import BaseSettings, Optimisation
 
 STEPS = Optimisation(steps=200, lr=1e-2, batch_size=64, schedule="one_cycle")
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @dataclass

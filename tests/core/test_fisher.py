@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from draws import seeded
 from torch import Tensor, nn
 
 from sa_mlops.core.fisher import (
@@ -26,10 +27,6 @@ from sa_mlops.settings import FisherSettings
 
 CLOSE = 1e-5
 ALL = tuple(range(10))
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def one_by_one(model: nn.Module, loss: PerSampleLoss, batch: tuple[Tensor, ...]) -> Diagonal:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from draws import seeded
 from torch import Tensor
 
 from sa_mlops.core.metrics.calibration import reliability
@@ -17,10 +18,6 @@ from sa_mlops.core.metrics.membership import membership_inference
 from sa_mlops.core.metrics.nearest import nearest_real
 from sa_mlops.core.metrics.objectives import forgetting_gap, retention
 from sa_mlops.core.metrics.scores import ClassScores, class_scores, pixel_variance, sample_scores
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def log_probs(*rows: list[float]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from draws import seeded
 from torch import Tensor
 
 from sa_mlops.core.outliers import outliers
@@ -11,10 +12,6 @@ from sa_mlops.datasets import load
 
 KINDS = ("uniform", "gaussian", "grey", "blurred", "mixed", "shuffled", "noisy")
 EACH = 60
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from draws import seeded
 
 from sa_mlops import datasets, models
 from sa_mlops.core.fisher import Diagonal, elbo_loss, generator_fisher, squared_gradients
@@ -40,10 +41,6 @@ FORGET = ForgetSettings(
     forget=(1,), earlier=(), optimisation=replace(STEPS, steps=60), ewc_lambda=1.0, replay_ratio=1.0,
     decoder_terms=True, surrogate="noise", surrogate_md5=None, update="standard", reteach=0.0, harden=None,
 )  # fmt: skip
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @dataclass

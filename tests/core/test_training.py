@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from draws import Recorder, seeded
 from torch import Tensor, nn
 
 from sa_mlops.core.elbo import negative_elbo
@@ -37,23 +38,9 @@ JUDGE = JudgeSettings(
 )
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     return load("digits", torch.device("cpu"))
-
-
-class Recorder:
-    """Keeps the terms of every step."""
-
-    def __init__(self) -> None:
-        self.terms: list[dict[str, float]] = []
-
-    def __call__(self, step: int, terms: Mapping[str, Tensor]) -> None:
-        self.terms.append({name: float(value) for name, value in terms.items()})
 
 
 class TestBatches:

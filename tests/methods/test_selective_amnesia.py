@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 import torch
+from draws import Recorder, seeded
 from torch import Tensor, nn
 
 from sa_mlops.core.fisher import Diagonal
@@ -45,10 +45,6 @@ SETTINGS = ForgetSettings(
 LARGE = replace(SETTINGS, optimisation=replace(SETTINGS.optimisation, batch_size=2000))
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 @pytest.fixture(scope="module")
 def net() -> CVAE:
     torch.manual_seed(0)
@@ -65,16 +61,6 @@ def linear(weight: list[float], bias: float) -> nn.Linear:
         layer.weight.copy_(torch.tensor([weight]))
         layer.bias.fill_(bias)
     return layer
-
-
-class Recorder:
-    """Keeps the terms of every step."""
-
-    def __init__(self) -> None:
-        self.terms: list[dict[str, float]] = []
-
-    def __call__(self, step: int, terms: Mapping[str, Tensor]) -> None:
-        self.terms.append({name: float(value) for name, value in terms.items()})
 
 
 def penalty(model: nn.Module, anchor: nn.Module, fisher: Diagonal) -> float:
