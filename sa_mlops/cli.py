@@ -44,7 +44,7 @@ def option(name: str, parameter: Parameter) -> click.Option:
         metavar=parameter.kind.upper(),
         default=default,
         show_default=True if default else "none",
-        help=f"{parameter.help}; {parameter.allowed}",
+        help=parameter.help if parameter.kind == "text" else f"{parameter.help}; {parameter.allowed}",
         is_flag=False,
         **bare,
     )
@@ -110,10 +110,14 @@ def entry_command(entry: EntryPoint, alias: str = "") -> click.Command:
         alias or entry.name,
         params=[*parameters, *old_options(definitions), _json_option()],
         callback=callback,
-        help=entry.help,
-        short_help=entry.help,
+        help=_sentence(entry.help),
+        short_help=_sentence(entry.help),
         hidden=bool(alias),
     )
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def _json_option() -> click.Option:
@@ -150,7 +154,10 @@ for _entry in ENTRY_POINTS.values():
 
 @group.group("submit")
 def submission() -> None:
-    """Run an entry point as a SLURM job: one task, a sweep, or several tuning workers."""
+    """Run an entry point as a SLURM job.
+
+    A job is one task, a sweep, or several tuning workers.
+    """
 
 
 def submit_command(entry: EntryPoint) -> click.Command:
@@ -168,7 +175,7 @@ def submit_command(entry: EntryPoint) -> click.Command:
     parameters: list[click.Parameter] = [option(name, p) for name, p in others.items()]
     parameters += [option(words[name], p) for name, p in own.items()]
     parameters += [*old_options(own), _json_option()]
-    return click.Command(entry.name, params=parameters, callback=callback, help=entry.help)
+    return click.Command(entry.name, params=parameters, callback=callback, help=_sentence(entry.help))
 
 
 for _entry in ENTRY_POINTS.values():
@@ -213,7 +220,10 @@ def _read(name: str, text: str, kind: Kind, **bounds: Any) -> Any:
 @JSON
 @click.pass_context
 def data(context: click.Context, repair: bool, as_json: bool) -> Result | None:
-    """Pull MNIST, verify every file and list it; the subcommands manage data sets of your own."""
+    """Verify and list MNIST; manage data sets of your own.
+
+    Missing files of MNIST are pulled first.
+    """
     if context.invoked_subcommand is not None:
         if repair or as_json:
             raise click.UsageError(f"--repair and --json before {context.invoked_subcommand} have no meaning")
@@ -323,7 +333,7 @@ def _check_png(out: Path | None) -> None:
 @group.command()
 @printed
 def lineage() -> Result:
-    """Show the tree of registered versions with their tags and metrics."""
+    """Show the tree of versions with their tags and metrics."""
     from sa_mlops.operate.tree import lineage_report
 
     return lineage_report()
@@ -334,7 +344,10 @@ def lineage() -> Result:
 @DATASET
 @printed
 def audit(classes: str, dataset: str | None) -> Result:
-    """List the versions, aliases and runs that hold a class, by training or by descent. Changes nothing."""
+    """List the versions and runs that hold a class.
+
+    They hold it by training or by descent; their aliases are listed too. Changes nothing.
+    """
     wanted = _read("classes", classes, "classes")
     from sa_mlops.operate.audit import audit as search
 
@@ -346,7 +359,10 @@ def audit(classes: str, dataset: str | None) -> Result:
 @click.option("--head", default="", help="hash of an entry noted earlier, which must be there; with --verify")
 @printed
 def log(verify: bool, head: str) -> Result:
-    """Print the log of aliases, promotions, approvals and erasures, oldest first."""
+    """Print the log of aliases, promotions and erasures.
+
+    The oldest entry comes first.
+    """
     if head and not (verify and 12 <= len(head) <= 64 and set(head) <= set("0123456789abcdef")):
         raise ParameterError("head", head, "the first 12 to 64 digits of a hash, with --verify")
     from sa_mlops.operate.log import log as show
@@ -371,9 +387,10 @@ def keygen(out: Path) -> Result:
 @click.option("--remove", is_flag=True, help="trust no key; signatures are then not checked")
 @printed
 def trust(key: Path | None, remove: bool) -> Result:
-    """Load no weights without a signature of the public KEY; without KEY show which one is trusted.
+    """Choose the public KEY whose signature weights must have.
 
-    The environment variable SA_MLOPS_PUBLIC_KEY, a file, goes before it.
+    Without KEY the trusted key is shown. The environment variable SA_MLOPS_PUBLIC_KEY, the path of a key, takes
+    precedence.
     """
     if key is not None and remove:
         raise click.UsageError("give KEY or --remove, not both")
@@ -391,7 +408,10 @@ def trust(key: Path | None, remove: bool) -> Result:
 @GATES
 @printed
 def certify(version: str, key: Path, out: Path | None, gates: Path | None) -> Result:
-    """Write a signed certificate of VERSION, if it passes every gate, and sign its weights."""
+    """Write a signed certificate of VERSION and sign its weights.
+
+    VERSION must pass every gate.
+    """
     from sa_mlops.operate.certify import certify as write
 
     return write(version, key, out, gates)
@@ -436,10 +456,10 @@ def erase(
     settings: str,
     gates: Path | None,
 ) -> Result:
-    """Plan to replace and withdraw every version that holds a class, and carry it out once it is approved.
+    """Replace and withdraw every version that holds a class.
 
-    Without --approve the plan is printed; at a terminal the reason is then asked for. An approved erasure that was
-    interrupted is resumed.
+    Without --approve the plan is printed, and nothing changes; at a terminal the reason of the approval is then asked
+    for. An approved erasure that was interrupted is resumed.
     """
     if look and approve is not None:
         raise click.UsageError("give --plan or --approve, not both")
@@ -483,7 +503,10 @@ def erase(
 def sample(
     version: str, classes: str, digits: str | None, seed: str, rows: str, out: Path | None, compare: bool
 ) -> Result:
-    """Draw samples of VERSION (a number or an alias) as a PNG file or in the terminal."""
+    """Draw samples of VERSION in the terminal or as a PNG file.
+
+    VERSION is a number or an alias.
+    """
     if digits is not None:
         say("--digits is now --classes")
         classes = digits
@@ -501,7 +524,7 @@ def sample(
 @GATES
 @printed
 def promote(version: str, gates: Path | None) -> Result:
-    """Make VERSION the champion if its recorded metrics pass every gate."""
+    """Make VERSION the champion if its metrics pass every gate."""
     from sa_mlops.operate.promote import promote as judge_and_promote
 
     return judge_and_promote(version, gates)
@@ -514,7 +537,10 @@ def promote(version: str, gates: Path | None) -> Result:
 )
 @printed
 def report(version: str, out: Path | None) -> Result:
-    """Write the measurements of VERSION (a number, an alias, or a parent run's id) as HTML and Markdown."""
+    """Write the measurements of VERSION as HTML and Markdown.
+
+    VERSION is a number, an alias, or the id of a parent run.
+    """
     from sa_mlops.operate.report import report as write
 
     return write(version, out)
@@ -524,7 +550,10 @@ def report(version: str, out: Path | None) -> Result:
 @click.option("--fix", is_flag=True, help="mark runs whose process has exited as KILLED; deletes nothing")
 @printed
 def doctor(fix: bool) -> Result:
-    """Check environment, data, store, orphaned runs, links and files, and suggest a remedy for each problem."""
+    """Find problems of environment, data, store and versions.
+
+    Also checks orphaned runs, links and files. Each problem comes with a remedy.
+    """
     from sa_mlops.operate.doctor import examine
 
     return examine(fix)
@@ -535,7 +564,10 @@ def doctor(fix: bool) -> Result:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps")
 @printed
 def reproduce(version: str, device: str) -> Result:
-    """Rebuild VERSION (a number, an alias, or sa-fim/N) from its recorded settings, data and seed, and compare."""
+    """Rebuild VERSION from its settings, data and seed, and compare.
+
+    VERSION is a number, an alias, or sa-fim/N.
+    """
     from sa_mlops.operate.reproduce import reproduce as rebuild
 
     return rebuild(version, device)
@@ -547,7 +579,10 @@ def reproduce(version: str, device: str) -> Result:
 @click.option("--cancel", is_flag=True, help="cancel its unfinished tasks")
 @printed
 def submitted(job: str | None, follow: bool, cancel: bool) -> Outcome:
-    """List the jobs submitted from this folder, or JOB alone (its name, its SLURM number, or latest)."""
+    """List, follow or cancel the jobs submitted from this folder.
+
+    JOB is the name of a job, its SLURM number, or latest; without JOB all jobs are listed.
+    """
     if (follow or cancel) and job is None:
         raise click.UsageError("--follow and --cancel need the JOB")
     if follow and cancel:

@@ -135,7 +135,7 @@ class VersionConfig(Parameters):
 class FisherConfig(Parameters):
     """Fisher diagonal."""
 
-    fisher_samples: int = whole("samples behind the Fisher diagonal", 50_000, 1, 10_000_000)
+    fisher_samples: int = whole("samples from which the Fisher diagonal is estimated", 50_000, 1, 10_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,7 +341,7 @@ class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig, ClassesConfig):
     """`tune`."""
 
     classes: tuple[str, ...] = class_names(
-        "classes that each trial forgets, one at a time; an easy and a hard one", ("1", "8")
+        "classes that each trial forgets, one at a time; by default an easy and a hard one", ("1", "8")
     )
     together: ClassVar[bool] = False
     seeds: tuple[int, ...] = numbers(
@@ -360,12 +360,12 @@ class TuneConfig(RecipeConfig, FisherConfig, FromVersionConfig, ClassesConfig):
         None,
     )
     steps: tuple[int, ...] = numbers(
-        "fewest and most training steps of a trial; with one number, or without steps in the space, every trial "
-        "takes the largest", (30, 150), 1, 10_000_000, "how"
+        "least and largest number of training steps of a trial; every trial takes the largest if one number is given "
+        "or the space lacks steps", (30, 150), 1, 10_000_000, "how"
     )  # fmt: skip
     seconds: bool = flag("minimise the seconds of forgetting as a third objective")
     harden: bool = flag("harden every trial, and add the success of a gradient attack to its forgetting gap")
-    samples: int = whole("samples a class behind a trial's scores", 500, 10, 100_000)
+    samples: int = whole("samples per class on which a trial is scored", 500, 10, 100_000)
     final_seeds: int = whole(
         "fresh seeds on which the best settings are compared with the default and the paper's; 0: no comparison", 2,
         0, 100, "what"
@@ -511,8 +511,9 @@ class ProbeConfig(RecipeConfig, VersionConfig):
     """`probe`."""
 
     level: str = choice(
-        "search latents and conditions; attack weights, beside two fakes: edit them, train them on retained classes, "
-        "move them to the base (of the searches direct alone, unless --probes names some); or all",
+        "search: attacks that search latents and conditions; weights: attacks that edit the weights, train them on "
+        "retained classes or move them to the base, also on two fakes, and of the searches direct and those that "
+        "--probes names; all: both",
         ("search", "weights", "all"), "search", "what"
     )  # fmt: skip
     probes: str = text("all, or names of probes separated by commas", "all", "what")

@@ -47,7 +47,7 @@ class OptimisationConfig(Parameters):
     lr: float | None = number(
         "learning rate of Adam; the peak of a one-cycle schedule", None, above=0, high=1, search=(3e-4, 3e-2)
     )
-    batch_size: int | None = whole("samples a step", None, 2, 65_536)
+    batch_size: int | None = whole("samples per step", None, 2, 65_536)
 
     def over(self, recipe: Optimisation) -> Optimisation:
         """The recipe with the values that are given."""
