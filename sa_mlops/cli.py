@@ -320,7 +320,7 @@ def data_remove(name: str, yes: bool) -> Result:
     collection.removable(name)
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("give --yes where nobody can be asked")
+            raise click.UsageError("give --yes: there is no terminal to ask at")
         click.confirm(f"remove the data set {name} from this checkout?", abort=True, err=True)
     return collection.remove(name)
 

@@ -144,7 +144,7 @@ def _look(job: Job) -> list[TaskState]:
 
 
 def _followed(job: Job) -> Outcome:
-    tails = [Tail(job, index) for index in range(len(job.tasks))]
+    tails = [Output(job, index) for index in range(len(job.tasks))]
     before: list[str] = [""] * len(job.tasks)
     trouble = ""
     while True:
@@ -170,7 +170,7 @@ def _followed(job: Job) -> Outcome:
     return _shown([(job, seen)]), max(one.worst for one in seen)
 
 
-class Tail:
+class Output:
     """Follows the output of a task."""
 
     def __init__(self, job: Job, index: int) -> None:

@@ -19,7 +19,7 @@ from sa_mlops.core.probes.gradient import Gradient
 from sa_mlops.core.probes.interface import Budget, Classifier, Scene
 from sa_mlops.core.probes.neighbours import neighbours
 from sa_mlops.core.training import NotFiniteError
-from sa_mlops.methods.interface import Inputs, StepSettings, named, train_step
+from sa_mlops.methods.interface import Inputs, StepSettings, needs_classifier, train_step
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import gates, names, processes, tracking
@@ -45,7 +45,7 @@ WORST = (3.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class TrialScore:
     """Scores of a generator with one class forgotten, or of all generators of a trial.
 
     Attributes
@@ -67,7 +67,7 @@ class Score:
     seconds: float
 
     @classmethod
-    def together(cls, scores: Sequence[Score]) -> Score:
+    def together(cls, scores: Sequence[TrialScore]) -> TrialScore:
         """Means, and the largest drop."""
         means = {f.name: sum(getattr(s, f.name) for s in scores) / len(scores) for f in fields(cls)}
         return cls(**means | {"drop": max(s.drop for s in scores)})
@@ -102,7 +102,6 @@ class TrialRunner:
         self.diagonal = fishers.load(ctx, fisher, self.start) if fisher is not None else {}
         self.evaluator = judges.evaluator
         self.before = self.class_scores(self.start)
-        self.needs = named(config.method).needs
         self.trainers: dict[int, Judge] = {}
         self.attacker: Classifier | None = None
         if config.harden:
@@ -159,7 +158,7 @@ class TrialRunner:
         settings = self.resolved(config)
         ctx = self.ctx.reseeded(config.seed)
         started = time.monotonic()
-        if (settings.harden is not None or self.needs.classifier) and config.seed not in self.trainers:
+        if needs_classifier(settings) and config.seed not in self.trainers:
             self.trainers[config.seed] = self._judge(ctx, "trainer")
         trainer = self.trainers.get(config.seed)
         inputs = Inputs(fisher=self.diagonal, data=ctx.dataset, classifier=trainer)
@@ -186,7 +185,7 @@ class TrialRunner:
         )
         return float(found.success.double().mean())
 
-    def score(self, label: int, model: CVAE, seconds: float) -> Score:
+    def score(self, label: int, model: CVAE, seconds: float) -> TrialScore:
         """The objectives of a generator with one class forgotten, and the scores behind them."""
         scores = self.class_scores(model)
         retained = [
@@ -194,7 +193,7 @@ class TrialRunner:
         ]
         forgotten = scores[label]
         attack = self.attacked(model, label)
-        return Score(
+        return TrialScore(
             gap=forgetting_gap([forgotten], model.classes) + attack,
             retention=retention([s for _, s in retained]),
             probability=forgotten.probability,
@@ -252,7 +251,7 @@ class Objective:
             recorder.tags({"sa.error": str(error)})
             trial.set_constraint("class_drop", 1.0)
             return (*WORST, 1e9)[: len(self.study.directions)]
-        found = Score.together(scores)
+        found = TrialScore.together(scores)
         recorder.metrics(found.metrics())
         classes = self.runner.ctx.dataset.spec.classes
         recorder.metrics(

@@ -105,8 +105,8 @@ def mend(path: Path, lock: JournalLock) -> None:
             json.loads(line)
         except ValueError:
             raise StudyError(
-                f"study storage {path}: line {number} is broken; copy the file, then `sed -i {number}d {path}` goes on "
-                "without that line"
+                f"study storage {path}: line {number} is broken; copy the file, then remove the line with "
+                f"`sed -i {number}d {path}`"
             ) from None
 
 
