@@ -243,7 +243,7 @@ class StepConfig(RecipeConfig, FisherConfig, FromVersionConfig, DistilConfig, Ha
         """
         step = StepSettings(
             method=self.method, forget=self.indices, earlier=tuple(sorted(earlier)),
-            harden=self.hardening(self.spec.count), distil=self.distillation,
+            harden=self.hardening(self.spec.count), distil=self.distillation(hardened=self.harden),
         )  # fmt: skip
         upstream = Upstream(
             recipe=self.recipe, z_dim=self.z_dim, net=net or self.net_name, images_md5=images_md5,

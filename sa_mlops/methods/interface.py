@@ -71,8 +71,8 @@ class StepSettings:
 
     @property
     def phases(self) -> dict[str, DistilSettings | HardenSettings]:
-        """The phases after the method, by name, in their order: hardening last, because the others would undo it."""
-        found = {"distil": self.distil, "harden": self.harden}
+        """The phases after the method, by name, in their order: distillation last, so that it passes hardening on."""
+        found = {"harden": self.harden, "distil": self.distil}
         return {name: phase for name, phase in found.items() if phase is not None}
 
     @property

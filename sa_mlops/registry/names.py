@@ -92,12 +92,12 @@ def spell_classes(classes: Iterable[str]) -> str:
     return ",".join(classes)
 
 
-PHASES = {"distil": "distilled", "harden": "hardened"}
+PHASES = {"harden": "hardened", "distil": "distilled"}
 """Phase after a method, by its name in settings -> the word for a version that had it, in their order."""
 
 
 def forget_title(classes: str, method: str, phases: Collection[str]) -> str:
-    """`forget 1`, `forget 1 by esd distilled hardened`: classes, the method if it is not the usual one, phases."""
+    """`forget 1`, `forget 1 by esd hardened distilled`: classes, the method if it is not the usual one, phases."""
     by = "" if method == "selective-amnesia" else f"by {method}"
     words = ["forget", classes, by, *(word for phase, word in PHASES.items() if phase in phases)]
     return " ".join(word for word in words if word)

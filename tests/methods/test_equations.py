@@ -17,7 +17,7 @@ from sa_mlops.datasets.mnist import SPEC
 from sa_mlops.datasets.spec import Dataset
 from sa_mlops.methods import interface
 from sa_mlops.methods.distillation import DistilSettings
-from sa_mlops.methods.distillation.training import distil
+from sa_mlops.methods.distillation.training import distil, searched
 from sa_mlops.methods.interface import Inputs, Request
 from sa_mlops.methods.salun import BATCHES
 from sa_mlops.methods.ssd import SAMPLES
@@ -212,7 +212,7 @@ def test_ssd_shrinks_the_weights_that_it_selects_and_no_others(start: CVAE) -> N
 def test_distillation_teaches_images_and_posteriors_to_a_net_with_a_share_of_new_weights(start: CVAE) -> None:
     terms: dict[str, float] = {}
     optimisation = Optimisation(steps=1, lr=1e-3, batch_size=N, schedule="constant")
-    settings = DistilSettings(optimisation=optimisation, noise=0.25)
+    settings = DistilSettings(optimisation=optimisation, noise=0.25, places=8)
     distil(
         start,
         settings,
@@ -226,6 +226,8 @@ def test_distillation_teaches_images_and_posteriors_to_a_net_with_a_share_of_new
         drawn.mul_(0.25).add_(taught, alpha=0.75)
     z, classes = latents(g), labels(g, list(range(K)))
     images, condition = logits(start, z, classes).sigmoid(), one_hot(classes, K).float()
+    places = searched(8, Z, K, g)
+    shown, learned = (net.decode(*places) for net in (start, student))
     teacher, pupil = (
         Normal(mean, (log / 2).exp())
         for mean, log in (net.encode(images, condition) for net in (start, student))
@@ -234,6 +236,7 @@ def test_distillation_teaches_images_and_posteriors_to_a_net_with_a_share_of_new
         {
             "decoder": float(cross_entropy(logits(student, z, classes), images).mean()),
             "encoder": float(kl_divergence(teacher, pupil).sum(dim=1).mean()),
+            "places": float(cross_entropy(learned, shown.sigmoid()).mean()),
         },
         rel=1e-4,
     )

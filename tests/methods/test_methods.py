@@ -13,6 +13,7 @@ from sa_mlops.core.runtime import make_generator
 from sa_mlops.datasets.mnist import SPEC
 from sa_mlops.datasets.spec import Dataset
 from sa_mlops.methods import interface
+from sa_mlops.methods.distillation.training import searched
 from sa_mlops.methods.interface import Inputs, StepSettings, train_step
 from sa_mlops.models.interface import CVAE, make_net
 from sa_mlops.registry.recorded import read_step
@@ -66,6 +67,20 @@ def test_salun_changes_the_share_of_weights_that_it_selects() -> None:
     start, made = run(step("salun", saliency=0.1), "mlp")
     changed = sum(int((a != b).sum()) for a, b in zip(start.parameters(), made.parameters(), strict=True))
     assert 0 < changed <= 0.1 * sum(p.numel() for p in start.parameters()) + 1
+
+
+def test_a_hardened_generator_is_distilled_at_the_places_of_attacks_too() -> None:
+    settings = step("redaction", harden=True, distil=True)
+    assert list(settings.phases) == ["harden", "distil"]
+    assert [s.distil and s.distil.places for s in (settings, step("redaction", distil=True))] == [128, 0]
+    z, condition = searched(400, 8, 10, torch.Generator().manual_seed(0))
+    mixtures, free, near, far = condition.split(100)
+    for bound in (mixtures, near):
+        assert torch.allclose(bound.sum(dim=1), torch.ones(100))
+    assert (free < 0).any(dim=1).float().mean() > 0.9
+    assert near.amax(dim=1).min() > 0.5 > mixtures.amax(dim=1).min()
+    assert z[300:].norm(dim=1).min() > 4 > z[:300].norm(dim=1).min()
+    assert far.shape == (100, 10)
 
 
 def test_distillation_without_teacher_weights_starts_anew() -> None:

@@ -207,7 +207,7 @@ class TestFind:
                 "sa.forgotten": "1",
                 "sa.settings": '{"harden": {"a": 1}, "distil": {"a": 1}}',
             },
-            "v3 forget 1 distilled hardened",
+            "v3 forget 1 hardened distilled",
         ),
         ({"sa.stage": "oracle", "sa.forgotten": "1"}, "v3 retrained without 1"),
         ({"sa.stage": "retrain", "sa.forgotten": "1"}, "v3 retrained without 1"),

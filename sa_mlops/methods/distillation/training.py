@@ -7,6 +7,7 @@ drawn weights, and minimises
     BCE(D(z, c), D_teacher(z, c)) + KL(E_teacher(x, c) || E(x, c)),    x = D_teacher(z, c), z ~ N(0, I),
 
 over all labels c: retained ones, and the forgotten ones with what the teacher draws for them. No real data is needed.
+After hardening, the first term is added at places where attacks search too: the student is grey where its teacher is.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 from sa_mlops.core.elbo import pixel_cross_entropy
 from sa_mlops.core.training import Report, Watch, make_optimiser, silent
 from sa_mlops.methods.distillation import DistilSettings
+from sa_mlops.methods.hardening.pool import outside
 from sa_mlops.models.interface import CVAE, make_net, one_hot
 
 
@@ -30,7 +32,7 @@ def distil(
     Parameters
     ----------
     generator : source of every draw, on the device that trains.
-    report : receives `decoder` and `encoder`, nats per sample.
+    report : receives `decoder`, `encoder` and, after hardening, `places`, nats per sample.
 
     Raises
     ------
@@ -52,13 +54,35 @@ def distil(
             "decoder": pixel_cross_entropy(student.decode(z, condition), images).mean(),
             "encoder": divergence(posterior, student.encode(images, condition)).mean(),
         }
+        if settings.places:
+            there = searched(settings.places, teacher.z_dim, teacher.classes, generator)
+            with torch.no_grad():
+                images = torch.sigmoid(frozen.decode(*there))
+            terms["places"] = pixel_cross_entropy(student.decode(*there), images).mean()
         adam.zero_grad()
-        (terms["decoder"] + terms["encoder"]).backward()
+        torch.stack(list(terms.values())).sum().backward()
         adam.step()
         schedule.step()
         watch(step, {name: term.detach() for name, term in terms.items()})
     watch.check()
     return student
+
+
+def searched(count: int, z_dim: int, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Places where attacks search: latents (count, z_dim) and conditions (count, K).
+
+    A quarter each: wide latents under mixtures of labels, under free conditions and near labels, and places outside the
+    prior.
+    """
+    device, n = generator.device, count // 4
+    scale = torch.rand((3 * n, 2), generator=generator, device=device)
+    z = (1 + 3 * scale[:, :1]) * torch.randn(3 * n, z_dim, generator=generator, device=device)
+    noise = torch.randn(3 * n, classes, generator=generator, device=device)
+    mixture, free, near = (scale[:, 1:] * noise).split(n)
+    label = 8 * one_hot(torch.randint(classes, (n,), generator=generator, device=device), classes)
+    conditions = [(6 * mixture).softmax(dim=1), 4 * free, (label + near).softmax(dim=1)]
+    far_z, far = outside(count - 3 * n, z_dim, classes, generator)
+    return torch.cat([z, far_z]), torch.cat([*conditions, far])
 
 
 @torch.no_grad()
