@@ -122,9 +122,8 @@ class AttackPool:
 
     def _seen(self, rows: slice, pixels: Tensor) -> Tensor:
         """(m,) the trainer's log-probability of the attacks' classes, from their pixel logits (m, C, H, W)."""
-        return log_prob(
-            self.trainer, torch.sigmoid(self.contrast[rows, :, None, None] * pixels), self.targets[rows]
-        )
+        images = torch.sigmoid(self.contrast[rows, :, None, None] * pixels)
+        return self.trainer.log_probs(images).gather(1, self.targets[rows, None]).squeeze(1)
 
     def _look(self, rows: slice, seen: Tensor) -> None:
         self.found[rows] |= seen.exp() > self.settings.threshold
@@ -146,46 +145,47 @@ class AttackPool:
         return stray
 
     def _renew(self) -> None:
-        """Replace a random share of the attacks by new ones."""
-        n, device = self.settings.pool, self.z.device
-        replaced = torch.rand((n, 1), generator=self.generator, device=device) < self.settings.renewed
-        current = self._condition(self.logits)
-        known, stray = replaced[:, 0] & self.found, self._stray(current)
-        self.within.store(self.z[known & ~stray], current[known & ~stray])
-        self.beyond.store(self.z[known & stray], current[known & stray])
-        z, logits, targets, rate, wanted = self._drawn()
-        self.z = torch.where(replaced, z, self.z)
-        self.logits = torch.where(replaced, logits, self.logits)
-        self.targets = torch.where(replaced[:, 0], targets, self.targets)
-        self.rate = torch.where(replaced, rate, self.rate)
-        self.found = self.found & ~replaced[:, 0]
-        self.wanted = torch.where(replaced[self.climbers :, :, None, None], wanted, self.wanted)
+        """Replace a random share of the attacks by new ones; remember the places of those that were found."""
+        new = (uniform(self.settings.pool, self.generator) < self.settings.renewed)[:, 0]
+        condition = self._condition(self.logits)
+        known, stray = new & self.found, self._stray(condition)
+        for memory, rows in ((self.within, known & ~stray), (self.beyond, known & stray)):
+            memory.store(self.z[rows], condition[rows])
+        old = self.z, self.logits, self.targets, self.rate, self.wanted
+        self.z, self.logits, self.targets, self.rate, self.wanted = (
+            torch.where(new[-len(b) :].view(-1, *[1] * (b.ndim - 1)), b, a)
+            for a, b in zip(old, self._drawn(), strict=True)
+        )
+        self.found = self.found & ~new
 
     def _drawn(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        s, generator, device = self.settings, self.generator, self.generator.device
-        spread = 1 + (s.spread - 1) * torch.rand((s.pool, 1), generator=generator, device=device)
-        z = spread * torch.randn(s.pool, self.start.z_dim, generator=generator, device=device)
-        sharp = CONDITION_SPREAD * torch.rand((s.pool, 1), generator=generator, device=device)
-        logits = sharp * torch.randn(s.pool, self.start.classes, generator=generator, device=device)
-        known, condition = self.near.recall(s.pool)
+        """New z, logits, targets, rates and wanted images."""
+        s, n, generator = self.settings, self.settings.pool, self.generator
+        z_dim, classes = self.start.z_dim, self.start.classes
+        z = (1 + (s.spread - 1) * uniform(n, generator)) * normal(n, z_dim, generator)
+        logits = CONDITION_SPREAD * uniform(n, generator) * normal(n, classes, generator)
+        known, label = self.near.recall(n)
         if len(known):
-            picked = torch.rand((s.pool, 1), generator=generator, device=device) < s.near
-            noise = torch.randn(s.pool, self.start.classes, generator=generator, device=device)
+            picked = uniform(n, generator) < s.near
             z = torch.where(picked, known, z)
-            logits = torch.where(picked, NEAR_SHARPNESS * condition + noise, logits)
+            logits = torch.where(picked, NEAR_SHARPNESS * label + normal(n, classes, generator), logits)
         logits = torch.where(self.free, logits.softmax(dim=1), logits)
-        targets = draw(self.classes, s.pool, generator)
+        targets = draw(self.classes, n, generator)
         # Rates from a tenth of the largest: coarse steps explore, fine ones converge.
-        rate = s.attack_lr * 10 ** -torch.rand((s.pool, 1), generator=generator, device=device)
-        around = torch.randn(s.pool - self.climbers, self.start.z_dim, generator=generator, device=device)
+        rate = s.attack_lr * 10 ** -uniform(n, generator)
         with torch.no_grad():
-            wanted = self.start.sample(around, targets[self.climbers :])
+            wanted = self.start.sample(normal(n - self.climbers, z_dim, generator), targets[self.climbers :])
         return z, logits, targets, rate, wanted
 
 
-def log_prob(judge: Judge, images: Tensor, targets: Tensor) -> Tensor:
-    """(n,) log-probability of the classes (n,) in images (n, C, H, W)."""
-    return judge.log_probs(images).gather(1, targets[:, None]).squeeze(1)
+def uniform(count: int, generator: torch.Generator) -> Tensor:
+    """(count, 1) of U(0, 1)."""
+    return torch.rand((count, 1), generator=generator, device=generator.device)
+
+
+def normal(count: int, width: int, generator: torch.Generator) -> Tensor:
+    """(count, width) of N(0, 1)."""
+    return torch.randn(count, width, generator=generator, device=generator.device)
 
 
 def outside(count: int, z_dim: int, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -194,13 +194,10 @@ def outside(count: int, z_dim: int, classes: int, generator: torch.Generator) ->
     Norms are between the shell's edge, where they are densest, and `REACH` times it. Conditions are free, mixtures of
     labels and labels, in turns.
     """
-    device = generator.device
-    edge = shell(z_dim, TAIL)[1]
-    norm = edge * REACH ** torch.rand((count, 1), generator=generator, device=device).square()
-    z = norm * F.normalize(torch.randn(count, z_dim, generator=generator, device=device), dim=1)
-    scale = torch.rand((count, 1), generator=generator, device=device)
-    logits = scale * torch.randn(count, classes, generator=generator, device=device)
-    turn = torch.arange(count, device=device)[:, None] % 3
+    norm = shell(z_dim, TAIL)[1] * REACH ** uniform(count, generator).square()
+    z = norm * F.normalize(normal(count, z_dim, generator), dim=1)
+    logits = uniform(count, generator) * normal(count, classes, generator)
+    turn = torch.arange(count, device=generator.device)[:, None] % 3
     label = one_hot(logits.argmax(dim=1), classes)
     bound = torch.where(turn == 1, (CONDITION_SPREAD * logits).softmax(dim=1), label)
     return z, torch.where(turn == 0, FREE_SPREAD * logits, bound)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from sa_mlops.errors import CommandError
 from sa_mlops.methods.hardening import HardenSettings
 from sa_mlops.methods.hardening.buffer import Buffer
+from sa_mlops.methods.hardening.pool import normal, uniform
 from sa_mlops.methods.selective_amnesia.training import draw
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import CVAE, one_hot
@@ -62,32 +63,31 @@ class ReplayBank:
         self.generator = generator
         size = min(BANK, settings.optimisation.steps * settings.optimisation.batch_size)
         labels = draw(retained, size, generator)
-        spread = torch.rand((size, 1), generator=generator, device=generator.device)
-        z = torch.randn(size, start.z_dim, generator=generator, device=generator.device)
-        z = z * (1 + (settings.replay_spread - 1) * spread)
+        spread = 1 + (settings.replay_spread - 1) * uniform(size, generator)
+        z = normal(size, start.z_dim, generator) * spread
         with torch.no_grad():
             images = start.sample(z, labels)
         seen = torch.cat([probability(trainer, some, classes) for some in images.split(1024)])
         self.near = Buffer(start.z_dim, start.classes, generator)
-        shown = seen > settings.threshold
+        shown, kept = seen > settings.threshold, seen <= settings.admissible
         self.near.store(z[shown], one_hot(labels[shown], start.classes))
-        bad = seen > settings.admissible
-        away = move_away(start, trainer, z[bad], labels[bad], classes)
+        away = move_away(start, trainer, z[~kept], labels[~kept], classes)
+        moved, helped = images.clone(), torch.zeros_like(kept)
         with torch.no_grad():
-            moved = start.sample(away, labels[bad])
-        helped = probability(trainer, moved, classes) <= settings.admissible
-        kept = ~bad
+            moved[~kept] = start.sample(away, labels[~kept])
+        helped[~kept] = probability(trainer, moved[~kept], classes) <= settings.admissible
         for label in labels.unique().tolist():
             own = labels == label
-            if (kept & own).sum() + (helped & own[bad]).sum() < own.sum() / 2:
+            if (own & (kept | helped)).sum() < own.sum() / 2:
                 kept |= own & ~shown
-                helped &= ~(own & ~shown)[bad]
-            if not (kept & own).any() and not (helped & own[bad]).any():
+                helped &= ~kept
+            if not (own & (kept | helped)).any():
                 raise HardeningError(start.spec.classes[label], start.spec.names(classes))
         self.moved = int(helped.sum())
-        self.z = torch.cat([z[kept], z[bad][helped]])
-        self.images = torch.cat([images[kept], moved[helped]])
-        self.labels = torch.cat([labels[kept], labels[bad][helped]])
+        self.z, self.labels, self.images = (
+            torch.cat([whole[kept], changed[helped]])
+            for whole, changed in ((z, z), (labels, labels), (images, moved))
+        )
 
     def draw(self, count: int, moved: int) -> tuple[Tensor, Tensor, Tensor]:
         """z, labels and images of `count` rows of all and, if any, `moved` of the moved ones, with replacement."""
