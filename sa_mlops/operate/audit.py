@@ -105,7 +105,8 @@ def search(held: Inventory, classes: Sequence[str], dataset: str | None) -> Resu
     taint = {name: _tainted_by(name, whole) for name in classes}
     holders = _holders(generators, taint, held.metrics)
     bad = {int(h["version"]) for h in holders}
-    fishers = [_other(v) for v in found if v.name == names.FISHERS and _fisher_holds(v, taint)]
+    numbers = {v.number for v in whole}
+    fishers = [_other(v) for v in found if v.name == names.FISHERS and _fisher_holds(v, taint, numbers)]
     judges = [_other(v) for v in found if v.name == names.JUDGES and any(_retains(v, c) for c in classes)]
     showing = _showing(bad, [v for v in generators if v.number in bad], held.tags)
     document = {
@@ -143,9 +144,17 @@ def _tainted_by(name: str, generators: Sequence[Version]) -> set[int]:
     return tainted(origins)
 
 
-def _fisher_holds(version: Version, taint: Mapping[str, Collection[int]]) -> bool:
-    """Whether a Fisher diagonal was made with samples of a class, or of a generator that the class taints."""
-    return any(_retains(version, name) or version.parent in bad for name, bad in taint.items())
+def _fisher_holds(version: Version, taint: Mapping[str, Collection[int]], numbers: Collection[int]) -> bool:
+    """Whether a Fisher diagonal was made with samples of a class, or of a generator that the class taints.
+
+    One of a generator that is gone proves nothing, as a chain of parents that breaks off.
+    """
+    return any(
+        _retains(version, name)
+        or version.parent in bad
+        or (name in version.classes and version.parent not in numbers)
+        for name, bad in taint.items()
+    )
 
 
 def _holders(

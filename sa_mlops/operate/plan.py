@@ -114,14 +114,10 @@ class Plan:
     def next(self) -> str:
         """How it goes on, for people."""
         if self.approval is not None:
-            return (
-                f"Approved because: {self.approval.content.get('reason', '')}. `sa-mlops erase` resumes it."
-            )
-        return (
-            "Nothing is left to do."
-            if self.empty
-            else "Nothing was changed. Carry it out with --approve REASON."
-        )
+            reason = plain(str(self.approval.content.get("reason", "")))
+            return f"Approved because: {reason}. `sa-mlops erase` resumes it."
+        undone = "Nothing was changed. Carry it out with --approve REASON."
+        return "Nothing is left to do." if self.empty else undone
 
 
 def plan(request: Request, held: Inventory | None = None) -> Plan:

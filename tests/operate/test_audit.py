@@ -80,6 +80,7 @@ def runs(empty_store: Store) -> dict[str, str]:
     make("older", stage="base", dataset="")
     make("fisher", names.FISHERS, stage="fim", parent=first)
     make("fisher of control", names.FISHERS, stage="fim", parent=control, forgotten="q")
+    make("fisher of none", names.FISHERS, stage="fim", parent="models:/sa-cvae/99", forgotten="q")
     make("judge", names.JUDGES, stage="judge")
     for word, version in (("evaluation", first), ("evaluation of control", control)):
         made[word] = client.create_run("0", tags={"sa.version": version}).info.run_id
@@ -95,7 +96,7 @@ def test_what_holds_the_class_is_listed(runs: dict[str, str], capsys: pytest.Cap
         10: "knows it",
     }  # fmt: skip
     assert [g["uri"] for g in found["generators"] if g["aliases"] == ["champion"]] == ["models:/sa-cvae/2"]
-    assert [f["uri"] for f in found["fishers"]] == ["models:/sa-fim/1"]
+    assert [f["uri"] for f in found["fishers"]] == ["models:/sa-fim/1", "models:/sa-fim/3"]
     assert [j["uri"] for j in found["judges"]] == ["models:/sa-judge/1"]
     shown = ("base", "passes", "fails", "unmeasured", "another", "orphan", "older", "evaluation", "entry")
     assert found["runs"] == sorted(runs[word] for word in shown)

@@ -24,7 +24,7 @@ from sa_mlops import cli
 from sa_mlops.errors import CommandError
 from sa_mlops.operate.keys import keygen
 from sa_mlops.operate.verify import MODEL, STATEMENT, read, verify
-from sa_mlops.registry import inventory, log, names, provenance, signing
+from sa_mlops.registry import inventory, log, names, provenance, signing, versions
 
 pytestmark = pytest.mark.integration
 VERSION = names.version_uri(names.GENERATORS, 2)
@@ -169,6 +169,18 @@ def test_a_version_that_fails_a_gate_gets_none(
     assert not (tmp_path / "out").exists()
     assert cli.main(["certify", "2", "--key", str(certified / "keys" / "public.pem")]) == 1
     assert "is not a private key" in capsys.readouterr().err
+
+
+def test_a_version_without_its_weights_gets_none(
+    whole_store: Store, certified: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (
+        versions.files(versions.get(MlflowClient(), names.GENERATORS, 2)) / "artifacts/weights.safetensors"
+    ).unlink()
+    words = ["--gates", str(certified / "wide.json"), "--key", str(certified / "keys" / "private.pem")]
+    assert cli.main(["certify", "2", *words, "--out", "certificate"]) == 1
+    assert "weights.safetensors cannot be copied" in capsys.readouterr().err
+    assert not list(Path.cwd().glob("*certificate*"))
 
 
 def flip(path: Path, draw: random.Random) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from stores import Store, child_environment
 
 from sa_mlops import cli
-from sa_mlops.registry import log, names, versions
+from sa_mlops.registry import log, names, versions, weights
 
 pytestmark = pytest.mark.integration
 WIDE = {
@@ -134,11 +135,25 @@ def test_interrupted_anywhere_it_goes_on_without_asking(
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, call, interrupted)
         assert erase("--approve", "request 7") == 130
+    assert "without --approve, resumes it" in capsys.readouterr().err
     assert erase("--plan") == 0
     assert "Approved because: request 7" in capsys.readouterr().out
     assert "erasure" not in kinds(client)
     assert erase() == 0
     assert "approved because: request 7" in capsys.readouterr().err
+    check_done(client)
+
+
+def test_a_link_and_lost_files_do_not_stop_it(client: MlflowClient, tmp_path: Path) -> None:
+    """A link in place of the configuration is replaced, not followed."""
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    config = versions.files(versions.get(client, names.GENERATORS, 1)) / "artifacts" / weights.CONFIG
+    config.unlink()
+    config.symlink_to(other)
+    shutil.rmtree(versions.files(versions.get(client, names.FISHERS, 1)))
+    assert erase("--approve", "request 7") == 0
+    assert other.read_text() == "{}"
     check_done(client)
 
 
