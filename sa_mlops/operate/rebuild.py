@@ -55,10 +55,11 @@ def rebuild(folder: Path, statement: Mapping[str, Any]) -> Result:
             "the certificate does not record how the parents were made; certify the version again"
         )
     uri = found["version"]["uri"]
-    differences, lines = [], [*_elsewhere(found)]
+    differences: list[str] = []
     with tempfile.TemporaryDirectory() as name, stoppable():
         place = Path(name)
         ctx = _context(found, place)
+        lines = [*_elsewhere(found)]  # the machine is described once its device is prepared
         made: dict[str, CVAE] = {}
         diagonals: dict[str, Diagonal] = {}
         for entry in chain:
