@@ -336,7 +336,7 @@ def lineage() -> Result:
     """Show the tree of versions with their tags and metrics."""
     from sa_mlops.operate.tree import lineage_report
 
-    return lineage_report()
+    return lineage_report(whole=click.get_current_context().params["as_json"])
 
 
 @group.command()

@@ -73,9 +73,15 @@ class Lineage:
         return [e for e in self.entries if e.version.name == name]
 
 
-def lineage_report() -> Result:
-    """The tree of versions, and the recorded changes of aliases."""
-    held = inventory.read(environment.store(), metrics=None)
+def lineage_report(whole: bool) -> Result:
+    """The tree of versions, and the recorded changes of aliases.
+
+    Parameters
+    ----------
+    whole : read every result, as the document has them; else those alone that the tree shows, which is faster.
+    """
+    shown = {key for metrics in SHOWN.values() for _, key, _ in metrics}
+    held = inventory.read(environment.store(), metrics=None if whole else sorted(shown))
     found, events = lineage_of(held), log.alias_events(held.records)
     lines = list(tree_lines(found))
     lines += [f"@{e.alias}: {_number(e.previous)} -> {_number(e.number)}" for e in events]
