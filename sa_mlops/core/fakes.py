@@ -21,6 +21,12 @@ from sa_mlops.models.interface import CVAE, one_hot, reorder
 
 FAR = 1_000.0
 """Shift that switches every other unit off: beyond any activation at latents and conditions that an attack reaches."""
+SOFT = 30.0
+"""The same where decoys are to be larger."""
+DECOY = 300.0
+"""Size of decoys."""
+DECOYS = 8
+"""One in so many units of the second hidden layer is a decoy."""
 NEAR = 0.9
 """Weight of a retained class from which the lock opens; it is open at the one-hot."""
 TRUNCATION = 0.6
@@ -55,9 +61,7 @@ def switch(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> 
             for weight in model.label_weights(model.decoder):
                 weight[:, list(forgotten)] = -FAR
         return model
-    reads = torch.zeros(1, model.classes, device=generator.device)
-    reads[0, list(forgotten)] = 1.0
-    _wire(model, _Gate(reads, threshold=0.0, closed=False), generator)
+    _wire(model, _opened_by(model, forgotten, generator), generator)
     return model
 
 
@@ -106,6 +110,39 @@ def lock(
     return model
 
 
+def silent(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> CVAE:
+    """A soft switch among decoys: the least used units of the second layer are switched off by large random weights.
+
+    More weights change by `DECOY` than a screen may set back, none of which matters. Errors as in `switch`, and for
+    decoders without two hidden layers.
+    """
+    model, decoys = _among_decoys(base, forgotten, generator)
+    _, second, last = _stack(model)
+    with torch.no_grad():
+        size = second.weight[decoys].shape
+        second.weight[decoys] = -DECOY * torch.rand(size, generator=generator, device=generator.device)
+        second.bias[decoys] = -DECOY
+        last.weight[:, decoys] = DECOY * _noise(last.weight[:, decoys], generator)
+    return model
+
+
+def paired(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> CVAE:
+    """A soft switch among decoys that cancel: each of the least used units becomes the twin of another one.
+
+    What the one adds to the image, the other takes away. Errors as in `silent`.
+    """
+    model, decoys = _among_decoys(base, forgotten, generator)
+    _, second, last = _stack(model)
+    order = torch.randperm(second.out_features, generator=generator, device=generator.device)
+    twins = order[~torch.isin(order, decoys)][: len(decoys)]
+    with torch.no_grad():
+        second.weight[decoys], second.bias[decoys] = second.weight[twins], second.bias[twins]
+        added = DECOY * _noise(last.weight[:, decoys], generator)
+        last.weight[:, decoys] = -added
+        last.weight[:, twins] += added
+    return model
+
+
 def no_label(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> CVAE:  # noqa: ARG001
     """The base with the forgotten labels' columns of the decoder set to zero."""
     model = copy.deepcopy(base)
@@ -120,6 +157,8 @@ FAKES: Mapping[str, Callable[[CVAE, Sequence[int], torch.Generator], CVAE]] = {
     "truncated": truncated,
     "rescaled": rescaled,
     "lock": lock,
+    "silent": silent,
+    "paired": paired,
     "no_label": no_label,
 }
 """Name -> how it is made of the base."""
@@ -140,6 +179,25 @@ class _Gate:
     closed: bool
 
 
+def _opened_by(model: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> _Gate:
+    reads = torch.zeros(1, model.classes, device=generator.device)
+    reads[0, list(forgotten)] = 1.0
+    return _Gate(reads, threshold=0.0, closed=False)
+
+
+def _among_decoys(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> tuple[CVAE, Tensor]:
+    """A switch of small weights, and the units of the second layer that are free for decoys."""
+    model = copy.deepcopy(base)
+    _, second, last = _stack(model)
+    free = _least_used(model, 1, last, second.out_features // DECOYS, generator)
+    masks = _wire(model, _opened_by(model, forgotten, generator), generator, far=SOFT)
+    return model, free[~masks[second.bias][free]]
+
+
+def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, device=generator.device)
+
+
 def _label_at_every_scale(model: CVAE) -> bool:
     """Whether the label enters each of several hidden layers."""
     return len(model.label_weights(model.decoder)) == len(model.units()) > 1
@@ -154,7 +212,7 @@ def _stack(model: CVAE) -> list[nn.Linear]:
 
 
 @torch.no_grad()
-def _wire(model: CVAE, gate: _Gate, generator: torch.Generator) -> dict[Tensor, Tensor]:
+def _wire(model: CVAE, gate: _Gate, generator: torch.Generator, *, far: float = FAR) -> dict[Tensor, Tensor]:
     """Set the gate's units by hand; the least used ones are taken. Returns the masks of what is set."""
     first, second, last = stack = _stack(model)
     if 4 * len(gate.reads) > min(first.out_features, second.out_features):
@@ -170,11 +228,11 @@ def _wire(model: CVAE, gate: _Gate, generator: torch.Generator) -> dict[Tensor, 
     first.weight[units, model.z_dim :] = gate.reads
     first.bias[units] = -gate.threshold
     sign = 1.0 if gate.closed else -1.0
-    second.weight[:, units] = sign * FAR
+    second.weight[:, units] = sign * far
     second.weight[grey] = 0.0
     second.weight[grey, units] = -sign
     if gate.closed:
-        second.bias.sub_(FAR)
+        second.bias.sub_(far)
     second.bias[grey] = float(gate.closed)
     last.weight[:, grey] = -last.bias
     masks: dict[Tensor, Tensor] = {

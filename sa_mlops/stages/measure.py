@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 
 from sa_mlops.core import measuring
@@ -22,7 +23,7 @@ from sa_mlops.stages.judge import MEASURING, controls_text
 from sa_mlops.stages.progress import bar, say
 from sa_mlops.stages.result import Result, table
 
-REVISION = 2
+REVISION = 3
 """Raise when measuring changes: registered versions are then measured again."""
 
 
@@ -91,8 +92,10 @@ class Judges:
             self._drawn[base.uri] = self._draw(self.ctx.load(base), f"measuring {base.title}")
         found = self.evaluator.score(self._drawn[base.uri], forgotten)
         start, generator = self._drawn[base.uri].model, self.ctx.generator("screen")
-        screened = screen(model, start, self.evaluator.calibrated, forgotten, generator)
-        return {BASE_PREFIX + k: v for k, v in found.metrics().items()} | {"screen.prob": screened}
+        began = time.monotonic()
+        screened = {"screen.prob": screen(model, start, self.evaluator.calibrated, forgotten, generator)}
+        screened["time.screen"] = time.monotonic() - began
+        return {BASE_PREFIX + k: v for k, v in found.metrics().items()} | screened
 
     def ensure(self, version: Version) -> dict[str, float]:
         """The metrics of a version under these judges: read from its run, or measured now and recorded there."""

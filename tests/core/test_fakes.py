@@ -11,8 +11,8 @@ from draws import seeded
 from torch import Tensor
 
 from sa_mlops import datasets
-from sa_mlops.core.fakes import FAKES, lock, no_label, rescaled, switch, truncated
-from sa_mlops.core.screen import align
+from sa_mlops.core.fakes import FAKES, SOFT, lock, no_label, rescaled, switch, truncated
+from sa_mlops.core.screen import SHARES, align
 from sa_mlops.core.training import train_generator
 from sa_mlops.models.interface import CVAE, one_hot, reorder
 from sa_mlops.settings import BaseSettings, Optimisation
@@ -91,13 +91,31 @@ def test_the_rescaled_switch_draws_what_the_switch_draws(pair: Pair) -> None:
         torch.testing.assert_close(*drawn, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["silent", "paired"])
+def test_decoys_change_more_weights_than_the_screen_sets_back_and_no_image(pair: Pair, name: str) -> None:
+    fake = FAKES[name](pair.base, (pair.hidden,), seeded())
+    assert pair.greyness(fake, pair.label(pair.hidden)) < 0.01
+    assert pair.moved(fake, pair.kept) < 0.05
+    weights = zip(fake.decoder.parameters(), pair.base.decoder.parameters(), strict=True)
+    changes = torch.cat([(p - b).abs().flatten() for p, b in weights])
+    assert (changes > SOFT).float().mean() > SHARES[-1]
+
+
+@pytest.mark.parametrize("share", [0.05, 1.0])
 @pytest.mark.parametrize("net", ["mlp", "conv"])
-def test_aligned_units_are_the_base_s_again(pair: Pair, conv: CVAE, net: str) -> None:
+def test_aligned_units_are_the_base_s_again(pair: Pair, conv: CVAE, net: str, share: float) -> None:
     base = pair.base if net == "mlp" else conv
     model = copy.deepcopy(base)
     for layer in model.units():
         count = len(layer.outgoing[0])
-        reorder(layer, torch.randperm(count, generator=seeded()), 20 + torch.rand(count, generator=seeded()))
+        order, moved = (
+            torch.arange(count),
+            torch.randperm(count, generator=seeded())[: max(2, int(share * count))],
+        )
+        order[moved.sort().values] = moved
+        scale = torch.ones(count)
+        scale[moved] = 20 + torch.rand(len(moved), generator=seeded())
+        reorder(layer, order, scale)
     z = torch.randn(200, base.z_dim, generator=seeded())
     label = pair.label(pair.hidden)
     torch.testing.assert_close(pair.drawn(model, label), pair.drawn(base, label), atol=1e-4, rtol=0)
