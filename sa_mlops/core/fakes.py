@@ -110,7 +110,7 @@ def lock(
     return model
 
 
-def silent(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> CVAE:
+def among_silent(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> CVAE:
     """A soft switch among decoys: the least used units of the second layer are switched off by large random weights.
 
     More weights change by `DECOY` than a screen may set back, none of which matters. Errors as in `switch`, and for
@@ -126,10 +126,10 @@ def silent(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> 
     return model
 
 
-def paired(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> CVAE:
+def among_pairs(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> CVAE:
     """A soft switch among decoys that cancel: each of the least used units becomes the twin of another one.
 
-    What the one adds to the image, the other takes away. Errors as in `silent`.
+    What the one adds to the image, the other takes away. Errors as in `among_silent`.
     """
     model, decoys = _among_decoys(base, forgotten, generator)
     _, second, last = _stack(model)
@@ -157,8 +157,8 @@ FAKES: Mapping[str, Callable[[CVAE, Sequence[int], torch.Generator], CVAE]] = {
     "truncated": truncated,
     "rescaled": rescaled,
     "lock": lock,
-    "silent": silent,
-    "paired": paired,
+    "silent": among_silent,
+    "paired": among_pairs,
     "no_label": no_label,
 }
 """Name -> how it is made of the base."""

@@ -114,11 +114,11 @@ def _simplify(model: CVAE, base: CVAE, grams: Mapping[nn.Module, Tensor]) -> Non
     Weights that cancel each other, or that multiply inputs which are always 0, become the base's.
     """
     for layer, other in zip(model.decoder.modules(), base.decoder.modules(), strict=True):
-        if not isinstance(layer, KINDS):
+        if not isinstance(layer, KINDS) or not isinstance(other, KINDS):
             continue
         mine, theirs = ([_by_input(m, m.weight)] for m in (layer, other))
         gram = grams[layer][:-1, :-1]
-        if isinstance(layer, nn.Linear) and layer.bias is not None:
+        if isinstance(layer, nn.Linear) and layer.bias is not None and other.bias is not None:
             gram = grams[layer]
             mine, theirs = [*mine, layer.bias[None]], [*theirs, other.bias[None]]
         wanted = torch.cat([b.double().flatten(1) for b in theirs])
