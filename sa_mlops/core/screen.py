@@ -118,9 +118,10 @@ def _simplify(model: CVAE, base: CVAE, grams: Mapping[nn.Module, Tensor]) -> Non
             continue
         mine, theirs = ([_by_input(m, m.weight)] for m in (layer, other))
         gram = grams[layer][:-1, :-1]
-        if isinstance(layer, nn.Linear) and layer.bias is not None and other.bias is not None:
+        biases = [b[None] for m in (layer, other) if (b := m.bias) is not None]
+        if isinstance(layer, nn.Linear) and len(biases) == 2:
             gram = grams[layer]
-            mine, theirs = [*mine, layer.bias[None]], [*theirs, other.bias[None]]
+            mine, theirs = [*mine, biases[0]], [*theirs, biases[1]]
         wanted = torch.cat([b.double().flatten(1) for b in theirs])
         change = torch.cat([p.double().flatten(1) for p in mine]) - wanted
         # Per unit of loudness, so that a quiet unit with large weights keeps what it does.
