@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import ctypes
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -30,6 +31,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import brief
 from invariants import aftermath, state
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +47,13 @@ SPEECHLESS = ("SIGKILL", "held")
 NOBODY = 65_534
 DEADLINE = 300
 DIGITS = ("--dataset", "digits", "--device", "cpu")
+
+WARM = (
+    *("matplotlib.backends.backend_agg", "mlflow.store.db.utils", "mlflow.store.tracking.sqlalchemy_store"),
+    *("mlflow.store.model_registry.sqlalchemy_store", "sa_mlops.cli", "sa_mlops.operate.doctor"),
+    *("sa_mlops.stages.forget", "sa_mlops.stages.judge", "encodings.ascii"),
+)
+"""Modules that are imported once, before the first fork: a child that is another user may not read all of them."""
 
 Job = Callable[[], object]
 
@@ -444,6 +453,19 @@ def campaign(folder: Path, count: int, seed: int, kinds: list[str], given: Path 
     }
 
 
+def warm() -> None:
+    """Import and read once what every child would import and read by itself, apart from the store."""
+    import torch
+
+    from sa_mlops import datasets
+    from sa_mlops.registry import provenance
+
+    for name in WARM:
+        importlib.import_module(name)
+    datasets.load("digits", torch.device("cpu"))
+    provenance.packages()
+
+
 def say(line: str) -> None:
     """A line of progress."""
     print(line, file=sys.stderr, flush=True)
@@ -479,23 +501,14 @@ def main() -> int:
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_REGISTRY_URI"):
         os.environ.pop(name, None)
     sys.path.insert(0, str(ROOT))
-    import sa_mlops.cli
-    import sa_mlops.operate.doctor
-    import sa_mlops.stages.forget
-    import sa_mlops.stages.judge  # noqa: F401
-    from sa_mlops.core import judging, measuring
-
-    # Fewer samples per measurement: the faults do not depend on its precision.
-    measuring.MANIFOLD_SAMPLES = measuring.MEMBERSHIP_SAMPLES = 200
-    measuring.Evaluator.samples.__defaults__ = (60,)
-    measuring.RESAMPLES = measuring.MEMBERSHIP_RESAMPLES = 20
-    judging.CONTROL_SAMPLES = 100
+    warm()
 
     here = Path.cwd()
     # No TemporaryDirectory: every child would delete it when it exits.
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
-        figures = campaign(folder, arguments.count, arguments.seed, kinds, arguments.store)
+        with brief.shortened():
+            figures = campaign(folder, arguments.count, arguments.seed, kinds, arguments.store)
     finally:
         os.chdir(here)
         shutil.rmtree(folder)
