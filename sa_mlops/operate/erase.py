@@ -50,9 +50,9 @@ def erase(request: Request, reason: str) -> Result:
 
 def _carry_out(client: MlflowClient, steps: Plan, approval: Entry) -> Result:
     request = steps.request
-    made = [_make(client, old, request) for old, new in steps.successors if new is None]
+    made = {old.uri: _make(client, old, request) for old, new in steps.successors if new is None}
     steps = plan(request) if made else steps  # with the Fisher diagonals that were made on the way
-    successors = {old.uri: new for old, new in steps.successors if new is not None}
+    successors = made | {old.uri: new for old, new in steps.successors if new is not None}
     moved = [_move(client, old, successors) for old, _ in steps.withdraw]
     for version, why in steps.withdraw:
         _withdraw(client, version, f"{why}; {approval.content.get('reason', '')}", request.delete, approval)
