@@ -48,7 +48,7 @@ suite: dev
 	$(RUN) pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 # Figures go to build/, those of the pages to docs/ only by hand.
-campaign: dev ## nightly: 100 faults, 30 minutes of soak, 32 runs at once, 2,000 examples for every parser; hours
+campaign: dev ## nightly: 100 faults, 30 minutes of soak, 32 runs at once, 1,000 examples or more for every parser; hours
 	mkdir -p build
 	"$(VENV)/bin/python" scripts/faults.py --count 100 --out build/faults.json
 	"$(VENV)/bin/python" scripts/soak.py --minutes 30 --out build/soak.json

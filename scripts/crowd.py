@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ("--dataset", "digits", "--device", "cpu")
+PROGRAM = ("-m", "sa_mlops")
 LIMIT = 600
 """Time limit of a command in seconds."""
 
@@ -43,27 +44,29 @@ class Crowd:
     ----------
     folder : for their output; also their working directory.
     environment : variables that a client of the store needs.
+    brief : whether stages measure with few samples (`scripts/brief.py`).
     """
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], *, brief: bool = False) -> None:
         self.folder = folder
+        self.stages = (str(ROOT / "scripts" / "brief.py"),) if brief else PROGRAM
         self.environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment
         self.started = 0
 
-    def start(self, *words: str) -> Command:
+    def start(self, *words: str, program: Sequence[str] = PROGRAM) -> Command:
         """`sa-mlops` with these words."""
         self.started += 1
         log = self.folder / f"command-{self.started}"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "sa_mlops", *words], cwd=self.folder, env=self.environment, stdout=out,
+                [sys.executable, *program, *words], cwd=self.folder, env=self.environment, stdout=out,
                 stderr=out, start_new_session=True,
             )  # fmt: skip
         return Command(words, process, log, time.monotonic())
 
     def run(self, *words: str) -> None:
         """The same until it ends; raises unless it succeeds."""
-        command = self.start(*words)
+        command = self.start(*words, program=self.stages)
         if command.process.wait(LIMIT) != 0:
             raise SystemExit(f"sa-mlops {' '.join(words)}:\n{command.said}")
 
@@ -79,6 +82,7 @@ class Crowd:
         return self.start(
             *("forget", *DIGITS, "--from-version", "1", "--classes", str(number % 10), "--steps", "40"),
             *("--fisher-samples", "300", "--ewc-lambda", str(10 + number / 1000)),
+            program=self.stages,
         )
 
 

@@ -103,12 +103,13 @@ class Soak:
     Parameters
     ----------
     at_once : `forget` runs at the same time.
+    brief : whether they measure with few samples.
     """
 
-    def __init__(self, server: Server, folder: Path, seed: int, at_once: int) -> None:
+    def __init__(self, server: Server, folder: Path, seed: int, at_once: int, *, brief: bool = False) -> None:
         self.server, self.folder, self.at_once = server, folder, at_once
         self.rng = random.Random(seed)
-        self.many = Crowd(folder, {})
+        self.many = Crowd(folder, {}, brief=brief)
         self.going: list[Run] = []
         self.looking: Command | None = None
         self.outcomes: Counter[str] = Counter()
@@ -224,9 +225,11 @@ def campaign(minutes: float, seed: int, at_once: int) -> dict[str, Any]:
         return soaked(server, Path(name), minutes, seed, at_once)
 
 
-def soaked(server: Server, folder: Path, minutes: float, seed: int, at_once: int) -> dict[str, Any]:
+def soaked(
+    server: Server, folder: Path, minutes: float, seed: int, at_once: int, *, brief: bool = False
+) -> dict[str, Any]:
     """Run everything on a server that `MLFLOW_TRACKING_URI` names, empty or with a base as version 1."""
-    soak = Soak(server, folder, seed, at_once)
+    soak = Soak(server, folder, seed, at_once, brief=brief)
     soak.many.stock(state()["versions"])
     clean = soak.many.forget(0)
     if clean.process.wait(crowd.LIMIT) != 0:

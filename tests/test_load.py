@@ -20,7 +20,7 @@ def test_runs_at_once_leave_a_whole_version_each(server: Server, tmp_path: Path)
     out = tmp_path / "load.json"
     done = subprocess.run(
         [
-            *(sys.executable, str(ROOT / "scripts" / "load.py"), "--runs", "2", "--at-once", "2"),
+            *(sys.executable, str(ROOT / "scripts" / "load.py"), "--runs", "2", "--at-once", "2", "--brief"),
             *("--out", str(out)),
         ],
         capture_output=True,
@@ -43,7 +43,7 @@ def test_kills_and_restarts_in_the_middle_leave_whole_versions_and_true_runs(
     soak = importlib.import_module("soak")
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    figures = soak.soaked(server, tmp_path, minutes=0.4, seed=0, at_once=1)
+    figures = soak.soaked(server, tmp_path, minutes=0.4, seed=0, at_once=1, brief=True)
     assert figures["wrong"] == []
     assert figures["restarts"]["times"] >= 1
     assert sum(figures["outcomes"].values()) >= 1
