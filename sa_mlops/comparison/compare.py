@@ -138,12 +138,7 @@ class Comparison:
             key = forget.key_of(bench.ctx, bench.start, settings, bench.protection(place.plain))
             exists = place.seed not in absent and not self.config.trials and reusable(bench.ctx, key)
             left[place] = 0.0 if exists else pace.row(settings)
-        trials = self.config.trials * sum(
-            pace.trial(self.settings(place, first))
-            for place in self.places
-            if place.seed == self.config.seeds[0] and place.label in self.config.ordered[:2]
-            if self._tunable(place.method)
-        )
+        trials = self.config.trials * sum(pace.trial(self.settings(p, first)) for p in self.studied)
         seconds = sum(left.values()) + trials / self.config.workers + len(absent) * pace.upstream
         made = sum(value > 0 for value in left.values())
         say(
@@ -158,18 +153,21 @@ class Comparison:
         wanted = {names.STAGE: "base", names.SEED: str(seed), names.DATASET: self.ctx.dataset.name}
         return not self.ctx.fresh and versions.find(self.ctx.client, names.GENERATORS, wanted) is not None
 
-    def _tunable(self, word: str) -> bool:
-        method = named(word.split("+")[0])
-        return method.name != CONTROL and any(p.search for p in method.options().values())
+    @property
+    def studied(self) -> list[Place]:
+        """The classes of each study; a phase has none and follows its method's."""
+        words = dict.fromkeys(place.plain.name for place in self.places)
+        tunable = [w for w in words if w != CONTROL and any(p.search for p in named(w).options().values())]
+        return [Place(w, c, self.config.seeds[0]) for w in tunable for c in self.config.ordered[:2]]
 
     def tune(self) -> None:
-        """A study for each method; a phase keeps its settings and follows the method's tuned ones."""
+        """A study for each method."""
         bench = self.bench(self.config.seed)
-        for place in self.places:
-            name = place.plain.name
-            if name in self.tuned or not self._tunable(name):
+        for place in self.studied:
+            name = place.method
+            if name in self.tuned:
                 continue
-            study = self.config.study(name, self.settings(Place(name, place.label, place.seed), bench).length)
+            study = self.config.study(name, self.settings(place, bench).length)
             values = tune.nested(bench.ctx, study, bench.judges, bench.start)
             if values is None:
                 say(f"{name}: no trial keeps the retained classes; its defaults are compared")
