@@ -48,11 +48,12 @@ suite: dev
 	$(RUN) pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 # Figures go to build/, those of the pages to docs/ only by hand.
-campaign: dev ## nightly: 100 faults, 30 minutes of soak, 32 runs at once, 1,000 examples or more for every parser; hours
+campaign: dev ## nightly: 100 faults, 30 minutes of soak, 32 runs at once, 1,000 examples or more for every parser, a row of every method; hours
 	mkdir -p build
 	"$(VENV)/bin/python" scripts/faults.py --count 100 --out build/faults.json
 	"$(VENV)/bin/python" scripts/soak.py --minutes 30 --out build/soak.json
 	"$(VENV)/bin/python" scripts/load.py --out build/load.json
+	"$(VENV)/bin/python" scripts/rows.py --out build/rows.json
 	$(RUN) pytest --hypothesis-profile campaign tests/security tests/registry/test_recorded.py $(ARGS)
 
 lint: dev ## check style, types, import contracts and generated files
