@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual import work
 from textual.app import App, SystemCommand
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
 from textual.screen import Screen
 
@@ -23,7 +23,7 @@ from tui.plain import clean
 from tui.screens import keys
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.help import HelpScreen
-from tui.screens.keys import named
+from tui.screens.keys import hidden, named
 from tui.screens.launch import LaunchScreen, Order
 from tui.screens.main import MainScreen
 from tui.screens.registry import RegistryScreen
@@ -64,7 +64,7 @@ class AmnesiaApp(App[None]):
     ----------
     uri : tracking store.
     read_only : no launch, cancellation, promotion or deletion, and no file is written.
-    demo : the store is the built-in demo, which `d` fills.
+    demo : the store is the built-in demo, which is made if it is empty.
     state : folder for records of runs and the remembered layout; by default `.sa-mlops` in the project.
     graphics : how pictures are drawn.
     keymap : file with other keys for some actions, if it exists.
@@ -77,14 +77,14 @@ class AmnesiaApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = named(
         "app",
         [
-            Binding("1", "show('registry')", "Registry", show=False),
-            Binding("2", "show('runs')", "Runs", show=False),
-            Binding("3", "show('tuning')", "Tuning", show=False),
-            Binding("r", "reload", "read again", show=False, tooltip="read the whole store again"),
-            Binding("e", "error", "error", show=False, tooltip="the full text of the last error"),
-            Binding("d", "demo", "demo", show=False, tooltip="open the built-in demo store"),
-            Binding("question_mark", "help", "help", show=False, key_display="?"),
-            Binding("q", "quit", "quit", show=False),
+            hidden("1", "show('registry')", "Registry"),
+            hidden("2", "show('runs')", "Runs"),
+            hidden("3", "show('tuning')", "Tuning"),
+            hidden("r", "reload", "read again", "read the whole store again"),
+            hidden("e", "error", "error", "the full text of the last error"),
+            hidden("d", "demo", "demo", "open the built-in demo store"),
+            hidden("question_mark", "help", "help"),
+            hidden("q", "quit", "quit"),
         ],
     )
 
@@ -139,6 +139,8 @@ class AmnesiaApp(App[None]):
         self.set_interval(DEVICE_SECONDS, self.read_devices)
         if layout.screen in SCREENS:
             self.switch_mode(layout.screen)
+        if self.workspace.demo and not self.workspace.read_only:
+            self.fill_demo()
 
     def on_unmount(self) -> None:
         """Remember the layout; end everything that would keep the process alive. Runs continue."""
@@ -434,6 +436,7 @@ class AmnesiaApp(App[None]):
             w.marked.clear()
             self._broadcast(messages.StatusChanged)
             self._broadcast(messages.StoreRead)
+            self.read_store(True)
         self.fill_demo()
 
     @work(thread=True, group="demo", exclusive=True)
@@ -441,10 +444,9 @@ class AmnesiaApp(App[None]):
         """Make the versions of the demo's store with ordinary commands."""
         store = self.workspace.store
         demo.demo_folder().mkdir(parents=True, exist_ok=True)
-        if any(snapshot.versions for snapshot in store.read(None)):
-            self.call_later(self.read_store, True)
+        if any(v.stage == "forget" for found in store.read(None) for v in found.versions.values()):
             return
-        say(self, "making the demo: judges, a base and two steps of forgetting, about a minute")
+        self.call_later(self._filling, True)
         for words in demo.COMMANDS:
             answer = commands.run(words, store.uri, demo.demo_folder())
             if self._leaving:
@@ -453,8 +455,14 @@ class AmnesiaApp(App[None]):
             if answer.status != 0:
                 self.failure = answer.text
                 say(self, f"demo: {answer.headline} (e: the full error)", True)
-                return
-        say(self, "the demo is ready")
+                break
+        else:
+            say(self, "the demo is ready")
+        self.call_later(self._filling, False)
+
+    def _filling(self, filling: bool) -> None:
+        self.workspace.filling = filling
+        self._broadcast(messages.StoreRead)
 
 
 LINKS = (names.PARENT, names.FIM, names.JUDGE, names.BASE)

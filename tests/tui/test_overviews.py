@@ -200,8 +200,28 @@ async def test_drawn_colours_are_legible(scene: Scene, tmp_path: Path, theme: st
         ink = Ink.of(app)
         series = SERIES if app.current_theme.dark else SERIES_LIGHT
         for colour in (ink.good, ink.warn, ink.accent, ink.bad, *series):
-            light, dark = sorted((luminance(Color.parse(colour)), luminance(ground)), reverse=True)
-            assert (light + 0.05) / (dark + 0.05) >= 3, colour
+            assert contrast(Color.parse(colour), ground) >= 4.5, colour
+
+
+@pytest.mark.parametrize("theme", ["textual-dark", "textual-light"])
+async def test_every_text_stands_out_from_its_ground(scene: Scene, tmp_path: Path, theme: str) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        app.theme = theme
+        for keys in (["1"], ["slash"], ["escape", "m"], ["escape", "2"], ["3"]):
+            await press(pilot, *keys)
+            await pilot.pause()
+            for strip in app.screen._compositor.render_strips():
+                for word, style, _ in strip:
+                    if style and style.color and style.bgcolor and any(c.isalnum() for c in word):
+                        pair = (Color(*c.get_truecolor()) for c in (style.color, style.bgcolor))
+                        assert contrast(*pair) >= 3, word
+
+
+def contrast(first: Color, second: Color) -> float:
+    """Ratio of the luminances of two colours as WCAG defines it."""
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
 
 
 def luminance(colour: Color) -> float:

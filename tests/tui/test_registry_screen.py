@@ -73,6 +73,18 @@ async def test_a_probed_version_shows_its_claim_and_its_levels(
     assert "retrained.level" not in "".join(lines)
 
 
+async def test_v_goes_to_a_number_or_an_alias_and_leaves_the_filter_alone(
+    scene: Scene, tmp_path: Path
+) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app) as pilot:
+        for word, number in (("3", 3), ("@base", 1)):
+            await press(pilot, "v", *word, "enter")
+            assert (version := registry(app).version) is not None
+            assert version.number == number
+            assert not registry(app).filter
+
+
 async def test_the_newest_generator_is_selected_first(scene: Scene, tmp_path: Path) -> None:
     app = application(scene.uri, tmp_path)
     async with opened(app):
@@ -173,11 +185,16 @@ async def test_marked_versions_are_compared(scene: Scene, tmp_path: Path) -> Non
         assert "✓" not in text(app)
 
 
-async def test_comparing_asks_for_marks(scene: Scene, tmp_path: Path) -> None:
+async def test_without_marks_a_version_is_compared_with_its_parent(scene: Scene, tmp_path: Path) -> None:
     app = application(scene.uri, tmp_path)
     async with opened(app) as pilot:
+        await select(pilot, 1)
         await press(pilot, "c")
         assert "mark two or more versions" in toasts(app)
+        await select(pilot, 3)
+        await press(pilot, "c")
+        assert isinstance(app.screen, CompareScreen)
+        assert [v.number for v in app.screen.versions] == [2, 3]
 
 
 async def test_a_refused_promotion_names_the_gate(scene: Scene, tmp_path: Path, client: MlflowClient) -> None:

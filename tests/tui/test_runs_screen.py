@@ -196,7 +196,7 @@ async def test_runs_are_filtered_with_negation_and_sorted(scene: Scene, tmp_path
     app = application(scene.uri, tmp_path, start="runs")
     async with opened(app) as pilot:
         await press(pilot, "slash")
-        runs(app).query_one("#prompt", Input).value = "objective.gap<0.25 -ewc_lambda=10.0"
+        runs(app).query_one(Input).value = "objective.gap<0.25 -ewc_lambda=10.0"
         await press(pilot, "enter")
         assert [item.run.name for item in runs(app).runs.rows if item.run] == ["trial 2"]
         await press(pilot, "escape", *"ooooo")

@@ -9,15 +9,15 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
 from sa_mlops.parameters import Parameter, ParameterError
 from tui.messages import OpenVersion
 from tui.plain import clean, fit
-from tui.screens.keys import named
+from tui.screens.keys import bind, named
 from tui.screens.modal import Modal
 from tui.screens.text import TextScreen
 from tui.services import columns
@@ -26,6 +26,7 @@ from tui.services.launcher import spell, typed
 from tui.services.store import Store
 from tui.services.workspace import Workspace
 from tui.widgets.ink import Ink
+from tui.widgets.keys import Keys
 from tui.widgets.rows import RowList
 from tui.widgets.toast import copy
 
@@ -47,7 +48,7 @@ class AuditForm(Modal[Document | None]):
     classes : first value of the field.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = named("audit-form", [Binding("escape", "dismiss(None)", "close")])
+    BINDINGS: ClassVar[list[BindingType]] = named("audit-form", [bind("escape", "dismiss(None)", "close")])
 
     def __init__(self, store: Store, classes: str) -> None:
         super().__init__()
@@ -109,9 +110,9 @@ command, in a terminal, prints it too, and asks for a reason before it is carrie
     BINDINGS: ClassVar[list[BindingType]] = named(
         "audit",
         [
-            Binding("escape,q", "dismiss(None)", "close"),
-            Binding("p", "plan", "plan", tooltip="the plan of the erasure; it changes nothing"),
-            Binding("y", "copy", "copy command", tooltip="copy the command that erases the classes"),
+            bind("escape,q", "dismiss(None)", "close"),
+            bind("p", "plan", "plan", "the plan of the erasure; it changes nothing"),
+            bind("y", "copy", "copy command", "copy the command that erases the classes"),
         ],
     )
 
@@ -135,7 +136,7 @@ command, in a terminal, prints it too, and asks for a reason before it is carrie
         lines.border_subtitle = "enter version   p plan   y copy command   esc close"
         yield lines
         yield Static(id="audit-facts")
-        yield Footer(compact=True, show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         """Show the versions."""

@@ -6,13 +6,15 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
-from tui.screens.keys import named
+from tui.screens.keys import bind, hidden, named
 from tui.screens.modal import Modal
 from tui.widgets.chart import Charts, Drawn, Series, values_at
+from tui.widgets.keys import Keys
+from tui.widgets.prompt import Prompt
 
 
 class ChartScreen(Modal[None]):
@@ -31,16 +33,16 @@ class ChartScreen(Modal[None]):
     BINDINGS: ClassVar[list[BindingType]] = named(
         "chart",
         [
-            Binding("escape,q", "back", "close"),
-            Binding("left", "move(-1)", "back", show=False),
-            Binding("right", "move(1)", "cursor", key_display="← →"),
-            Binding("home", "move(-100000)", "first step", show=False),
-            Binding("end", "move(100000)", "last step", show=False),
-            Binding("down,m", "turn(1)", "next chart"),
-            Binding("up,M", "turn(-1)", "chart before", show=False),
-            Binding("g", "log_scale", "log"),
-            Binding("z", "zoom", "zoom"),
-            Binding("slash", "ask", "search", key_display="/"),
+            bind("escape,q", "dismiss(None)", "close"),
+            hidden("left", "move(-1)", "back"),
+            bind("right", "move(1)", "cursor", key_display="← →"),
+            hidden("home", "move(-100000)", "first step"),
+            hidden("end", "move(100000)", "last step"),
+            bind("down,m", "turn(1)", "next chart"),
+            hidden("up,M", "turn(-1)", "chart before"),
+            bind("g", "log_scale", "log"),
+            bind("z", "zoom", "zoom"),
+            bind("slash", "ask", "search"),
         ],
     )
 
@@ -51,14 +53,15 @@ class ChartScreen(Modal[None]):
         self.at = at % max(1, len(charts))
         self.step: float | None = None
         self.log_scale = log_scale
+        self.words = ""
 
     def compose(self) -> ComposeResult:
         """The chart, the values under the cursor, the search."""
         with Vertical(id="chart"):
             yield Charts(id="full-chart")
             yield Static(id="chart-values", markup=False)
-        yield Input(id="prompt", classes="hidden", placeholder="part of a metric's name")
-        yield Footer(compact=True, show_command_palette=False)
+        yield Prompt("part of a metric's name")
+        yield Keys()
 
     def on_mount(self) -> None:
         """Show the first chart."""
@@ -112,28 +115,12 @@ class ChartScreen(Modal[None]):
 
     def action_ask(self) -> None:
         """Open the search."""
-        prompt = self.query_one(Input)
-        prompt.remove_class("hidden")
-        prompt.focus()
+        self.query_one(Prompt).open(self.words)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Keep the charts whose name matches; all if none does."""
-        words = event.value.lower()
-        self.shown = tuple(c for c in self.all if words in c[0].lower()) or self.all
+        self.words = event.value
+        self.shown = tuple(c for c in self.all if self.words.lower() in c[0].lower()) or self.all
         self.at = 0
         self.query_one(Charts).charts = self.shown
         self.show()
-
-    def on_input_submitted(self) -> None:
-        """Close the search."""
-        self.query_one(Input).add_class("hidden")
-        self.set_focus(None)
-
-    def action_back(self) -> None:
-        """Close the search, else the chart."""
-        prompt = self.query_one(Input)
-        if prompt.has_class("hidden"):
-            self.dismiss(None)
-        else:
-            prompt.add_class("hidden")
-            self.set_focus(None)

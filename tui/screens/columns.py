@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.widgets import SelectionList
 from textual.widgets.selection_list import Selection
 
 from tui.plain import clean
-from tui.screens.keys import named
+from tui.screens.keys import bind, named
 from tui.screens.modal import Modal
 
 
@@ -31,9 +31,9 @@ class ColumnsScreen(Modal[list[str] | None]):
     BINDINGS: ClassVar[list[BindingType]] = named(
         "columns",
         [
-            Binding("enter", "accept", "accept", priority=True),
-            Binding("escape,q", "dismiss(None)", "close"),
-            Binding("r", "usual", "reset"),
+            bind("enter", "accept", "accept", priority=True),
+            bind("escape,q", "dismiss(None)", "close"),
+            bind("r", "usual", "reset"),
         ],
     )
 

@@ -8,15 +8,17 @@ from typing import ClassVar, Literal
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
-from textual.widgets import Footer, Static, TabbedContent, TabPane
+from textual.widgets import Static, TabPane
 
 from sa_mlops.registry.version import Version
-from tui.screens.keys import named
+from tui.screens.keys import bind, named
 from tui.screens.modal import Modal
 from tui.services.workspace import Workspace
 from tui.widgets import facts
+from tui.widgets.keys import Keys
+from tui.widgets.panes import Panes
 from tui.widgets.preview import Preview, View
 
 
@@ -31,11 +33,11 @@ class CompareScreen(Modal[None]):
     BINDINGS: ClassVar[list[BindingType]] = named(
         "compare",
         [
-            Binding("escape,q", "dismiss(None)", "close"),
-            Binding("s", "turn('seed')", "seed"),
-            Binding("n", "turn('class')", "class"),
-            Binding("d", "differing", "differing", tooltip="only metrics that differ, or all"),
-            Binding("t", "tab", "next tab"),
+            bind("escape,q", "dismiss(None)", "close"),
+            bind("s", "turn('seed')", "seed"),
+            bind("n", "turn('class')", "class"),
+            bind("d", "differing", "differing", "only metrics that differ, or all"),
+            bind("t", "tab", "next tab"),
         ],
     )
 
@@ -50,18 +52,18 @@ class CompareScreen(Modal[None]):
 
     def compose(self) -> ComposeResult:
         """Three panes."""
-        with TabbedContent(id="compare"):
+        with Panes(id="compare"):
             with TabPane("Differences", id="compare-facts"), VerticalScroll():
                 yield Static(id="compare-text")
             with TabPane("Samples", id="compare-samples"):
                 yield Preview(self.workspace, id="compare-preview")
             with TabPane("Classes", id="compare-classes"), VerticalScroll():
                 yield Static(id="class-text")
-        yield Footer(compact=True, show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         """Fill the panes."""
-        self.query_one("#compare", TabbedContent).border_title = Text(
+        self.query_one(Panes).border_title = Text(
             "compare " + ", ".join(f"v{v.number}" for v in self.versions)
         )
         preview = self.query_one(Preview)
@@ -82,11 +84,10 @@ class CompareScreen(Modal[None]):
         self.query_one("#compare-text", Static).update(facts.compared(*given, differing=self.differing))
         self.query_one("#class-text", Static).update(facts.class_matrix(*given))
 
-    def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
+    def on_tabbed_content_tab_activated(self) -> None:
         """Draw the samples when they are visible; keys scroll the pane that was opened."""
         self.query_one(Preview).redraw()
-        for pane in event.pane.query(VerticalScroll):
-            pane.focus()
+        self.query_one(Panes).focus_pane()
 
     def action_turn(self, what: Literal["seed", "class"]) -> None:
         """Show other samples."""
@@ -94,6 +95,4 @@ class CompareScreen(Modal[None]):
 
     def action_tab(self) -> None:
         """Open the next pane."""
-        panes = self.query_one("#compare", TabbedContent)
-        names = [pane.id or "" for pane in self.query(TabPane)]
-        panes.active = names[(names.index(panes.active) + 1) % len(names)]
+        self.query_one(Panes).turn()

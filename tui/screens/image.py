@@ -9,10 +9,10 @@ from typing import ClassVar
 from rich.text import Text
 from textual import events, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from tui.plain import clean
-from tui.screens.keys import named
+from tui.screens.keys import bind, hidden, named
 from tui.screens.modal import Modal
 from tui.services.store import picture_name
 from tui.services.workspace import Graphics
@@ -33,11 +33,11 @@ class ImageScreen(Modal[None]):
     BINDINGS: ClassVar[list[BindingType]] = named(
         "image",
         [
-            Binding("escape,q,enter", "dismiss(None)", "close"),
-            Binding("right,down,space,n", "turn(1)", "next"),
-            Binding("left,up,p", "turn(-1)", "previous"),
-            Binding("home", "turn(-1000)", "first", show=False),
-            Binding("end", "turn(1000)", "last", show=False),
+            bind("escape,q,enter", "dismiss(None)", "close"),
+            bind("right,down,space,n", "turn(1)", "next"),
+            bind("left,up,p", "turn(-1)", "previous"),
+            hidden("home", "turn(-1000)", "first"),
+            hidden("end", "turn(1000)", "last"),
         ],
     )
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from textual.binding import Binding, BindingType
 
@@ -14,14 +15,21 @@ from tui.plain import clean
 _known: dict[str, str] = {}
 
 
-def named(screen: str, bindings: Iterable[BindingType]) -> list[BindingType]:
+def bind(keys: str, action: str, description: str, tip: str = "", **more: Any) -> Binding:
+    """Keys that the last line of a screen shows, with a longer text for its help."""
+    return Binding(keys, action, description, tooltip=tip, **more)
+
+
+def hidden(keys: str, action: str, description: str, tip: str = "") -> Binding:
+    """Keys that only the help shows."""
+    return bind(keys, action, description, tip, show=False)
+
+
+def named(screen: str, bindings: Iterable[Binding]) -> list[BindingType]:
     """The bindings with a name each, `SCREEN.ACTION`; ACTION is its description with dashes."""
     found: list[BindingType] = []
     for binding in bindings:
-        if not isinstance(binding, Binding):
-            found.append(binding)
-            continue
-        name = binding.id or f"{screen}.{binding.description.replace(' ', '-')}"
+        name = f"{screen}.{binding.description.replace(' ', '-')}"
         _known.setdefault(name, binding.key)
         found.append(replace(binding, id=name))
     return found

@@ -9,10 +9,10 @@ from typing import ClassVar
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
-from textual.widgets import Button, Footer, Input, Label, Select, Static
+from textual.widgets import Button, Input, Label, Select, Static
 
 from sa_mlops import datasets
 from sa_mlops.cluster.plan import plan
@@ -21,10 +21,11 @@ from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names
 from tui.messages import MeasureDevices
 from tui.plain import whole
-from tui.screens.keys import named
+from tui.screens.keys import bind, named
 from tui.screens.modal import Modal
 from tui.services.launcher import AUTO, SLURM, command_for, spell, submit_command_for, typed
 from tui.services.workspace import Workspace
+from tui.widgets.keys import Keys
 from tui.widgets.toast import copy
 
 TITLES = {"what": "What", "how": "How", "where": "Where"}
@@ -56,9 +57,9 @@ class LaunchScreen(Modal[Order | None]):
     BINDINGS: ClassVar[list[BindingType]] = named(
         "launch",
         [
-            Binding("escape", "dismiss(None)", "close"),
-            Binding("ctrl+r", "run", "run", priority=True),
-            Binding("ctrl+y", "copy", "copy command", priority=True),
+            bind("escape", "dismiss(None)", "close"),
+            bind("ctrl+r", "run", "run", priority=True),
+            bind("ctrl+y", "copy", "copy command", priority=True),
         ],
     )
 
@@ -98,7 +99,7 @@ class LaunchScreen(Modal[Order | None]):
             with Horizontal(id="buttons"):
                 yield Button("Run  ^r", variant="primary", id="run")
                 yield Button("Close  esc", id="close")
-        yield Footer(compact=True, show_command_palette=False)
+        yield Keys()
 
     async def on_mount(self) -> None:
         """Show the fields of the first entry point and the devices."""
@@ -115,6 +116,8 @@ class LaunchScreen(Modal[Order | None]):
         elif value not in (self.entry, self.place):
             self.given |= self._entered()
             self.entry, self.place = (value, self.place) if name == "entry" else (self.entry, value)
+            known = self.parameters
+            self.given = {k: v for k, v in self.given.items() if k not in known or _fits(known[k], v)}
             await self.fill()
             # None is left if the form was closed meanwhile.
             for field in self.query(".field") if name == RUN_ON else ():
@@ -266,8 +269,8 @@ class LaunchScreen(Modal[Order | None]):
         for device in self.workspace.devices:
             text.append(device.line() + "\n", style="not bold")
         waiting, busy = self.workspace.queued, self.workspace.running
-        text.append(f"{busy} running, {waiting} queued; one run a device\n", style="dim")
-        text.append(f"store {self.workspace.store.uri}", style="dim")
+        text.append(f"{busy} running, {waiting} queued; one run a device\n", style="dim not bold")
+        text.append(f"store {self.workspace.store.uri}", style="dim not bold")
         self.query_one("#device-table", Static).update(text)
 
     # ------------------------------------------------------------------ keys
@@ -291,6 +294,15 @@ class LaunchScreen(Modal[Order | None]):
     def action_copy(self) -> None:
         """Copy the command with its store."""
         copy(self, typed(self.command(), self.workspace.store.uri))
+
+
+def _fits(parameter: Parameter, text: str) -> bool:
+    """Whether a value of another entry point is allowed here."""
+    try:
+        parameter.parse("", text)
+    except ParameterError:
+        return False
+    return True
 
 
 def _select(words: Sequence[tuple[str, str]], value: str, name: str, classes: str = "") -> Select[str]:

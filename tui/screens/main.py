@@ -5,20 +5,26 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.text import Text
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.screen import Screen
+from textual.widgets import Input
 
 from tui.plain import clean
-from tui.screens.keys import named
+from tui.screens.keys import bind, named
+from tui.services.filters import Filter
 from tui.services.records import Snapshot
 from tui.services.workspace import Workspace
 from tui.widgets.ink import Ink
+from tui.widgets.prompt import Prompt
 from tui.widgets.status import StatusBar
 from tui.widgets.toast import say
 
 
 class MainScreen(Screen[None]):
-    """A screen that follows the store. It has a `StatusBar` and shows every new reading with `show`."""
+    """A screen that follows the store.
+
+    It has a `StatusBar`, a `Prompt` in which its filter is typed, and shows every new reading with `show`.
+    """
 
     HELP_TEXT: ClassVar[str] = ""
     """Text above the list of keys in the help."""
@@ -27,14 +33,15 @@ class MainScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = named(
         "app",
         [
-            Binding("question_mark", "app.help", "help", key_display="?"),
-            Binding("q", "app.quit", "quit"),
+            bind("question_mark", "app.help", "help"),
+            bind("q", "app.quit", "quit"),
         ],
     )
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self.workspace = workspace
+        self.filter = Filter()
 
     @property
     def snapshot(self) -> Snapshot:
@@ -55,6 +62,7 @@ class MainScreen(Screen[None]):
         """Show the last reading."""
         self.prepare()
         self.show()
+        self.app.theme_changed_signal.subscribe(self, lambda _theme: self.show())
 
     def on_store_read(self) -> None:
         """Show a new reading."""
@@ -83,3 +91,28 @@ class MainScreen(Screen[None]):
     def show(self) -> None:
         """Show the last reading."""
         raise NotImplementedError
+
+    def fill(self) -> None:
+        """Show what the filter keeps."""
+        raise NotImplementedError
+
+    def action_ask(self) -> None:
+        """Open the line of the filter."""
+        self.query_one(Prompt).open(self.filter.text)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Read what is typed."""
+        self.typed(event.value)
+
+    def typed(self, words: str) -> None:
+        """Filter while typing."""
+        self.filter = Filter(words[:500])
+        self.fill()
+
+    def drop_filter(self) -> bool:
+        """Show everything again; whether anything was left out."""
+        filtered = bool(self.filter)
+        if filtered:
+            self.filter = Filter()
+            self.fill()
+        return filtered

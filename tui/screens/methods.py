@@ -12,8 +12,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.widgets import Footer
+from textual.binding import BindingType
 
 from sa_mlops.comparison import reading
 from sa_mlops.comparison.reading import Table
@@ -22,13 +21,15 @@ from sa_mlops.registry import names
 from tui.messages import OpenVersion
 from tui.plain import clean
 from tui.screens.image import ImageScreen
-from tui.screens.keys import named
+from tui.screens.keys import bind, hidden, named
 from tui.screens.modal import Modal
 from tui.services import columns, export
 from tui.services.columns import Column
+from tui.services.orders import after, ranked
 from tui.services.records import Run
 from tui.services.workspace import Workspace
 from tui.widgets.ink import Ink
+from tui.widgets.keys import Keys
 from tui.widgets.rows import RowList
 from tui.widgets.toast import say
 
@@ -81,13 +82,13 @@ of a column among the methods."""
     BINDINGS: ClassVar[list[BindingType]] = named(
         "methods",
         [
-            Binding("escape,q", "dismiss(None)", "close"),
-            Binding("o", "order(1)", "sort", tooltip="sort by the next column, the best first"),
-            Binding("O", "order(-1)", "sort back", show=False, tooltip="sort by the column before"),
-            Binding("right", "fold(False)", "unfold", key_display="→"),
-            Binding("left", "fold(True)", "fold", key_display="←"),
-            Binding("f", "figure", "figure", tooltip="the figure of the comparison"),
-            Binding("E", "export", "export", tooltip="write methods.csv and methods.json"),
+            bind("escape,q", "dismiss(None)", "close"),
+            bind("o", "order(1)", "sort", "sort by the next column, the best first"),
+            hidden("O", "order(-1)", "sort back", "sort by the column before"),
+            bind("right", "fold(False)", "unfold"),
+            bind("left", "fold(True)", "fold"),
+            bind("f", "figure", "figure", "the figure of the comparison"),
+            bind("E", "export", "export", "write methods.csv and methods.json"),
         ],
     )
 
@@ -105,7 +106,7 @@ of a column among the methods."""
         lines: RowList[Line] = RowList(lambda line: line.key, self.paint, header=self.header, id="methods")
         lines.border_subtitle = "→ rows   enter version   esc close   ? help"
         yield lines
-        yield Footer(compact=True, show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         """Read the table."""
@@ -158,11 +159,9 @@ of a column among the methods."""
         self.lines.set_rows(found)
 
     def _sorted(self, lines: list[Line]) -> list[Line]:
-        if not self.order:
-            return lines
-        sign = -1 if rising(self.order) else 1
-        values = {line.key: line.value(self.order) for line in lines}
-        return sorted(lines, key=lambda n: (math.isnan(values[n.key]), sign * values[n.key]))
+        return (
+            ranked(lines, lambda n: n.value(self.order), rising=rising(self.order)) if self.order else lines
+        )
 
     def _columns(self, width: int) -> list[Column]:
         measures = self.table.measures if self.table else {}
@@ -236,8 +235,7 @@ of a column among the methods."""
     def action_order(self, by: int) -> None:
         """Sort by another column."""
         if self.table is not None:
-            orders = ["", *self.table.measures]
-            self.order = orders[(orders.index(self.order) + by) % len(orders)]
+            self.order = after(["", *self.table.measures], self.order, by)
             self.fill()
 
     def action_figure(self) -> None:

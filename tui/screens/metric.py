@@ -8,19 +8,22 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.widgets import Footer, Input
+from textual.binding import BindingType
+from textual.widgets import Input
 
 from sa_mlops.registry import names
 from sa_mlops.registry.version import Version
 from tui.messages import OpenVersion
 from tui.plain import clean, fit, number
-from tui.screens.keys import named
+from tui.screens.keys import bind, named
 from tui.screens.modal import Modal
+from tui.services.orders import after, ranked
 from tui.services.tree import Row, rows
 from tui.services.workspace import Workspace
 from tui.widgets import facts
 from tui.widgets.ink import Ink
+from tui.widgets.keys import Keys
+from tui.widgets.prompt import Prompt
 from tui.widgets.rows import RowList
 
 
@@ -39,12 +42,12 @@ above them; versions without the metric have none. Enter goes to a version."""
     BINDINGS: ClassVar[list[BindingType]] = named(
         "metric",
         [
-            Binding("escape,q", "back", "close"),
-            Binding("right,m", "turn(1)", "next metric", key_display="→"),
-            Binding("left,M", "turn(-1)", "metric before", key_display="←"),
-            Binding("slash", "ask", "search", key_display="/", tooltip="metrics with the typed letters"),
-            Binding("o", "order", "sort", tooltip="in the order of the lineage, or the best first"),
-            Binding("g", "log_scale", "log", tooltip="logarithmic or linear scale"),
+            bind("escape,q", "dismiss(None)", "close"),
+            bind("right,m", "turn(1)", "next metric"),
+            bind("left,M", "turn(-1)", "metric before"),
+            bind("slash", "ask", "search", "metrics with the typed letters"),
+            bind("o", "order", "sort", "in the order of the lineage, or the best first"),
+            bind("g", "log_scale", "log", "logarithmic or linear scale"),
         ],
     )
 
@@ -58,6 +61,7 @@ above them; versions without the metric have none. Enter goes to a version."""
         self.shown = self.all
         self.metric = self.all[0] if self.all else ""
         self.sorted = self.log_scale = False
+        self.words = ""
         self.ends = (0.0, 1.0)
 
     def compose(self) -> ComposeResult:
@@ -65,8 +69,8 @@ above them; versions without the metric have none. Enter goes to a version."""
         lines: RowList[Row] = RowList(lambda row: row.key, self.paint, header=self.header, id="metric")
         lines.border_subtitle = "← → metric   / search   enter version   esc close"
         yield lines
-        yield Input(id="prompt", classes="hidden", placeholder="part of a metric's name")
-        yield Footer(compact=True, show_command_palette=False)
+        yield Prompt("part of a metric's name")
+        yield Keys()
 
     def on_mount(self) -> None:
         """Show the first metric."""
@@ -88,9 +92,8 @@ above them; versions without the metric have none. Enter goes to a version."""
         known = [v for row in found if (v := self.value(row)) is not None and (v > 0 or not self.log_scale)]
         self.ends = (min(known), max(known)) if known else (0.0, 0.0)
         if self.sorted:
-            sign = -1 if facts.wish(self.metric) > 0 else 1
             found = [replace(row, guide="") for row in found if self.value(row) is not None]
-            found.sort(key=lambda row: sign * (self.value(row) or 0.0))
+            found = ranked(found, self.value, rising=facts.wish(self.metric) > 0)
         at = self.shown.index(self.metric) + 1 if self.metric in self.shown else 0
         words = f"{clean(self.metric, 60) or 'no metrics'}   {at} of {len(self.shown)}"
         self.lines.border_title = Text(words + "   best first" * self.sorted)
@@ -145,8 +148,7 @@ above them; versions without the metric have none. Enter goes to a version."""
     def action_turn(self, by: int) -> None:
         """Show another metric."""
         if self.shown:
-            at = self.shown.index(self.metric) if self.metric in self.shown else -1
-            self.metric = self.shown[(at + by) % len(self.shown)]
+            self.metric = after(self.shown, self.metric, by)
             self.fill()
 
     def action_order(self) -> None:
@@ -161,26 +163,12 @@ above them; versions without the metric have none. Enter goes to a version."""
 
     def action_ask(self) -> None:
         """Open the search."""
-        prompt = self.query_one(Input)
-        prompt.remove_class("hidden")
-        prompt.focus()
+        self.query_one(Prompt).open(self.words)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Keep the metrics that match; all if none does."""
-        words = event.value.lower()
-        self.shown = [key for key in self.all if words in key.lower()] or self.all
+        self.words = event.value
+        self.shown = [key for key in self.all if self.words.lower() in key.lower()] or self.all
         if self.metric not in self.shown:
             self.metric = self.shown[0] if self.shown else ""
         self.fill()
-
-    def on_input_submitted(self) -> None:
-        """Close the search."""
-        self.query_one(Input).add_class("hidden")
-        self.lines.focus()
-
-    def action_back(self) -> None:
-        """Close the search, else the screen."""
-        if self.query_one(Input).has_class("hidden"):
-            self.dismiss(None)
-        else:
-            self.on_input_submitted()

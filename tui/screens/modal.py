@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, TypeVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.screen import ModalScreen
 
-from tui.screens.keys import named
+from tui.screens.keys import hidden, named
 
 R = TypeVar("R")
 
@@ -18,9 +18,7 @@ class Modal(ModalScreen[R]):
     HELP_TEXT: ClassVar[str] = ""
     """Text above the list of keys in the help."""
 
-    BINDINGS: ClassVar[list[BindingType]] = named(
-        "app", [Binding("question_mark,f1", "help", "help", key_display="?", show=False)]
-    )
+    BINDINGS: ClassVar[list[BindingType]] = named("app", [hidden("question_mark,f1", "help", "help")])
 
     def action_help(self) -> None:
         """Show the purpose of the screen and its keys."""

@@ -11,9 +11,9 @@ from rich.console import Group
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
+from textual.widgets import Input, Static, TabbedContent, TabPane
 from textual.worker import get_current_worker
 
 from sa_mlops.config import ENTRY_POINTS
@@ -24,18 +24,22 @@ from tui.plain import clean, joined, whole
 from tui.screens.audit import AuditForm, AuditScreen, Document
 from tui.screens.compare import CompareScreen
 from tui.screens.image import ImageScreen
-from tui.screens.keys import named
+from tui.screens.keys import bind, hidden, named
 from tui.screens.main import MainScreen
 from tui.screens.metric import MetricScreen
-from tui.services import export, pages
+from tui.services import demo, export, pages
 from tui.services.filters import HELP as FILTER_HELP
 from tui.services.filters import Filter
+from tui.services.orders import after
 from tui.services.records import Snapshot
 from tui.services.store import picture_name
 from tui.services.tree import JUDGES_HEADING, ORDERS, Row, rows
 from tui.services.workspace import Workspace
 from tui.widgets import facts
+from tui.widgets.keys import Keys
+from tui.widgets.panes import Panes
 from tui.widgets.preview import Preview
+from tui.widgets.prompt import Prompt
 from tui.widgets.rows import RowList
 from tui.widgets.runline import activity
 from tui.widgets.status import StatusBar
@@ -62,64 +66,41 @@ The tree shows each version under its parent; struck-out classes in parentheses 
     BINDINGS: ClassVar[list[BindingType]] = named(
         "registry",
         [
-            Binding("l", "launch", "launch"),
-            Binding("space", "mark", "mark"),
-            Binding("c", "compare", "compare"),
-            Binding("p", "promote", "promote"),
-            Binding("slash", "ask('filter')", "filter", key_display="/"),
-            Binding("v", "ask('go')", "go to", tooltip="jump to a version by its number"),
-            Binding("u", "parent", "parent", tooltip="go up to the version that this one was made from"),
-            Binding("m", "metric", "metric", tooltip="one metric over the versions of the lineage"),
-            Binding("o", "order", "sort", tooltip=f"sort: {', '.join(ORDERS)}"),
-            Binding("s", "turn('seed', 1)", "seed", tooltip="samples from other latents"),
-            Binding("S", "turn('seed', -1)", "earlier seed", show=False),
-            Binding("b", "beside", "beside", tooltip="samples of parent and base below"),
-            Binding(
-                "n", "turn('class', 1)", "class", tooltip="samples of all classes, or of one class alone"
-            ),
-            Binding("N", "turn('class', -1)", "previous class", show=False),
-            Binding("a", "audit", "audit", tooltip="the versions that hold a class"),
-            Binding(
-                "full_stop",
-                "turn('axis', 1)",
-                "next axis",
-                show=False,
-                tooltip="latent axis of the morph slider",
-            ),
-            Binding("comma", "turn('axis', -1)", "previous axis", show=False),
-            Binding("plus,equals_sign", "turn('value', 1)", "along the axis", show=False),
-            Binding("minus", "turn('value', -1)", "back along the axis", show=False),
-            Binding(
-                "i",
-                "ask('note')",
-                "note",
-                show=False,
-                tooltip="write a note on the version",
-            ),
-            Binding(
-                "E",
-                "export",
-                "export",
-                show=False,
-                tooltip="write the list to versions.csv and versions.json",
-            ),
-            Binding("w", "write", "PNG", show=False, tooltip="write the samples to a PNG file"),
-            Binding("t", "tab(1)", "next tab", show=False),
-            Binding("T", "tab(-1)", "previous tab", show=False),
-            Binding("left", "fold(True)", "fold", show=False),
-            Binding("right", "fold(False)", "unfold", show=False),
-            Binding("y", "copy('uri')", "copy", show=False, tooltip="copy the version's URI"),
-            Binding(
-                "Y", "copy('page')", "copy address", show=False, tooltip="copy the address of its MLflow page"
-            ),
-            Binding("D", "delete", "delete", show=False, tooltip="delete a version without descendants"),
-            Binding("escape", "back", "back", show=False),
+            bind("l", "launch", "launch"),
+            bind("space", "mark", "mark"),
+            bind("c", "compare", "compare", "the marked versions, or the selected one and its parent"),
+            bind("p", "promote", "promote"),
+            bind("slash", "ask", "filter"),
+            bind("v", "ask('go')", "go to", "jump to a version by its number"),
+            bind("u", "parent", "parent", "go up to the version that this one was made from"),
+            bind("m", "metric", "metric", "one metric over the versions of the lineage"),
+            bind("o", "order", "sort", f"sort: {', '.join(ORDERS)}"),
+            bind("s", "turn('seed', 1)", "seed", "samples from other latents"),
+            hidden("S", "turn('seed', -1)", "earlier seed"),
+            bind("b", "beside", "beside", "samples of parent and base below"),
+            bind("n", "turn('class', 1)", "class", "samples of all classes, or of one class alone"),
+            hidden("N", "turn('class', -1)", "previous class"),
+            bind("a", "audit", "audit", "the versions that hold a class"),
+            hidden("full_stop", "turn('axis', 1)", "next axis", "latent axis of the morph slider"),
+            hidden("comma", "turn('axis', -1)", "previous axis"),
+            hidden("plus,equals_sign", "turn('value', 1)", "along the axis"),
+            hidden("minus", "turn('value', -1)", "back along the axis"),
+            hidden("i", "ask('note')", "note", "write a note on the version"),
+            hidden("E", "export", "export", "write the list to versions.csv and versions.json"),
+            hidden("w", "write", "PNG", "write the samples to a PNG file"),
+            hidden("t", "tab(1)", "next tab"),
+            hidden("T", "tab(-1)", "previous tab"),
+            hidden("left", "fold(True)", "fold"),
+            hidden("right", "fold(False)", "unfold"),
+            hidden("y", "copy('uri')", "copy", "copy the version's URI"),
+            hidden("Y", "copy('page')", "copy address", "copy the address of its MLflow page"),
+            hidden("D", "delete", "delete", "delete a version without descendants"),
+            hidden("escape", "back", "back"),
         ],
     )
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
-        self.filter = Filter()
         self.order = "lineage"
         self.folded: set[str] = {JUDGES_HEADING}
         self.prompt_for = "filter"
@@ -134,7 +115,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
             tree: RowList[Row] = RowList(lambda row: row.key, self.paint, id="lineage")
             tree.border_title = "Lineage"
             yield tree
-            with TabbedContent(id="detail", initial="samples"):
+            with Panes(id="detail", initial="samples"):
                 with TabPane("Samples", id="samples"):
                     yield Preview(self.workspace, id="preview")
                 with TabPane("Metrics", id="metrics"), VerticalScroll():
@@ -146,25 +127,28 @@ The tree shows each version under its parent; struck-out classes in parentheses 
                 with TabPane("History", id="history"), VerticalScroll():
                     yield Static(id="history-text")
                 with TabPane("Images", id="images"):
-                    yield RowList[str](lambda path: path, _paint_path, id="image-list")
+                    yield RowList[str](str, _paint_path, id="image-list")
         yield Static(id="empty", markup=False)
         yield Static(id="now")
-        yield Input(id="prompt", classes="hidden")
-        yield Footer(compact=True, show_command_palette=False)
+        yield Prompt()
+        yield Keys()
 
     def prepare(self) -> None:
         """Restore the user's choices."""
         layout = self.workspace.layout
         self.order = layout.order if layout.order in ORDERS else "lineage"
-        self.query_one("#detail", TabbedContent).active = (
-            layout.tab if layout.tab in {pane.id for pane in self.query(TabPane)} else "samples"
-        )
+        self.detail.active = layout.tab if layout.tab in self.detail.names else "samples"
         self.lineage.focus()
 
     @property
     def lineage(self) -> RowList[Row]:
         """The lineage."""
         return self.query_one("#lineage", RowList)
+
+    @property
+    def detail(self) -> Panes:
+        """The panes of the selected version."""
+        return self.query_one(Panes)
 
     @property
     def preview(self) -> Preview:
@@ -196,7 +180,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
         self.set_class(empty, "-empty")
         if empty:
             text = f"{w.store.database} does not exist." if w.store.missing else "The store is empty."
-            text += "" if w.read_only else EMPTY
+            text = demo.MAKING if w.filling else text + EMPTY * (not w.read_only)
             self.query_one("#empty", Static).update(self.explained(text))
         active = [r for r in self.snapshot.runs.values() if r.active and r.parent not in self.snapshot.runs]
         active.sort(key=lambda r: -r.started)
@@ -298,8 +282,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
 
     def show_version(self) -> None:
         """Fill the pane that is open; the others wait until they are."""
-        version = self.version
-        detail = self.query_one("#detail", TabbedContent)
+        version, detail = self.version, self.detail
         if version is None:
             row = self.lineage.selected
             detail.border_title = Text(row.heading if row is not None else "")
@@ -319,7 +302,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
                     for ancestor in (self.snapshot.parent_of(version), self.snapshot.root_of(version))
                 )
                 metrics = self.snapshot.metrics_of(version)
-                width = self.query_one("#detail").size.width - 6
+                width = detail.size.width - 6
                 lines = facts.metric_lines(metrics, parent, base, self.ink, version.forgotten, width)
                 evidence = facts.evidence(metrics, version.claim)
                 text = Group(evidence, lines) if evidence else lines
@@ -406,33 +389,23 @@ The tree shows each version under its parent; struck-out classes in parentheses 
     def open_detail(self) -> None:
         """Show the detail alone, on a narrow terminal; keys scroll its pane."""
         self.add_class("-detail")
-        pane = self.query_one("#detail", TabbedContent).active_pane
-        assert pane is not None
-        found = [*pane.query("VerticalScroll, RowList"), *self.query("#detail Tabs")]
-        self.call_after_refresh(found[0].focus)
+        self.call_after_refresh(self.detail.focus_pane)
         self.preview.redraw()
 
     # ------------------------------------------------------------------ keys
 
     def action_back(self) -> None:
-        """Close the prompt, else the detail, the filter, the marks."""
-        prompt = self.query_one("#prompt", Input)
-        if not prompt.has_class("hidden"):
-            prompt.add_class("hidden")
-            self.lineage.focus()
-        elif self.has_class("-detail"):
+        """Close the detail, else remove the filter, else the marks."""
+        if self.has_class("-detail"):
             self.remove_class("-detail")
             self.lineage.focus()
         elif self.focused is not self.lineage:
             self.lineage.focus()
-        elif self.filter:
-            self.filter = Filter()
-            self.fill()
-        elif self.workspace.marked:
+        elif not self.drop_filter() and self.workspace.marked:
             self.workspace.marked.clear()
             self.lineage.refresh()
 
-    def action_ask(self, what: str) -> None:
+    def action_ask(self, what: str = "filter") -> None:
         """Open the line for a filter, a version number or a note."""
         version = self.version
         if what == "note" and (version is None or self.workspace.read_only):
@@ -440,27 +413,20 @@ The tree shows each version under its parent; struck-out classes in parentheses 
             return
         note = version.tags.get(names.NOTE, "") if version is not None else ""
         self.prompt_for = what
-        prompt = self.query_one("#prompt", Input)
-        prompt.placeholder, prompt.value = {
-            "filter": (FILTER_HELP, self.filter.text),
-            "go": ("version number, or an alias", ""),
-            "note": ("a note on this version; empty removes it", note),
+        value, placeholder = {
+            "filter": (self.filter.text, FILTER_HELP),
+            "go": ("", "version number, or an alias"),
+            "note": (note, "a note on this version; empty removes it"),
         }[what]
-        prompt.remove_class("hidden")
-        prompt.focus()
+        self.query_one(Prompt).open(value, placeholder)
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        """Filter while typing."""
-        if event.input.id == "prompt" and self.prompt_for == "filter" and event.input.has_focus:
-            self.filter = Filter(event.value[:500])
-            self.fill()
+    def typed(self, words: str) -> None:
+        """Filter while typing; a number and a note wait for Enter."""
+        if self.prompt_for == "filter":
+            super().typed(words)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Close the line; jump to the version in it."""
-        if event.input.id != "prompt":
-            return
-        event.input.add_class("hidden")
-        self.lineage.focus()
+        """Jump to the typed version, or write the note."""
         if self.prompt_for == "go":
             self.go_to(event.value)
         elif self.prompt_for == "note" and self.version is not None:
@@ -492,8 +458,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
 
     def action_order(self) -> None:
         """Sort by the next order."""
-        orders = list(ORDERS)
-        self.order = self.workspace.layout.order = orders[(orders.index(self.order) + 1) % len(orders)]
+        self.order = self.workspace.layout.order = after(list(ORDERS), self.order)
         self.fill()
 
     def action_fold(self, closed: bool) -> None:
@@ -507,9 +472,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
 
     def action_tab(self, by: int) -> None:
         """Open the next pane of the detail."""
-        detail = self.query_one("#detail", TabbedContent)
-        panes = [pane.id or "" for pane in detail.query(TabPane)]
-        detail.active = panes[(panes.index(detail.active) + by) % len(panes)]
+        self.detail.turn(by)
         if self.narrow:
             self.open_detail()
 
@@ -541,17 +504,16 @@ The tree shows each version under its parent; struck-out classes in parentheses 
         self.say(*export.written(records, Path.cwd() / "versions", self.workspace.read_only))
 
     def action_compare(self) -> None:
-        """Show the marked versions side by side, a single one beside the selected version."""
-        wanted = set(self.workspace.marked)
-        if len(wanted) == 1 and self.version is not None:
-            wanted.add(self.version.uri)
-        chosen = [
-            v for v in self.snapshot.versions.values() if v.uri in wanted and v.name == names.GENERATORS
-        ]
+        """Show the marked versions side by side; a single one beside the selected version, that beside its parent."""
+        version, wanted = self.version, set(self.workspace.marked)
+        if version is not None and len(wanted) < 2:
+            parent = self.snapshot.parent_of(version)
+            wanted |= {version.uri, *([parent.uri] if parent is not None and not wanted else [])}
+        found = (v for v in self.snapshot.versions.values() if v.uri in wanted and v.name == names.GENERATORS)
+        chosen = sorted(found, key=lambda v: v.number)
         if len(chosen) < 2:
             self.say("mark two or more versions with space first")
             return
-        chosen.sort(key=lambda v: v.number)
         self.app.push_screen(CompareScreen(self.workspace, chosen, self.preview.view))
 
     def action_turn(self, what: Literal["seed", "class", "axis", "value"], by: int) -> None:
@@ -583,9 +545,9 @@ The tree shows each version under its parent; struck-out classes in parentheses 
     def action_launch(self) -> None:
         """Open the launch form for the selected version."""
         version = self.version
-        given = self.workspace.defaults
+        given = dict(self.workspace.defaults)
         if version is not None and version.name == names.GENERATORS and version.stage != "retrain":
-            given = {"from_version": str(version.number), "version": str(version.number)}
+            given |= {"from_version": str(version.number), "version": str(version.number)}
             given["dataset"] = version.tags.get(names.DATASET, "mnist")
             retained = [name for name in version.classes if name not in version.forgotten]
             usual = ENTRY_POINTS["forget"].config.parameters().get("classes")
@@ -605,4 +567,4 @@ The tree shows each version under its parent; struck-out classes in parentheses 
 
 
 def _paint_path(path: str, width: int) -> Text:
-    return Text(clean(picture_name(path), max(10, width)), no_wrap=True)
+    return Text(clean(picture_name(path), width))

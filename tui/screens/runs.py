@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import ClassVar
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
+from textual.widgets import Static, TabPane
 
 from sa_mlops.registry import names
 from tui.messages import Cancel, MoveInQueue, OpenLaunch, OpenVersion
@@ -21,14 +22,15 @@ from tui.plain import clean, duration, fit, lines, number
 from tui.screens.chart import ChartScreen
 from tui.screens.columns import ColumnsScreen
 from tui.screens.image import ImageScreen
-from tui.screens.keys import named
+from tui.screens.keys import bind, hidden, named
 from tui.screens.main import MainScreen
 from tui.screens.methods import MethodsScreen
 from tui.screens.text import TextScreen
 from tui.services import columns, export
 from tui.services.columns import Column
-from tui.services.filters import RUN_HELP, Filter
+from tui.services.filters import RUN_HELP
 from tui.services.launcher import SLURM, spell, typed
+from tui.services.orders import after
 from tui.services.pages import page_url
 from tui.services.records import CURVES, LOST, SYSTEM, Run, progress, seconds_left, term
 from tui.services.runlist import ORDERS, Item, items
@@ -36,8 +38,11 @@ from tui.services.store import IMAGE_TYPES, picture_name
 from tui.services.workspace import Workspace
 from tui.widgets import facts
 from tui.widgets.canvas import Canvas, Shown
-from tui.widgets.chart import Charts, Series
+from tui.widgets.chart import Charts, Drawn, Series
 from tui.widgets.ink import LETTERS
+from tui.widgets.keys import Keys
+from tui.widgets.panes import Panes
+from tui.widgets.prompt import Prompt
 from tui.widgets.rows import RowList
 from tui.widgets.runline import bar, done, state_text
 from tui.widgets.status import StatusBar
@@ -61,35 +66,31 @@ into the same charts, each with a letter."""
     BINDINGS: ClassVar[list[BindingType]] = named(
         "runs",
         [
-            Binding("l", "launch", "launch"),
-            Binding("a", "again", "again", tooltip="the launch form with this run's parameters"),
-            Binding("x", "cancel", "cancel"),
-            Binding("space", "mark", "mark", tooltip="draw several runs into the same charts"),
-            Binding("slash", "ask", "filter", key_display="/"),
-            Binding("o", "order", "sort", tooltip=f"sort: {', '.join(ORDERS)}"),
-            Binding("C", "columns", "columns", tooltip="choose the columns of the list; remembered"),
-            Binding("t", "tab(1)", "next tab"),
-            Binding("f", "full", "full", tooltip="the chart or the picture on the whole screen"),
-            Binding("full_stop", "scrub(1)", "next step", show=False, tooltip="samples of the next step"),
-            Binding("comma", "scrub(-1)", "step before", show=False, tooltip="samples of the step before"),
-            Binding("w", "save", "save", show=False, tooltip="save the selected file here, in Files"),
-            Binding("E", "export", "export", show=False, tooltip="write the list to runs.csv and runs.json"),
-            Binding("T", "tab(-1)", "previous tab", show=False),
-            Binding("g", "log_scale", "log", tooltip="logarithmic charts"),
-            Binding("z", "zoom", "zoom", tooltip="charts of the last half, quarter, eighth of the steps"),
-            Binding("m", "turn", "next chart"),
-            Binding("left_square_bracket", "move(-1)", "earlier", show=False, tooltip="up in the queue"),
-            Binding("right_square_bracket", "move(1)", "later", show=False, tooltip="down in the queue"),
-            Binding("left", "fold(True)", "fold", show=False),
-            Binding("right", "fold(False)", "unfold", show=False),
-            Binding("v", "version", "version", tooltip="open the version that the run made"),
-            Binding(
-                "y", "copy('id')", "copy", show=False, tooltip="copy the run's id, or the command of a launch"
-            ),
-            Binding(
-                "Y", "copy('page')", "copy address", show=False, tooltip="copy the address of its MLflow page"
-            ),
-            Binding("escape", "back", "back", show=False),
+            bind("l", "launch", "launch"),
+            bind("a", "again", "again", "the launch form with this run's parameters"),
+            bind("x", "cancel", "cancel"),
+            bind("space", "mark", "mark", "draw several runs into the same charts"),
+            bind("slash", "ask", "filter"),
+            bind("o", "order", "sort", f"sort: {', '.join(ORDERS)}"),
+            bind("C", "columns", "columns", "choose the columns of the list; remembered"),
+            bind("t", "tab(1)", "next tab"),
+            bind("f", "full", "full", "the chart or the picture on the whole screen"),
+            hidden("full_stop", "scrub(1)", "next step", "samples of the next step"),
+            hidden("comma", "scrub(-1)", "step before", "samples of the step before"),
+            hidden("w", "save", "save", "save the selected file here, in Files"),
+            hidden("E", "export", "export", "write the list to runs.csv and runs.json"),
+            hidden("T", "tab(-1)", "previous tab"),
+            bind("g", "log_scale", "log", "logarithmic charts"),
+            bind("z", "zoom", "zoom", "charts of the last half, quarter, eighth of the steps"),
+            bind("m", "turn", "next chart"),
+            hidden("left_square_bracket", "move(-1)", "earlier", "up in the queue"),
+            hidden("right_square_bracket", "move(1)", "later", "down in the queue"),
+            hidden("left", "fold(True)", "fold"),
+            hidden("right", "fold(False)", "unfold"),
+            bind("v", "version", "version", "open the version that the run made"),
+            hidden("y", "copy('id')", "copy", "copy the run's id, or the command of a launch"),
+            hidden("Y", "copy('page')", "copy address", "copy the address of its MLflow page"),
+            hidden("escape", "back", "back"),
         ],
     )
 
@@ -97,7 +98,6 @@ into the same charts, each with a letter."""
         super().__init__(workspace)
         self.opened: set[str] = set()
         self.marked: list[str] = []
-        self.filter = Filter()
         self.grid_at: int | None = None
         """Index of the sample grid that is shown; None for the newest."""
         self._select: str | None = None
@@ -110,7 +110,7 @@ into the same charts, each with a letter."""
         yield runs
         with Vertical(id="run-detail"):
             yield Static(id="run-error", markup=False)
-            with TabbedContent(id="run-tabs", initial="loss"):
+            with Panes(id="run-tabs", initial="loss"):
                 with TabPane("Loss", id="loss"):
                     yield Charts(id="loss-charts")
                 with TabPane("Log", id="log"), VerticalScroll(id="log-scroll"):
@@ -121,12 +121,12 @@ into the same charts, each with a letter."""
                 with TabPane("System", id="system"):
                     yield Charts(id="system-charts")
                 with TabPane("Files", id="files"):
-                    yield RowList[str](lambda path: path, _paint_path, id="file-list")
+                    yield RowList[str](str, lambda path, width: Text(clean(path, width)), id="file-list")
                 with TabPane("Results", id="results"), VerticalScroll():
                     yield Static(id="result-text", markup=False)
         yield Static(id="no-runs", markup=False)
-        yield Input(id="prompt", classes="hidden")
-        yield Footer(compact=True, show_command_palette=False)
+        yield Prompt(RUN_HELP)
+        yield Keys()
 
     def prepare(self) -> None:
         """Restore the user's choices."""
@@ -142,6 +142,17 @@ into the same charts, each with a letter."""
         return self.query_one("#run-list", RowList)
 
     @property
+    def panes(self) -> Panes:
+        """The panes of the selected run."""
+        return self.query_one(Panes)
+
+    @property
+    def run_order(self) -> str:
+        """The order of the list."""
+        order = self.workspace.layout.run_order
+        return order if order in ORDERS else "newest"
+
+    @property
     def item(self) -> Item | None:
         """The selected line."""
         return self.runs.selected
@@ -155,8 +166,7 @@ into the same charts, each with a letter."""
 
     def fill(self) -> None:
         """Compute the rows."""
-        layout = self.workspace.layout
-        order = layout.run_order if layout.run_order in ORDERS else "newest"
+        order = self.run_order
         found = items(self.snapshot, self.workspace.launches, self.opened, self.filter, order)
         if self._select is not None and any(item.key == self._select for item in found):
             self.runs.set_rows(found, self._select)
@@ -260,7 +270,7 @@ into the same charts, each with a letter."""
         error.update(Text(message))
         if item is None:
             return
-        match self.query_one("#run-tabs", TabbedContent).active:
+        match self.panes.active:
             case "loss":
                 self.read_curves(item, CURVES, self.query_one("#loss-charts", Charts))
             case "system":
@@ -316,13 +326,22 @@ into the same charts, each with a letter."""
         except Exception as error:  # no store: the last curves stay
             self.say(f"curves: {clean(error)}", True)
             return
-        self.call_later(self._charts, item, charts, tuple((k, tuple(v)) for k, v in sorted(found.items())))
+        drawn = tuple((k, tuple(v)) for k, v in sorted(found.items()))
+        self._answer(item, partial(self._charts, item, charts, drawn))
 
-    def _charts(self, item: Item, charts: Charts, drawn: tuple[tuple[str, tuple[Series, ...]], ...]) -> None:
-        if self.item is not None and self.item.key == item.key:
-            reused = item.run.reused if item.run is not None else ""
-            charts.note = f"reused {clean(reused, 60)}: curves of the run that made it" if reused else ""
-            charts.charts = drawn
+    def _answer(self, item: Item, show: Callable[[], object]) -> None:
+        """Show what a worker thread has read, if its line is still selected."""
+
+        def answered() -> None:
+            if self.item is not None and self.item.key == item.key:
+                show()
+
+        self.call_later(answered)
+
+    def _charts(self, item: Item, charts: Charts, drawn: Drawn) -> None:
+        reused = item.run.reused if item.run is not None else ""
+        charts.note = f"reused {clean(reused, 60)}: curves of the run that made it" if reused else ""
+        charts.charts = drawn
 
     @work(thread=True, exclusive=True, group="log")
     def read_log(self, item: Item) -> None:
@@ -336,7 +355,7 @@ into the same charts, each with a letter."""
         else:
             text = Text(f"$ {spell(found.launch.command)}\n", style="bold")
             text.append(lines(self.workspace.launcher.tail(found.launch.key), 400), style="not bold")
-        self.call_later(self._log, item, text)
+        self._answer(item, partial(self._log, text))
 
     def _logged(self, item: Item) -> Text:
         """The end of standard error that the run, or one nested in it, logged when it failed."""
@@ -353,13 +372,12 @@ into the same charts, each with a letter."""
                 return Text(f"the log cannot be read: {clean(error)}")
         return Text("started elsewhere: only runs that fail log the end of their standard error", style="dim")
 
-    def _log(self, item: Item, text: Text) -> None:
-        if self.item is not None and self.item.key == item.key:
-            scroll = self.query_one("#log-scroll", VerticalScroll)
-            at_end = scroll.scroll_y >= scroll.max_scroll_y - 1
-            self.query_one("#log-text", Static).update(text)
-            if at_end:
-                scroll.scroll_end(animate=False)
+    def _log(self, text: Text) -> None:
+        scroll = self.query_one("#log-scroll", VerticalScroll)
+        at_end = scroll.scroll_y >= scroll.max_scroll_y - 1
+        self.query_one("#log-text", Static).update(text)
+        if at_end:
+            scroll.scroll_end(animate=False)
 
     @work(thread=True, exclusive=True, group="grid")
     def read_grid(self, item: Item) -> None:
@@ -378,7 +396,7 @@ into the same charts, each with a letter."""
                 )
         except Exception as error:  # lost, no picture, no store: one line in its place
             shown = Text(f"cannot be shown: {clean(error)}")
-        self.call_later(self._grid, item, shown, title)
+        self._answer(item, partial(self._grid, shown, title))
 
     def _grids(self, item: Item) -> tuple[Run, list[str]] | None:
         """The run with the newest sample grids in the selected one, and their paths by step. Blocks."""
@@ -388,10 +406,9 @@ into the same charts, each with a letter."""
                 return source, paths
         return None
 
-    def _grid(self, item: Item, shown: Shown, title: str) -> None:
-        if self.item is not None and self.item.key == item.key:
-            self.query_one("#grid-title", Static).update(Text(title, "dim"))
-            self.query_one("#grid-canvas", Canvas).show(shown)
+    def _grid(self, shown: Shown, title: str) -> None:
+        self.query_one("#grid-title", Static).update(Text(title, "dim"))
+        self.query_one("#grid-canvas", Canvas).show(shown)
 
     @work(thread=True, exclusive=True, group="files")
     def read_files(self, item: Item) -> None:
@@ -404,11 +421,7 @@ into the same charts, each with a letter."""
         except Exception as error:  # no artifacts, no store
             self.say(f"files: {clean(error)}", True)
             found = []
-        self.call_later(self._files, item, found)
-
-    def _files(self, item: Item, found: list[str]) -> None:
-        if self.item is not None and self.item.key == item.key:
-            self.query_one("#file-list", RowList).set_rows(found)
+        self._answer(item, partial(self.query_one("#file-list", RowList).set_rows, found))
 
     @work(thread=True, exclusive=True, group="open")
     def open_file(self, run: Run, path: str) -> None:
@@ -424,7 +437,8 @@ into the same charts, each with a letter."""
     def save_file(self, run: Run, path: str) -> None:
         """Copy an artifact into the working folder, beside files of that name."""
         try:
-            out = free_name(Path.cwd() / path.rpartition("/")[2])
+            name = Path(path)
+            (out,) = export.unused(Path.cwd() / name.stem, name.suffix)
             shutil.copyfile(self.workspace.store.download(run, path), out)
         except Exception as error:  # lost, or no place to write
             self.say(f"not written: {clean(error)}", True)
@@ -463,7 +477,7 @@ into the same charts, each with a letter."""
             self.action_fold(not item.closed)
         elif self.narrow:
             self.add_class("-detail")
-            self.call_after_refresh(self.query_one("#run-tabs Tabs").focus)
+            self.call_after_refresh(self.panes.focus_pane)
             self.follow()
         else:
             self.action_version()
@@ -485,35 +499,14 @@ into the same charts, each with a letter."""
             self.say("read-only: nothing is written", True)
             return
         path = self.query_one("#file-list", RowList).selected
-        if self.query_one("#run-tabs", TabbedContent).active != "files" or path is None:
+        if self.panes.active != "files" or path is None:
             self.say("open Files (t) and select a file first")
         elif self.item is not None and self.item.run is not None:
             self.save_file(self.snapshot.maker_of(self.item.run) or self.item.run, path)
 
-    def action_ask(self) -> None:
-        """Open the line of the filter."""
-        prompt = self.query_one("#prompt", Input)
-        prompt.placeholder = RUN_HELP
-        prompt.value = self.filter.text
-        prompt.remove_class("hidden")
-        prompt.focus()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        """Filter while typing."""
-        if event.input.has_focus:
-            self.filter = Filter(event.value[:500])
-            self.fill()
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Close the line."""
-        event.input.add_class("hidden")
-        self.runs.focus()
-
     def action_order(self) -> None:
         """Sort by the next order."""
-        orders, layout = list(ORDERS), self.workspace.layout
-        at = orders.index(layout.run_order) if layout.run_order in orders else 0
-        layout.run_order = orders[(at + 1) % len(orders)]
+        self.workspace.layout.run_order = after(list(ORDERS), self.run_order)
         self.fill()
 
     def action_columns(self) -> None:
@@ -532,7 +525,7 @@ into the same charts, each with a letter."""
     def action_scrub(self, by: int) -> None:
         """Samples of another step."""
         item = self.item
-        if item is not None and self.query_one("#run-tabs", TabbedContent).active == "grid":
+        if item is not None and self.panes.active == "grid":
             self.scrub(item, by)
 
     @work(thread=True, exclusive=True, group="scrub")
@@ -546,7 +539,7 @@ into the same charts, each with a letter."""
 
     def action_full(self) -> None:
         """The charts, or the sample grids, on the whole screen."""
-        active = self.query_one("#run-tabs", TabbedContent).active
+        active = self.panes.active
         if active in ("loss", "system"):
             charts = self.query_one(f"#{active}-charts", Charts)
             if charts.charts:
@@ -570,16 +563,10 @@ into the same charts, each with a letter."""
         self.say(*export.written(export.of_runs(listed), Path.cwd() / "runs", self.workspace.read_only))
 
     def action_back(self) -> None:
-        """Close the filter, else back to the list."""
-        prompt = self.query_one("#prompt", Input)
-        if not prompt.has_class("hidden"):
-            prompt.add_class("hidden")
-        elif self.has_class("-detail"):
+        """Back to the list, else remove the filter, else the marks."""
+        if self.has_class("-detail"):
             self.remove_class("-detail")
-        elif self.focused is self.runs and self.filter:
-            self.filter = Filter()
-            self.fill()
-        elif self.focused is self.runs and self.marked:
+        elif self.focused is self.runs and not self.drop_filter() and self.marked:
             self.marked.clear()
             self.runs.refresh()
             self.follow()
@@ -587,9 +574,9 @@ into the same charts, each with a letter."""
 
     def action_tab(self, by: int) -> None:
         """Open the next pane."""
-        panes = self.query_one("#run-tabs", TabbedContent)
-        ids = [pane.id or "" for pane in panes.query(TabPane)]
-        panes.active = ids[(ids.index(panes.active) + by) % len(ids)]
+        self.panes.turn(by)
+        if self.has_class("-detail"):
+            self.call_after_refresh(self.panes.focus_pane)
 
     def action_fold(self, closed: bool) -> None:
         """Fold or unfold nested runs."""
@@ -679,15 +666,3 @@ into the same charts, each with a letter."""
         item = self.item
         if item is not None and item.launch is not None and item.launch.state == "queued":
             self.post_message(MoveInQueue(item.launch, places))
-
-
-def _paint_path(path: str, width: int) -> Text:
-    return Text(clean(path, max(10, width)), no_wrap=True)
-
-
-def free_name(path: Path) -> Path:
-    """The path, or one with a number in its name if there is a file already."""
-    found, i = path, 1
-    while found.exists():
-        found, i = path.with_name(f"{path.stem}-{i}{path.suffix}"), i + 1
-    return found

@@ -8,21 +8,25 @@ from typing import ClassVar
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
+from textual.widgets import Static, TabPane
 
 from sa_mlops.registry import names
 from sa_mlops.registry.version import Version
 from tui.messages import OpenLaunch, OpenVersion, Promote
 from tui.plain import clean, fit, number, whole
-from tui.screens.keys import named
+from tui.screens.keys import bind, hidden, named
 from tui.screens.main import MainScreen
 from tui.services import importance
-from tui.services.filters import Filter, of_run
+from tui.services.filters import of_run
+from tui.services.orders import after, ranked
 from tui.services.records import STUDY, TRIAL, Run
 from tui.services.workspace import Workspace
 from tui.widgets import facts
+from tui.widgets.keys import Keys
+from tui.widgets.panes import Panes
+from tui.widgets.prompt import Prompt
 from tui.widgets.rows import RowList
 from tui.widgets.runline import activity, bar
 from tui.widgets.scatter import Log, Scatter, Trial
@@ -51,22 +55,18 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
     BINDINGS: ClassVar[list[BindingType]] = named(
         "tuning",
         [
-            Binding("l", "launch", "launch"),
-            Binding("enter", "version", "version", tooltip="go to the trial's version"),
-            Binding("p", "promote", "promote", tooltip="promote the trial's version"),
-            Binding("left_square_bracket", "study(-1)", "study before", show=False),
-            Binding("right_square_bracket", "study(1)", "next study", key_display="]"),
-            Binding("t", "tab", "next tab", tooltip="chart, table of trials, importance"),
-            Binding(
-                "slash", "ask", "filter", key_display="/", tooltip="filter the trials of chart and table"
-            ),
-            Binding("o", "order(1)", "sort", tooltip="sort the table by the next column"),
-            Binding("O", "order(-1)", "sort back", show=False, tooltip="sort by the column before"),
-            Binding(
-                "g", "log_scale", "log", tooltip="logarithmic gap, then also distance of retention from 1"
-            ),
-            Binding("escape", "back", "back", show=False),
-            Binding("y", "copy", "copy", tooltip="copy the run id of the trial"),
+            bind("l", "launch", "launch"),
+            bind("enter", "version", "version", "go to the trial's version"),
+            bind("p", "promote", "promote", "promote the trial's version"),
+            hidden("left_square_bracket", "study(-1)", "study before"),
+            bind("right_square_bracket", "study(1)", "next study"),
+            bind("t", "tab", "next tab", "chart, table of trials, importance"),
+            bind("slash", "ask", "filter", "filter the trials of chart and table"),
+            bind("o", "order(1)", "sort", "sort the table by the next column"),
+            hidden("O", "order(-1)", "sort back", "sort by the column before"),
+            bind("g", "log_scale", "log", "logarithmic gap, then also distance of retention from 1"),
+            hidden("escape", "back", "back"),
+            bind("y", "copy", "copy", "copy the run id of the trial"),
         ],
     )
 
@@ -74,7 +74,6 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
         super().__init__(workspace)
         self.studies: list[Run] = []
         self.study: str | None = None
-        self.filter = Filter()
         self.order = "trial"
         self._weighed: tuple[str, int] | None = None
 
@@ -82,7 +81,7 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
         """Status, scatter beside detail, keys."""
         yield StatusBar(self.workspace)
         with Horizontal(id="tuning-panes"):
-            with TabbedContent(id="tuning-tabs"):
+            with Panes(id="tuning-tabs"):
                 with TabPane("Chart", id="chart-tab"):
                     yield Scatter(id="scatter")
                 with TabPane("Trials", id="trials-tab"):
@@ -92,8 +91,13 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
             with VerticalScroll(id="trial"):
                 yield Static(id="trial-text", markup=False)
         yield Static(id="no-study", markup=False)
-        yield Input(id="prompt", classes="hidden", placeholder=FILTER_HELP)
-        yield Footer(compact=True, show_command_palette=False)
+        yield Prompt(FILTER_HELP)
+        yield Keys()
+
+    @property
+    def panes(self) -> Panes:
+        """Chart, table and importance."""
+        return self.query_one(Panes)
 
     def prepare(self) -> None:
         """Focus the scatter."""
@@ -163,9 +167,7 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
 
     def _sorted(self, runs: Sequence[Run]) -> list[Run]:
         """By the chosen column; the largest retention first, else the smallest."""
-        sign = -1 if self.order == "retention" else 1
-        values = {run.run_id: self.numbers(run).get(self.order) for run in runs}
-        return sorted(runs, key=lambda r: (values[r.run_id] is None, sign * (values[r.run_id] or 0.0)))
+        return ranked(runs, lambda r: self.numbers(r).get(self.order), rising=self.order == "retention")
 
     def header(self, _width: int) -> Text:
         """Headings of the table; an arrow at the one that sorts."""
@@ -189,10 +191,7 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
         """Compute the importance once for each number of trials, when its pane is open."""
         trials = self._trials(study)
         wanted = (study.run_id, len(trials))
-        if (
-            self.query_one("#tuning-tabs", TabbedContent).active == "importance-tab"
-            and wanted != self._weighed
-        ):
+        if self.panes.active == "importance-tab" and wanted != self._weighed:
             self._weighed = wanted
             self.query_one("#importance", Static).update("computing…")
             self.weigh(trials)
@@ -213,10 +212,9 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
             text.append("" if found else "too few trials, or nothing differs\n", style="dim").append("\n")
         self.app.call_later(self.query_one("#importance", Static).update, text)
 
-    def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
+    def on_tabbed_content_tab_activated(self) -> None:
         """Keys go to the pane that was opened."""
-        for pane in event.pane.query("Scatter, RowList, VerticalScroll"):
-            pane.focus()
+        self.panes.focus_pane()
         if (study := self.snapshot.runs.get(self.study or "")) is not None:
             self.weigh_once(study)
 
@@ -231,49 +229,24 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
 
     def action_tab(self) -> None:
         """Open the next pane."""
-        panes = self.query_one("#tuning-tabs", TabbedContent)
-        ids = [pane.id or "" for pane in panes.query(TabPane)]
-        panes.active = ids[(ids.index(panes.active) + 1) % len(ids)]
+        self.panes.turn()
 
     def action_order(self, by: int) -> None:
         """Sort the table by another column."""
         if orders := self._headings():
-            at = orders.index(self.order) if self.order in orders else -1
-            self.order = orders[(at + by) % len(orders)]
+            self.order = after(orders, self.order, by)
             self.fill()
             self.query_one("#trial-list", RowList).refresh()
 
     def action_log_scale(self) -> None:
         """Logarithmic or linear axes."""
         scatter = self.query_one(Scatter)
-        scatter.set_log(LOGS[(LOGS.index(scatter.scale) + 1) % len(LOGS)])
-
-    def action_ask(self) -> None:
-        """Open the line of the filter."""
-        prompt = self.query_one("#prompt", Input)
-        prompt.value = self.filter.text
-        prompt.remove_class("hidden")
-        prompt.focus()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        """Filter while typing."""
-        if event.input.has_focus:
-            self.filter = Filter(event.value[:500])
-            self.fill()
-
-    def on_input_submitted(self) -> None:
-        """Close the line."""
-        self.query_one("#prompt", Input).add_class("hidden")
-        pane = self.query_one("#tuning-tabs", TabbedContent).active_pane
-        for widget in pane.query("Scatter, RowList, VerticalScroll") if pane is not None else ():
-            widget.focus()
+        scatter.set_log(after(LOGS, scatter.scale))
 
     def action_back(self) -> None:
-        """Close the filter, else remove it."""
-        if self.query_one("#prompt", Input).has_class("hidden"):
-            self.filter = Filter()
-            self.fill()
-        self.on_input_submitted()
+        """Remove the filter."""
+        self.drop_filter()
+        self.panes.focus_pane()
 
     def on_scatter_moved(self, event: Scatter.Moved) -> None:
         """Describe the trial under the cursor."""
@@ -309,7 +282,8 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
             }
             text.append_text(facts.pairs({k: number(v) for k, v in shown.items()}))
             text.append("\nvalues\n", style="bold")
-            text.append_text(facts.pairs(run.params))
+            values = {k: v for k, v in self.numbers(run).items() if k in run.params}
+            text.append_text(facts.pairs({**run.given, **{k: f"{v:.6g}" for k, v in values.items()}}))
         self.query_one("#trial-text", Static).update(text)
 
     def versions(self, run: Run) -> list[Version]:
@@ -345,9 +319,8 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
 
     def action_study(self, by: int) -> None:
         """Show another study."""
-        ids = [r.run_id for r in self.studies]
-        if self.study in ids:
-            self.study = ids[(ids.index(self.study) + by) % len(ids)]
+        if self.studies:
+            self.study = after([r.run_id for r in self.studies], self.study, by)
             self.fill()
 
     def action_copy(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from sa_mlops.files import replacing
@@ -44,10 +45,7 @@ def write(records: Sequence[Record], place: Path) -> tuple[Path, Path]:
     ------
     OSError : if they cannot be written.
     """
-    number = 0
-    while any(_named(place, number, kind).exists() for kind in ("csv", "json")):
-        number += 1
-    table, document = (_named(place, number, kind) for kind in ("csv", "json"))
+    table, document = unused(place, ".csv", ".json")
     with replacing(table) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for record in records for key in record)))
         writer.writeheader()
@@ -67,5 +65,8 @@ def written(records: Sequence[Record], place: Path, read_only: bool) -> tuple[st
         return f"not written: {error}", True
 
 
-def _named(place: Path, number: int, kind: str) -> Path:
-    return place.with_name(f"{place.name}{f'-{number}' if number else ''}.{kind}")
+def unused(place: Path, *endings: str) -> list[Path]:
+    """The place with each ending, and with the smallest number in its name with which none of them exists."""
+    words = (f"{place.name}-{number}" if number else place.name for number in count())
+    found = ([place.with_name(name + ending) for ending in endings] for name in words)
+    return next(paths for paths in found if not any(path.exists() for path in paths))

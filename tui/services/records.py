@@ -73,9 +73,9 @@ class Run:
 
     @property
     def classes(self) -> str:
-        """The classes that it was given; runs of older versions were given digits."""
+        """The classes that it was given, those of a nested run in `forget`; older runs were given digits."""
         given = self.given
-        return given.get("classes") or given.get("digits") or given.get("digit", "")
+        return next((given[k] for k in ("classes", "forget", "digits", "digit") if given.get(k)), "")
 
     @property
     def stage(self) -> str:

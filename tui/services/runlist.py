@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sa_mlops.registry import names
 from tui.services.filters import Filter, of_run
 from tui.services.launcher import Tracked, spell
+from tui.services.orders import ranked
 from tui.services.records import Run, Snapshot
 
 ORDERS = {
@@ -73,14 +74,13 @@ def items(
 
 
 def _sorted(runs: Sequence[Run], order: str) -> list[Run]:
+    newest = sorted(runs, key=lambda r: (-r.started, r.run_id))
     if order == "longest":
-        return sorted(runs, key=lambda r: (-r.seconds(), r.run_id))
+        return ranked(newest, Run.seconds, rising=True)
     if not (metric := ORDERS[order]):
-        return sorted(runs, key=lambda r: (-r.started, r.run_id))
-    sign = -1 if order in RISING else 1
-    values = {r.run_id: names.current_metrics(r.metrics).get(metric) for r in runs}
-    kept = [r for r in runs if values[r.run_id] is not None]
-    return sorted(kept, key=lambda r: (sign * (values[r.run_id] or 0.0), -r.started))
+        return newest
+    found = {r.run_id: v for r in runs if (v := names.current_metrics(r.metrics).get(metric)) is not None}
+    return ranked([r for r in newest if r.run_id in found], lambda r: found[r.run_id], rising=order in RISING)
 
 
 def _add(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sa_mlops.registry import names
 from sa_mlops.registry.version import Version
 from tui.services.filters import Filter, of_version
+from tui.services.orders import ranked
 from tui.services.records import Run, Snapshot
 
 GENERATOR_STAGES = ("base", "forget", "retrain")
@@ -21,7 +22,7 @@ ORDERS = {
     "nelbo": "base.test_nelbo",
 }
 """Orders of the list: the tree, by number, or by a metric."""
-FALLING = ("r",)
+RISING = ("r",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +67,9 @@ def rows(
 
 def _flat(snapshot: Snapshot, order: str, chosen: Collection[str]) -> list[Row]:
     versions = [v for v in snapshot.versions.values() if v.uri in chosen and v.name == names.GENERATORS]
-    metric = ORDERS[order]
-    if not metric:
-        versions.sort(key=lambda v: -v.number)
-    else:
-        sign = -1 if order in FALLING else 1
-        values = {v.number: snapshot.metrics_of(v).get(metric) for v in versions}
-        versions.sort(key=lambda v: (values[v.number] is None, sign * (values[v.number] or 0.0), v.number))
+    versions.sort(key=lambda v: v.number, reverse=order == "newest")
+    if metric := ORDERS[order]:
+        versions = ranked(versions, lambda v: snapshot.metrics_of(v).get(metric), rising=order in RISING)
     return [Row(key=v.uri, version=v) for v in versions]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tui.services import demo
 from tui.services.devices import Device
 from tui.services.launcher import Launcher, Tracked
 from tui.services.layout import Layout
@@ -24,6 +26,7 @@ class Workspace:
     ----------
     read_only : no launch, cancellation, promotion or deletion.
     demo : whether the store is the built-in demo.
+    filling : whether the demo is being made.
     slurm : whether runs can be submitted to SLURM from here.
     marked : URIs of marked versions.
     stale : why the reading is old; empty while the store answers.
@@ -37,6 +40,7 @@ class Workspace:
     graphics: Graphics = "half"
     read_only: bool = False
     demo: bool = False
+    filling: bool = False
     slurm: bool = False
     snapshot: Snapshot = field(default_factory=lambda: Snapshot(complete=False))
     launches: tuple[Tracked, ...] = ()
@@ -48,6 +52,6 @@ class Workspace:
     devices: tuple[Device, ...] = ()
 
     @property
-    def defaults(self) -> dict[str, str]:
+    def defaults(self) -> Mapping[str, str]:
         """First values of the launch form."""
-        return {"dataset": "digits"} if self.demo else {}
+        return demo.FORGETTING if self.demo else {}

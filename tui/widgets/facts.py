@@ -154,9 +154,9 @@ def about(snapshot: Snapshot, version: Version, url: str, ink: Ink) -> Text:
     text.append(f"{clean(url, 300)}\n", style="underline")
     text.append(f"{clean(version.claim, 1000)}\n" if version.claim else "")
     if version.description.strip():
+        words = "\n".join(n for n in version.description.split("\n") if not n.startswith("!["))
         text.append("\n")
-        shown = [line for line in version.description.strip().split("\n") if not line.startswith("![")]
-        for line in shown[:40]:
+        for line in words.strip().split("\n")[:40]:
             text.append(clean(line.replace("**", ""), 1000) + "\n")
     text.append("\n")
     return text.append_text(pairs(version.tags))

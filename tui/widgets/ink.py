@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from textual.app import App
+from textual.color import Color
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +22,18 @@ class Ink:
     @classmethod
     def of(cls, app: App[Any]) -> Ink:
         """The colours of the current theme."""
-        theme = app.current_theme
-        if not theme.dark:
-            shades = app.theme_variables
-            good, bad, warn, accent = (
-                shades[f"text-{word}"] for word in ("success", "error", "warning", "accent")
-            )
-            return cls(good, bad, warn, accent, faint="#6a6a6a")
-        return cls(
-            good=theme.success or "#4EBF71",
-            bad=theme.error or "#ba3c5b",
-            warn=theme.warning or "#ffa62b",
-            accent=theme.accent or theme.secondary or "#0178D4",
-            faint="#808080",
+        shades, dark = app.theme_variables, app.current_theme.dark
+        good, warn, accent = (
+            Color.parse(shades[f"text-{word}"]) for word in ("success", "warning", "accent")
         )
+        if not dark:  # Textual's own are too pale for a light ground
+            good, warn, accent = (colour.darken(0.11) for colour in (good, warn, accent))
+        faint = "#8a8a8a" if dark else "#5f5f5f"
+        return cls(good.hex, shades["text-error"], warn.hex, accent.hex, faint)
 
 
 SERIES = ("#4ea1f3", "#f28e2b", "#59c27a", "#e15fd0", "#d8c64a", "#5fd3d3")
 """Colours of overlaid curves on a dark ground; each curve also has a letter."""
-SERIES_LIGHT = ("#1f6fb8", "#a85200", "#1d7a3c", "#a3268f", "#756500", "#137a7a")
+SERIES_LIGHT = ("#1a5f9e", "#8f4600", "#186a33", "#8f2180", "#655800", "#0f6464")
 """The same on a light ground."""
 LETTERS = "abcdef"

@@ -30,9 +30,9 @@ class RowList(ScrollView, Generic[R], can_focus=True):
 
     DEFAULT_CSS = """
     RowList { height: 1fr; overflow-x: hidden; scrollbar-size-vertical: 1; }
-    RowList > .row-list--cursor { background: $block-cursor-blurred-background; color: $foreground; }
+    RowList > .row-list--cursor { background: $surface-lighten-1; color: $foreground; }
     RowList:focus > .row-list--cursor { background: $surface-lighten-2; color: $foreground; text-style: bold; }
-    RowList > .row-list--header { color: $text-muted; text-style: bold; }
+    RowList > .row-list--header { color: $foreground 75%; text-style: bold; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {"row-list--cursor", "row-list--header"}
     BINDINGS: ClassVar[list[BindingType]] = [

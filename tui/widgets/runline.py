@@ -49,5 +49,7 @@ def activity(snapshot: Snapshot, run: Run, ink: Ink) -> Text:
     left = seconds_left(now, share)
     text.append(f"  {duration(left)} left" if left is not None else f"  since {duration(run.seconds())}")
     terms = {name: v for k, v in now.metrics.items() if (name := term(k))}
-    text.append("  " + " · ".join(f"{clean(k, 16)} {number(v)}" for k, v in sorted(terms.items())[:4]), "dim")
+    text.append(
+        "  " + " · ".join(f"{clean(k, 16)} {number(v)}" for k, v in sorted(terms.items())[:4]), ink.faint
+    )
     return text

@@ -35,10 +35,10 @@ class StatusBar(Widget):
         tabs = Text(" ", no_wrap=True, overflow="ellipsis")
         for mode, word in SCREENS:
             tabs.append(f" {word} ", "reverse bold" if mode == self.app.current_mode else "")
-        left = " ─ ".join(["", store, *words])
-        if tabs.cell_len + cell_len(left) > self.size.width:
-            left = " ─ ".join(["", *words])
-        text = tabs.append(left)
+        short = ["○ stale (e)" if w.stale else live, *words[1:]]
+        ways = (" ─ ".join(["", *way]) for way in ([store, *words], words, short))
+        left = next((way for way in ways if tabs.cell_len + cell_len(way) <= self.size.width), "")
+        text = tabs.append(left or f" ─ {short[0]}")
         shown = [d.line() for d in w.devices]
         while shown and text.cell_len + 3 + cell_len("  ".join(shown)) + 1 > self.size.width:
             shown.pop()
