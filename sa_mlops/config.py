@@ -329,11 +329,19 @@ class EvaluateConfig(RecipeConfig, VersionConfig):
         "measure whether the membership AUC finds images that a base remembers: train one as the version's base with "
         "marked images planted 1, 10 and 100 times, and forget as the version did", group="what"
     )  # fmt: skip
+    population: int = whole(
+        "compare the margins of so many generators that forgot as the version did, each of a seed and a base of its "
+        "own, with as many retrained ones; an even number, such as 8; 0: none", 0, 0, 1_000, "what"
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.population % 2:
+            raise ParameterError("population", self.population, "0 or an even number from 2 to 1,000")
         if self.canaries and self.all_classes:
             raise ParameterError("canaries", self.canaries, "it without --all-classes")
+        if self.population and (self.all_classes or self.canaries):
+            raise ParameterError("population", self.population, "it without --all-classes and --canaries")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from sa_mlops.plots.lineage import Edge, Node, lineage_tree
 from sa_mlops.registry import claims, inventory, lineage, names, tracking, versions
 from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
-from sa_mlops.stages import judge, measure
+from sa_mlops.stages import judge, measure, population
 from sa_mlops.stages.result import Result
 
 FIGURES = (
@@ -179,6 +179,12 @@ def _sections(client: MlflowClient, version: Version, *, alone: bool) -> list[Se
     ]
     if version.stage == "forget":
         sections.append(_claims(client, version, metrics))
+    if "population.size" in metrics:
+        header, rows = population.rows(metrics)
+        compared = (tuple(header), *map(tuple, rows))
+        sections.append(
+            Section("As a distribution", paragraphs=(population.explained(metrics),), table=compared)
+        )
     controls = _controls(client, version)
     if len(controls) > 1:
         sections.append(

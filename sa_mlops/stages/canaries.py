@@ -11,15 +11,13 @@ from sa_mlops.config import EvaluateConfig
 from sa_mlops.core.canaries import REMEMBERED, make_canaries
 from sa_mlops.core.metrics.membership import Membership
 from sa_mlops.core.training import train_generator
-from sa_mlops.methods.interface import Inputs, StepSettings, named, needs_classifier, train_step
-from sa_mlops.parameters import ParameterError
-from sa_mlops.registry import lineage, names, recorded, versions
+from sa_mlops.methods.interface import Inputs, needs_classifier, train_step
+from sa_mlops.registry import names
 from sa_mlops.registry.names import BASE_PREFIX
 from sa_mlops.registry.tracking import Recorder
-from sa_mlops.registry.version import Version
-from sa_mlops.settings import BaseSettings, FisherSettings
-from sa_mlops.stages import fisher, judge
+from sa_mlops.stages import fisher, history, judge
 from sa_mlops.stages.context import Context
+from sa_mlops.stages.history import History
 from sa_mlops.stages.progress import Progress, watching
 from sa_mlops.stages.result import Result, table
 
@@ -30,24 +28,11 @@ def run(config: EvaluateConfig) -> Result:
     """Train with canaries, forget as the version did, and attack both generators."""
     ctx = Context.open(config)
     version = ctx.named_generator("version", config.version)
-    root = lineage.base_of(ctx.client, version)
-    if (
-        version.stage != "forget"
-        or root is None
-        or version.link(names.PARENT, names.GENERATORS) != root.number
-    ):
-        raise ParameterError("version", config.version, "a generator that forgot in one step from a base")
-    count = len(version.classes)
-    step = recorded.read_step(version.tags.get(names.SETTINGS, ""), count)
-    if getattr(step, "surrogate_md5", None) is not None:
-        raise ParameterError(
-            "version", config.version, "one made without a folder of images, which is not kept"
-        )
-    recipe = recorded.read(BaseSettings, root.tags.get(names.SETTINGS, ""), count)
+    past = history.read(ctx, version, config.version)
     with ctx.runs.entry("evaluate", config) as entry:
         entry.recorder.used(version.model_id)
         entry.recorder.tags({names.STAGE: "evaluate", "sa.version": version.uri})
-        before, after = _measured(ctx, version, step, recipe)
+        before, after = _measured(ctx, past)
         metrics = _metrics(before, BASE_PREFIX) | _metrics(after)
         entry.recorder.metrics(metrics)
         Recorder(ctx.client, version.run_id).metrics(metrics, model_id=version.model_id)
@@ -61,15 +46,14 @@ def run(config: EvaluateConfig) -> Result:
         if control >= REMEMBERED
         else f"The attack does not find what was planted (below {REMEMBERED:g}): the membership AUC is no evidence."
     )
-    title = f"membership AUC of canaries of class {ctx.spell(step.forget[:1])}"
+    title = f"membership AUC of canaries of class {ctx.spell(past.step.forget[:1])}"
     text = f"{version.uri}: {version.title}\n{table([title, 'before', 'after'], rows)}\n{verdict}"
     return Result({"version": version.uri, "control": control, "metrics": metrics}, text)
 
 
-def _measured(
-    ctx: Context, version: Version, step: StepSettings, recipe: BaseSettings
-) -> tuple[Found, Found]:
+def _measured(ctx: Context, past: History) -> tuple[Found, Found]:
     """The attack on a base trained with canaries, and on what it becomes by the version's settings."""
+    step, recipe = past.step, past.recipe
     label = step.forget[0]
     canaries = make_canaries(ctx.dataset, label, ctx.generator("canaries", label))
     data = canaries.planted_in(ctx.dataset)
@@ -78,12 +62,9 @@ def _measured(
             data.train_images, data.train_labels, data.spec, recipe, ctx.generator(*keys.base(())), report=progress
         )  # fmt: skip
     diagonal = {}
-    if named(step.method).needs.fisher:
-        number = version.link(names.FIM, names.FISHERS)
-        protection = versions.get(ctx.client, names.FISHERS, number or 0)
-        sampling = recorded.read(FisherSettings, protection.tags.get(names.SETTINGS, ""), data.spec.count)
-        with Progress("its Fisher diagonal", sampling.samples, unit="sample") as progress:
-            diagonal = fisher.estimate(ctx, base, sampling, progress)
+    if past.sampling is not None:
+        with Progress("its Fisher diagonal", past.sampling.samples, unit="sample") as progress:
+            diagonal = fisher.estimate(ctx, base, past.sampling, progress)
     inputs = Inputs(
         fisher=diagonal,
         data=data,

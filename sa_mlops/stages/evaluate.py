@@ -5,18 +5,20 @@ from __future__ import annotations
 from sa_mlops.config import EvaluateConfig
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names
-from sa_mlops.stages import canaries, class_table
+from sa_mlops.stages import canaries, class_table, population
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.measure import Judges
 from sa_mlops.stages.result import Result
 
 
 def run(config: EvaluateConfig) -> Result:
-    """Measure a registered generator, make the table of all classes, or the control of the membership AUC."""
+    """Measure a registered generator, or many: every class, with canaries, or a population."""
     if config.all_classes:
         return class_table.run(config)
     if config.canaries:
         return canaries.run(config)
+    if config.population:
+        return population.run(config)
     ctx = Context.open(config)
     version = ctx.named_generator("version", config.version)
     if len(version.forgotten) == len(version.classes):

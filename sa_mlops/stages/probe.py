@@ -17,7 +17,7 @@ from sa_mlops.core.probes import PROBES, interface, level
 from sa_mlops.core.probes.features import FeatureBudget, LayerReading, probe_features
 from sa_mlops.core.probes.interface import Budget, Classifier, ProbeResult, Role, Scene, union
 from sa_mlops.core.probes.neighbours import neighbours
-from sa_mlops.core.probes.relearning import SAMPLES, RelearnBudget, Relearning, sweep, sweep_steps
+from sa_mlops.core.probes.relearning import CASES, SAMPLES, Relearning, sweep, sweep_steps
 from sa_mlops.core.probes.weights import EDITS
 from sa_mlops.core.probes.weights.interface import Tampered, tamper
 from sa_mlops.errors import CommandError
@@ -48,12 +48,6 @@ ATTACKERS: Mapping[Role, str] = {"calibrated": "attacker_calibrated", "plain": "
 STRIPS = ("latent_walk", "double_walk", "triangular_walk", "joint", "reconstruction")
 FRAMES = 12
 """Images in a row of a strip."""
-RELEARN = {
-    "10": RelearnBudget(images=10),
-    "10.neighbour": RelearnBudget(images=10, label="neighbour"),
-    "100": RelearnBudget(images=100),
-    "100.neighbour": RelearnBudget(images=100, label="neighbour"),
-}
 UNION = "union"
 
 
@@ -79,9 +73,13 @@ class Target:
 
     def taught(self, case: str) -> str:
         """A case of relearning in words."""
-        budget = RELEARN[case]
-        label = self.classes[budget.under(self.index, self.near)]
-        return f"{budget.images} real images under the label {label}"
+        budget = CASES[case]
+        labels = [self.classes[i] for i in budget.under(self.index, self.near)]
+        under = (
+            f"the label {labels[0]}" if len(labels) == 1 else f"half the label {' and half '.join(labels)}"
+        )
+        images = "1 real image" if budget.images == 1 else f"{budget.images} real images"
+        return ", ".join(part for part in (f"{images} under {under}", budget.words) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +330,7 @@ def _attack(
         readings: tuple[LayerReading, ...] = ()
         if config.relearn and subject.contrast == 1:
             available = int((data.train_labels == target.index).sum())
-            for case, teaching in RELEARN.items():
+            for case, teaching in CASES.items():
                 few = replace(teaching, images=min(teaching.images, available))
                 with Progress(f"{subject.label}: relearning {case}", sweep_steps(few)) as progress:
                     watched = replace(training, report=progress)

@@ -31,7 +31,9 @@ from sa_mlops.core.probes.interface import (
 )
 from sa_mlops.core.probes.pixel import PixelMatch
 from sa_mlops.core.probes.random_latents import RandomLatents
-from sa_mlops.core.probes.relearning import RelearnBudget, relearn
+from sa_mlops.core.probes.relearning import RelearnBudget, last_layer, low_rank, relearn
+from sa_mlops.core.probes.relearning.all_weights import all_weights
+from sa_mlops.core.probes.relearning.interface import Part
 from sa_mlops.core.probes.walks import Walk
 from sa_mlops.core.training import train_generator, train_judge
 from sa_mlops.datasets.mnist import SPEC
@@ -297,15 +299,20 @@ def test_relearning_can_be_under_a_neighbours_label(grey: Scene, judge: Classifi
     fresh = replace(grey, model=MLP(SPEC, 4))
     budget = RelearnBudget(images=50, label="neighbour", steps=150, lr=1e-3)
     learned = relearn(fresh, judge, budget, generator())
-    assert budget.under(fresh.target, fresh.neighbours) == fresh.neighbours[0] != fresh.target
+    assert budget.under(fresh.target, fresh.neighbours) == fresh.neighbours[:1] != (fresh.target,)
     assert learned.accepted[0] < 0.1 < 0.5 < learned.accepted[-1]
     own = relearn(fresh, judge, replace(budget, label="own"), generator())
     assert not torch.equal(own.images[0], learned.images[0])
 
 
-def test_relearning_works_on_a_copy(scene: Scene, judge: Classifier) -> None:
+@pytest.mark.parametrize("part", [all_weights, last_layer, low_rank])
+def test_a_part_of_the_weights_relearns_alone(scene: Scene, judge: Classifier, part: Part) -> None:
+    model = copy.deepcopy(scene.model)
+    trained = {id(p) for p in part(model, generator())}
+    assert {id(p) for p in model.parameters() if p.requires_grad} == trained
     before = copy.deepcopy(scene.model.state_dict())
-    relearn(scene, judge, RelearnBudget(images=5, steps=2), generator())
+    learned = relearn(scene, judge, RelearnBudget(images=5, part=part, steps=20, lr=1e-2), generator())
+    assert learned.loss[-1] < learned.loss[0]
     assert all(torch.equal(before[k], v) for k, v in scene.model.state_dict().items())
 
 

@@ -174,9 +174,34 @@ def test_the_membership_auc_is_shown_beside_a_base_that_remembers_its_canaries(
     assert "membership AUC" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [("--version", "1"), ("--version", "3"), ("--all-classes",)])
-def test_canaries_need_a_version_that_forgot_in_one_step(
-    client: MlflowClient, capsys: Captured, words: tuple[str, ...]
+def test_a_population_tells_the_base_from_retrained_generators_and_is_made_once(
+    client: MlflowClient, capsys: Captured
 ) -> None:
-    assert cli.main(["evaluate", "--dataset", "digits", "--canaries", *words]) == 2
+    words = ["evaluate", "--dataset", "digits", "--version", "2", "--population", "2", "--json"]
+    capsys.readouterr()
+    assert cli.main(words) == 0
+    found = json.loads(capsys.readouterr().out)["metrics"]
+    assert found["base.population.forget.margin"] > found["retrained.population.forget.margin"]
+    assert found["base.population.forget.divergence"] > found["base.population.forget.null"]
+    made = versions.all_versions(client, names.GENERATORS)
+    kinds = sorted((v.stage, v.tags[names.SEED]) for v in made)
+    assert kinds == sorted((stage, seed) for stage in ("base", "forget", "retrain") for seed in "01")
+    assert cli.main(words) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"] == found
+    assert len(versions.all_versions(client, names.GENERATORS)) == len(made)
+    version = versions.get(client, names.GENERATORS, 2)
+    assert client.get_run(version.run_id).data.metrics["population.size"] == 2
+
+
+@pytest.mark.parametrize("control", [("--canaries",), ("--population", "2")])
+@pytest.mark.parametrize("words", [("--version", "1"), ("--version", "3"), ("--all-classes",)])
+def test_a_control_needs_a_version_that_forgot_in_one_step(
+    client: MlflowClient, capsys: Captured, control: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    assert cli.main(["evaluate", "--dataset", "digits", *control, *words]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("sa-mlops: --")
+
+
+def test_a_population_has_halves(capsys: Captured) -> None:
+    assert cli.main(["evaluate", "--dataset", "digits", "--population", "3"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("sa-mlops: --population: 3 is not allowed")

@@ -1,19 +1,23 @@
-"""Few-shot relearning: training on a few real images of the class, at several learning rates."""
+"""The interface of relearning: a budget, its curves, and the sweep over learning rates."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sa_mlops.core.elbo import negative_elbo
+from sa_mlops.core.elbo import negative_elbo_under
 from sa_mlops.core.probes.interface import SUCCESS, Classifier, Scene, checkpoints, scored
-from sa_mlops.models.interface import one_hot
+from sa_mlops.core.probes.relearning.all_weights import all_weights
+from sa_mlops.models.interface import CVAE, one_hot
+
+Part = Callable[[CVAE, torch.Generator], list[nn.Parameter]]
+"""Prepares a copy of the generator, in place, and returns the tensors that are trained."""
 
 SAMPLES = 500
 SWEEP: Mapping[float, float] = MappingProxyType({1.0: 1.0, 3.0: 0.5, 10.0: 0.25})
@@ -27,19 +31,24 @@ class RelearnBudget:
     Attributes
     ----------
     images : real images, drawn without replacement.
-    label : label of training and sampling, the class's own or that of its nearest neighbour: a generator that is hard
-        to train under one label still has the others.
+    label : of training and sampling: the class's own, that of its nearest neighbour, or both by half. A generator that
+        is hard to train under one label still has the others.
+    part, words : which tensors are trained, and in words; empty for all.
     steps, lr : of Adam on the negative ELBO, summed over the images.
     """
 
     images: int
-    label: Literal["own", "neighbour"] = "own"
+    label: Literal["own", "neighbour", "mixture"] = "own"
+    part: Part = all_weights
+    words: str = ""
     steps: int = 1_000
     lr: float = 1e-4
 
-    def under(self, target: int, neighbours: tuple[int, int]) -> int:
-        """The label of training and sampling for class `target`."""
-        return target if self.label == "own" else neighbours[0]
+    def under(self, target: int, neighbours: tuple[int, int]) -> tuple[int, ...]:
+        """The labels of training and sampling for class `target`, with equal weights."""
+        return {
+            "own": (target,), "neighbour": (neighbours[0],), "mixture": (target, neighbours[0]),
+        }[self.label]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,24 +131,23 @@ def relearn(
         raise ValueError(f"{budget.images} images wanted; class {scene.target} has {len(rows)}")
     device = generator.device
     few = scene.images[rows[torch.randperm(len(rows), generator=generator, device=device)[: budget.images]]]
-    label = budget.under(scene.target, scene.neighbours)
-    labels = torch.full((len(few),), label, device=device)
+    labels = torch.tensor(budget.under(scene.target, scene.neighbours), device=device)
+    condition = one_hot(labels, scene.model.classes).mean(dim=0)
     z = torch.randn(SAMPLES, scene.model.z_dim, generator=generator, device=device)
-    asked = one_hot(torch.full((SAMPLES,), label, device=device), scene.model.classes)
 
-    model = copy.deepcopy(scene.model).requires_grad_(True)
-    adam = torch.optim.Adam(model.parameters(), lr=budget.lr, fused=True)
+    model = copy.deepcopy(scene.model)
+    adam = torch.optim.Adam(budget.part(model, generator), lr=budget.lr, fused=True)
     marks, probability, images, losses = checkpoints(budget.steps), [], [], []
     for step in range(budget.steps + 1):
         if step in marks:
             with torch.no_grad():
-                samples = torch.sigmoid(model.decode(z, asked))
+                samples = torch.sigmoid(model.decode(z, condition.expand(SAMPLES, -1)))
                 probability.append(scored(judge.net, samples)[:, scene.target])
             images.append(samples[:10])
         if step == budget.steps:
             break
         noise = torch.randn(len(few), model.z_dim, generator=generator, device=device)
-        loss = negative_elbo(model, few, labels, noise).total.sum()
+        loss = negative_elbo_under(model, few, condition.expand(len(few), -1), noise).total.sum()
         adam.zero_grad()
         loss.backward()
         adam.step()
