@@ -331,7 +331,8 @@ class EvaluateConfig(RecipeConfig, VersionConfig):
     )  # fmt: skip
     population: int = whole(
         "compare the margins of so many generators that forgot as the version did, each of a seed and a base of its "
-        "own, with as many retrained ones; an even number, such as 8; 0: none", 0, 0, 1_000, "what"
+        "own, with as many retrained ones; an even number, such as 8 (2 are too few to tell); 0: none", 0, 0, 1_000,
+        "what"
     )  # fmt: skip
 
     def __post_init__(self) -> None:
