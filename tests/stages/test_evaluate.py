@@ -182,12 +182,12 @@ def test_a_population_has_a_generator_of_each_kind_and_seed_and_is_made_once(
     assert cli.main(words) == 0
     found = json.loads(capsys.readouterr().out)["metrics"]
     assert found["base.population.forget.margin"] > found["retrained.population.forget.margin"]
-    made = versions.all_versions(client, names.GENERATORS)
+    made = list(versions.all_versions(client, names.GENERATORS))
     kinds = sorted((v.stage, v.tags[names.SEED]) for v in made)
     assert kinds == sorted((stage, seed) for stage in ("base", "forget", "retrain") for seed in "01")
     assert cli.main(words) == 0
     assert json.loads(capsys.readouterr().out)["metrics"] == found
-    assert len(versions.all_versions(client, names.GENERATORS)) == len(made)
+    assert len(list(versions.all_versions(client, names.GENERATORS))) == len(made)
     version = versions.get(client, names.GENERATORS, 2)
     assert client.get_run(version.run_id).data.metrics["population.size"] == 2
 
