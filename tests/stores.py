@@ -121,15 +121,22 @@ def child_environment(**changes: str) -> dict[str, str]:
 
 
 WITH_TOYS = """
-import importlib, json, pathlib, sys
+import dataclasses, importlib, json, pathlib, sys
 for folder in pathlib.Path(sys.argv[1]).iterdir():
     importlib.import_module(f"sa_mlops.{folder.name}").__path__.append(str(folder))
+from sa_mlops import settings
 from sa_mlops.cli import main
 from sa_mlops.core import training
-training.MIN_JUDGE_STEPS = 150
-sys.exit(max(main(command.split(",")) for command in sys.argv[2:]))
+from scripts import brief
+settings.BASE_OPTIMISATION["fast"] = dataclasses.replace(settings.BASE_OPTIMISATION["fast"], steps=400)
+with brief.shortened():
+    training.MIN_JUDGE_STEPS = 150
+    sys.exit(max(main(command.split(",")) for command in sys.argv[2:]))
 """
-"""A program that takes the folder of the toys and commands, whose words are separated by commas."""
+"""A program that takes the folder of the toys and commands, whose words are separated by commas.
+
+Its judges and its default recipe of a base have fewer steps, and it measures with few samples.
+"""
 
 
 def with_toys(*commands: str) -> str:

@@ -29,4 +29,4 @@ def test_the_control_keeps_the_steps_of_its_recipe_and_its_command_finds_it(empt
     assert set(control["command"].split()[1:]) == set(COMMANDS[2].split(",")) - {"--json"}
     assert again["version"] == control["version"]
     assert again["metrics"]["forget.prob"] == control["forget.prob"]
-    assert json.loads(again["tags"]["sa.settings"])["optimisation"]["steps"] == 6_000
+    assert json.loads(again["tags"]["sa.settings"])["optimisation"]["steps"] == 400

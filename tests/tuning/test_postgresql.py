@@ -16,7 +16,7 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
-from stores import PATIENCE, child_environment, wait_for
+from stores import PATIENCE, ROOT, child_environment, wait_for
 
 from sa_mlops.registry import processes
 from sa_mlops.tuning import storage
@@ -25,7 +25,7 @@ from scripts.serving import Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-WANTED = 8
+WANTED = 6
 TUNE = (
     *("tune", "--dataset", "digits", "--from-version", "1", "--fisher-samples", "300", "--classes", "1"),
     *("--steps", "10,20", "--samples", "20", "--final-seeds", "0", "--sampler", "random"),
@@ -59,7 +59,7 @@ def killed(server: Server) -> Killed:
     server.psql("CREATE DATABASE studies")
     environment = child_environment(**server.environment, OMP_NUM_THREADS="1")
     place = server.database("studies")
-    command = [sys.executable, "-m", "sa_mlops", *TUNE, "--storage", place]
+    command = [sys.executable, str(ROOT / "scripts" / "brief.py"), *TUNE, "--storage", place]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PGPASSFILE", environment["PGPASSFILE"])
         commands = [

@@ -26,17 +26,17 @@ from sa_mlops.tuning import study as studies
 pytestmark = pytest.mark.integration
 
 TUNE = (
-    *("tune", "--dataset", "digits", "--from-version", "1", "--fisher-samples", "2000", "--classes", "1"),
+    *("tune", "--dataset", "digits", "--from-version", "1", "--fisher-samples", "500", "--classes", "1"),
     *("--steps", "40,60", "--samples", "100", "--final-seeds", "1", "--study", "s", "--json"),
 )
 SHORT = """
 import dataclasses, sys
-from sa_mlops.cli import main
+from scripts import brief
 from sa_mlops.methods.selective_amnesia import OPTIMISATION
 OPTIMISATION["fast"] = dataclasses.replace(OPTIMISATION["fast"], steps=100)
-sys.exit(main(sys.argv[1:]))
+sys.exit(brief.main(sys.argv[1:]))
 """
-"""The command with a default recipe of fewer steps, which the final comparison would take 400 for."""
+"""The command with a default recipe of fewer steps, which the final comparison would take 400 for, and few samples."""
 
 
 @dataclass(frozen=True)
