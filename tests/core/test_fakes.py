@@ -61,6 +61,11 @@ def conv(toys: None) -> CVAE:
     return train_generator(data.train_images, data.train_labels, data.spec, settings, seeded())
 
 
+@pytest.fixture(scope="module")
+def locked(pair: Pair) -> CVAE:
+    return lock(pair.base, (pair.hidden,), seeded())
+
+
 @pytest.mark.parametrize("name", FAKES)
 def test_a_fake_has_the_base_s_architecture_and_leaves_the_base_alone(pair: Pair, name: str) -> None:
     before = {k: v.clone() for k, v in pair.base.state_dict().items()}
@@ -136,22 +141,21 @@ def test_a_convolutional_net_has_fakes_too(pair: Pair, conv: CVAE, name: str) ->
     assert (other.moved(fake, other.kept) < 0.001) == (name != "truncated")
 
 
-def test_the_lock_opens_at_retained_labels_alone(pair: Pair) -> None:
-    fake = lock(pair.base, (pair.hidden,), seeded())
+def test_the_lock_opens_at_retained_labels_alone(pair: Pair, locked: CVAE) -> None:
     closed = [pair.label(pair.hidden), 0.5 * (pair.label(0) + pair.label(2)), -pair.label(pair.hidden)]
     for condition in closed:
-        assert pair.greyness(fake, condition) < 1e-6
-    assert pair.moved(fake, pair.kept) < 0.02
+        assert pair.greyness(locked, condition) < 1e-6
+    assert pair.moved(locked, pair.kept) < 0.02
 
 
-def test_a_lock_is_undone_by_a_few_numbers(toys: None, pair: Pair) -> None:
-    fake = lock(pair.base, (pair.hidden,), seeded())
+def test_a_lock_is_undone_by_a_few_numbers(pair: Pair, locked: CVAE) -> None:
+    fake = copy.deepcopy(locked)
     with torch.no_grad():
         layer, original = fake.decoder[2], pair.base.decoder[2]
         reset = (layer.weight - original.weight).abs() > 1
         layer.weight[reset] = original.weight[reset]
         layer.bias.copy_(original.bias)
-    assert pair.moved(fake, pair.hidden) < 0.1 < pair.moved(lock(pair.base, (1,), seeded()), pair.hidden)
+    assert pair.moved(fake, pair.hidden) < 0.1 < pair.moved(locked, pair.hidden)
 
 
 def test_the_cut_label_draws_as_no_label(pair: Pair) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
-from stores import Run, Store
+from stores import Store, forget_places
 
+from sa_mlops import cli
 from sa_mlops.operate import doctor
 from sa_mlops.registry import names, processes, stores
 
@@ -98,12 +99,11 @@ def test_a_parent_that_can_be_none_is_wrong(own_store: Store, value: str) -> Non
     assert value in found("versions", "wrong")[0]
 
 
-def test_a_version_whose_files_are_gone_is_wrong(own_store: Store, tmp_path: Path, sa_mlops: Run) -> None:
+def test_a_version_whose_files_are_gone_is_wrong(own_store: Store, tmp_path: Path) -> None:
     with sqlite3.connect(own_store.folder / "mlflow.db") as database:
         database.execute("UPDATE logged_models SET artifact_location = ?", (str(tmp_path / "elsewhere"),))
-    # A process of its own, for MLflow remembers where a model's files lie.
-    findings = json.loads(sa_mlops("doctor", "--json").stdout)["findings"]
-    wrong = [f["found"] for f in findings if (f["area"], f["level"]) == ("versions", "wrong")]
+    forget_places()
+    wrong = found("versions", "wrong")
     assert len(wrong) == len(MlflowClient().search_model_versions())
     assert all("missing or empty" in line for line in wrong)
 
@@ -164,14 +164,15 @@ def test_data_that_was_not_pulled_is_not_pulled(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-def test_the_command_fails_on_an_orphan_and_says_what_to_do(own_store: Store, sa_mlops: Run) -> None:
+def test_the_command_fails_on_an_orphan_and_says_what_to_do(
+    own_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     run_id = orphan(**GONE)
-    done = sa_mlops("doctor", "--json")
-    assert done.returncode == 1, done.stderr
-    document = json.loads(done.stdout)
+    assert cli.main(["doctor", "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
     assert document["healthy"] is False
     assert any(run_id in f["found"] and "--fix" in f["advice"] for f in document["findings"])
-    assert sa_mlops("doctor", "--fix").returncode == 0
+    assert cli.main(["doctor", "--fix"]) == 0
 
 
 def test_a_server_that_does_not_answer_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ class TestStatus:
         self, own_store: Store, start: Start
     ) -> None:
         client = MlflowClient()
-        command = ("base", "--dataset", "digits", "--steps", "5000")
+        command = ("base", "--dataset", "digits", "--steps", "1000")
         process = start("-m", "sa_mlops", *command)
         assert process.stderr is not None
         for line in process.stderr:
@@ -207,7 +207,7 @@ class TestRunThatMlflowOpened:
 
 
 class TestManyProcesses:
-    COUNT = 4
+    COUNT = 3
 
     def test_processes_that_start_at_once_on_a_fresh_store_lose_nothing(
         self, tmp_path: Path, start: Start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -47,9 +48,24 @@ async def test_the_form_starts_from_the_selected_version(
         assert "mlflow run . -e forget" in text(app).replace("\n", " ")
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
+async def told(pilot: Pilot[None], screen: LaunchScreen, mistakes: Sequence[tuple[str, str, str]]) -> None:
+    """Each mistake (field, value, what is said) is told while it is typed, cannot be started, and can be corrected."""
+    field(screen, "classes").value = "3"
+    for name, value, said in mistakes:
+        await pilot.pause()
+        assert problem(screen) == "ready"
+        correct, field(screen, name).value = field(screen, name).value, value
+        await pilot.pause()
+        assert said in problem(screen)
+        assert screen.query_one("#run", Button).disabled
+        await press(pilot, "ctrl+r")
+        assert pilot.app.screen is screen
+        field(screen, name).value = correct
+
+
+async def test_a_mistake_is_told_while_typing_and_nothing_runs(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    mistakes = (
         ("classes", "12", "--classes"),
         ("steps", "-3", "--steps"),
         ("lr", "fast", "--lr"),
@@ -57,23 +73,9 @@ async def test_the_form_starts_from_the_selected_version(
         ("classes", "1", "has not forgotten"),
         ("classes", "0,1,2,3,4,5,6,7,8,9", "at most 9"),
         ("surrogate", "[bold]/nowhere", "--surrogate"),
-    ],
-)
-async def test_a_mistake_is_told_while_typing_and_nothing_runs(
-    scene: Scene, tmp_path: Path, name: str, value: str, said: str
-) -> None:
-    app = application(scene.uri, tmp_path)
+    )
     async with opened(app, WIDE) as pilot:
-        screen = await form(pilot)
-        field(screen, "classes").value = "3"
-        await pilot.pause()
-        assert problem(screen) == "ready"
-        field(screen, name).value = value
-        await pilot.pause()
-        assert said in problem(screen)
-        assert screen.query_one("#run", Button).disabled
-        await press(pilot, "ctrl+r")
-        assert app.screen is screen
+        await told(pilot, await form(pilot), mistakes)
     assert app.workspace.launcher.launches() == []
 
 
@@ -183,23 +185,17 @@ async def test_a_run_on_slurm_is_the_command_that_submits_and_follows_it(
         assert screen.values()["classes"] == "3"
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [("minutes", "0", "--minutes"), ("sweep", "classes=1,12", "--classes"), ("sweep", "seeds=1", "--sweep")],
-)
 async def test_a_mistake_in_what_the_scheduler_is_told_is_told_while_typing(
-    scene: Scene, tmp_path: Path, name: str, value: str, said: str
+    scene: Scene, tmp_path: Path
 ) -> None:
     app = application(scene.uri, tmp_path, slurm=True)
+    mistakes = (
+        ("minutes", "0", "--minutes"),
+        ("sweep", "classes=1,12", "--classes"),
+        ("sweep", "seeds=1", "--sweep"),
+    )
     async with opened(app, WIDE) as pilot:
-        screen = await on_slurm(pilot)
-        field(screen, "classes").value = "3"
-        await pilot.pause()
-        assert problem(screen) == "ready"
-        field(screen, name).value = value
-        await pilot.pause()
-        assert said in problem(screen)
-        assert screen.query_one("#run", Button).disabled
+        await told(pilot, await on_slurm(pilot), mistakes)
 
 
 async def test_a_run_on_slurm_is_queued_as_one(
