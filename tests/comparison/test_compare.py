@@ -25,7 +25,7 @@ from sa_mlops.parameters import ParameterError
 
 COMPARE = (
     *("compare", "--dataset", "digits", "--from-version", "1", "--classes", "1", "--seeds", "0"),
-    *("--methods", "redaction,esd", "--steps", "60", "--trials", "1", "--json"),
+    *("--methods", "redaction,esd", "--steps", "60", "--trials", "2", "--json"),
 )
 ROOT_COLUMNS = {"method", "class", "seed", "needs_data", "target", "version", "command"}
 
@@ -36,7 +36,7 @@ class Compared:
 
     Attributes
     ----------
-    first : what the interrupted command said.
+    first : what the interrupted command said, with two workers for the trials.
     parents : ids of the runs of both commands.
     document, log : what the second one printed and said.
     """
@@ -65,7 +65,7 @@ def compared(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> C
     store = digits_store.copy(folder)
     client = MlflowClient(store.uri)
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts" / "brief.py"), *COMPARE],
+        [sys.executable, str(ROOT / "scripts" / "brief.py"), *COMPARE, "--workers", "2"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
         env=child_environment(MLFLOW_TRACKING_URI=store.uri),
     )  # fmt: skip
@@ -102,7 +102,7 @@ def test_an_interrupted_comparison_keeps_its_trials_and_rows_and_makes_the_other
     assert "finished trials and versions are kept" in compared.first
     assert compared.client.get_run(compared.parents[0]).info.status == "KILLED"
     assert compared.runs("attributes.status = 'RUNNING'") == []
-    assert len(compared.runs("tags.`sa.stage` = 'trial' AND attributes.status = 'FINISHED'")) == 2
+    assert len(compared.runs("tags.`sa.stage` = 'trial' AND attributes.status = 'FINISHED'")) == 4
     assert [r["version"] for r in compared.document["rows"]][1:] == ["models:/sa-cvae/4", "models:/sa-cvae/5"]
     assert "v4 forget 1 by redaction: reused" in compared.log
 
@@ -137,7 +137,7 @@ def test_each_row_is_a_nested_run_with_the_metrics_of_forget(compared: Compared)
 def test_every_method_has_a_study_of_its_own_with_equal_trials(compared: Compared) -> None:
     studies = [r for r in compared.children() if r.data.tags.get("sa.stage") == "tune"]
     assert {(r.data.params["method"], r.data.params["trials"]) for r in studies} == {
-        ("esd", "1"), ("redaction", "1"),
+        ("esd", "2"), ("redaction", "2"),
     }  # fmt: skip
     assert {r.data.params["seeds"] for r in studies} == {"1"}
 
