@@ -15,7 +15,7 @@ from sa_mlops.errors import CommandError
 from sa_mlops.methods import interface
 from sa_mlops.methods.distillation import DistilConfig
 from sa_mlops.methods.hardening import HardenConfig
-from sa_mlops.methods.interface import Method, MethodConfig, StepSettings, Upstream
+from sa_mlops.methods.interface import MethodConfig, StepSettings, Upstream
 from sa_mlops.parameters import (
     FileError,
     Parameter,
@@ -213,11 +213,16 @@ class StepConfig(RecipeConfig, FisherConfig, FromVersionConfig, DistilConfig, Ha
         super().__post_init__()
         for name, parameter in self.parameters().items():
             value = getattr(self, name)
-            users = [m for m in interface.known() if _takes(interface.named(m), name)]
+            users = _users(name)
             if users and self.method not in users and value != parameter.default:
                 allowed = f"it only with --method {' or '.join(users)}"
                 raise ParameterError(name, parameter.spell(value), allowed)
         _ = self.options  # checked when it is made
+
+    @classmethod
+    def parameters_with(cls, method: str) -> dict[str, Parameter]:
+        """Name -> definition of the parameters that may be set with a method."""
+        return {n: p for n, p in cls.parameters().items() if not _users(n) or method in _users(n)}
 
     @property
     def options(self) -> MethodConfig:
@@ -252,11 +257,11 @@ class StepConfig(RecipeConfig, FisherConfig, FromVersionConfig, DistilConfig, Ha
         return self.options.resolve(step, upstream)
 
 
-def _takes(method: Method, name: str) -> bool:
-    """Whether an option belongs to a method; those that belong to none are everyone's."""
+def _users(name: str) -> list[str]:
+    """Methods that take an option; empty for those that belong to none, which are everyone's."""
     if name in ("fisher_samples", "fisher_source"):
-        return method.needs.fisher
-    return name in method.options()
+        return [m for m in interface.known() if interface.named(m).needs.fisher]
+    return [m for m in interface.known() if name in interface.named(m).options()]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, Select, Static
 from waiting import until
 
-from sa_mlops.config import ENTRY_POINTS
+from sa_mlops.config import ENTRY_POINTS, StepConfig
 from tui.app import AmnesiaApp
 from tui.messages import OpenLaunch, OpenRun
 from tui.screens.launch import LaunchScreen
@@ -101,7 +101,9 @@ async def test_every_entry_point_has_its_fields(scene: Scene, tmp_path: Path) ->
             await until(lambda: isinstance(app.screen, LaunchScreen), "no form")
             screen = app.screen
             assert isinstance(screen, LaunchScreen)
-            wanted = set(definition.config.parameters())
+            config = definition.config
+            of_default = issubclass(config, StepConfig)
+            wanted = set(config.parameters_with("selective-amnesia") if of_default else config.parameters())
             await until(lambda s=screen, w=wanted: set(s.values()) == w, f"{entry}: not its fields")
             await press(pilot, "escape")
 
@@ -120,6 +122,20 @@ async def test_what_the_form_hands_back_is_queued(
         assert seen.launch.entry == "forget"
         await press(pilot, "x", "y")
         await until(lambda: app.workspace.launcher.launches()[0].state == "cancelled", "it was not cancelled")
+
+
+async def test_a_method_has_its_own_options_and_no_other_s(scene: Scene, tmp_path: Path) -> None:
+    app = application(scene.uri, tmp_path)
+    async with opened(app, WIDE) as pilot:
+        screen = await form(pilot)
+        field(screen, "classes").value, field(screen, "ewc_lambda").value = "3", "7"
+        choice(screen, "method").value = "esd"
+        await until(lambda: "guidance" in screen.values() and problem(screen) == "ready", "not its fields")
+        assert {"ewc_lambda", "fisher_samples", "saliency"}.isdisjoint(screen.values())
+        assert "-P method=esd" in " ".join(screen.command())
+        assert "ewc_lambda" not in " ".join(screen.command())
+        choice(screen, "method").value = "selective-amnesia"
+        await until(lambda: screen.values().get("ewc_lambda") == "7", "what was entered is gone")
 
 
 async def test_a_past_run_is_cloned_into_the_form(scene: Scene, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from textual.widgets import Button, Input, Label, Select, Static
 
 from sa_mlops import datasets
 from sa_mlops.cluster.plan import plan
-from sa_mlops.config import ENTRY_POINTS, SubmitConfig
+from sa_mlops.config import ENTRY_POINTS, StepConfig, SubmitConfig
+from sa_mlops.methods import interface
 from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names
 from tui.messages import MeasureDevices
@@ -77,9 +78,15 @@ class LaunchScreen(Modal[Order | None]):
         self.place = HERE
 
     @property
+    def method(self) -> str:
+        """The chosen method, or the default."""
+        return self.given.get("method", interface.DEFAULT)
+
+    @property
     def parameters(self) -> dict[str, Parameter]:
-        """The parameters of the chosen entry point, grouped."""
-        found = ENTRY_POINTS[self.entry].config.parameters()
+        """The parameters of the chosen entry point and method, grouped."""
+        config = ENTRY_POINTS[self.entry].config
+        found = config.parameters_with(self.method) if issubclass(config, StepConfig) else config.parameters()
         return dict(sorted(found.items(), key=lambda item: list(TITLES).index(item[1].group)))
 
     def compose(self) -> ComposeResult:
@@ -109,20 +116,21 @@ class LaunchScreen(Modal[Order | None]):
         self.post_message(MeasureDevices())
 
     async def on_select_changed(self, event: Select.Changed) -> None:
-        """Show the fields of another entry point or place, or check a choice."""
+        """Show the fields of another entry point, method or place, or check a choice."""
         name, value = event.select.name, str(event.value)
-        if name not in ("entry", RUN_ON):
+        shown = {"entry": self.entry, "method": self.method, RUN_ON: self.place}
+        if shown.get(name, value) == value:
             self.check()
-        elif value not in (self.entry, self.place):
-            self.given |= self._entered()
-            self.entry, self.place = (value, self.place) if name == "entry" else (self.entry, value)
-            known = self.parameters
-            self.given = {k: v for k, v in self.given.items() if k not in known or _fits(known[k], v)}
-            await self.fill()
-            # None is left if the form was closed meanwhile.
-            for field in self.query(".field") if name == RUN_ON else ():
-                if field.name == RUN_ON:
-                    field.focus()
+            return
+        self.given |= self._entered()
+        self.entry, self.place = (shown | {name: value})["entry"], (shown | {name: value})[RUN_ON]
+        known = self.parameters
+        self.given = {k: v for k, v in self.given.items() if k not in known or _fits(known[k], v)}
+        await self.fill()
+        # None is left if the form was closed meanwhile.
+        for field in self.query(".field") if name != "entry" else ():
+            if field.name == name:
+                field.focus()
 
     async def fill(self) -> None:
         """The fields of the entry point, a line each."""

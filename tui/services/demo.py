@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 _SMALL = "--dataset digits --device cpu"
-FORGETTING = {"dataset": "digits", "steps": "60", "fisher_samples": "2000"}
+FORGETTING = {"dataset": "digits", "steps": "120", "fisher_samples": "2000"}
 """First values of the launch form: a run takes under a minute."""
 COMMANDS = (
-    f"base {_SMALL} --steps 200".split(),
-    f"sequential {_SMALL} --from-version 1 --classes 1,8 --steps 60 --fisher-samples 2000".split(),
+    f"base {_SMALL} --steps 300".split(),
+    f"sequential {_SMALL} --from-version 1 --classes 1,8 --steps 120 --fisher-samples 2000".split(),
 )
 """Judges and a base, then two steps of forgetting."""
 MAKING = "Making the demo: judges, a base and two steps of forgetting, about a minute on an idle machine."
