@@ -17,20 +17,19 @@ SAMPLES = 100
 
 @contextmanager
 def shortened() -> Iterator[None]:
-    """Within, this process measures with few samples, by judges that learn in fewer steps.
+    """Within, this process measures with few samples.
 
     MLflow does not compare a model's pins with what is installed: for that it reads the files of every package.
     """
     from mlflow.utils import environment
 
-    from sa_mlops.core import judging, measuring, training
+    from sa_mlops.core import judging, measuring
 
     changes: tuple[tuple[object, dict[str, object]], ...] = (
         (measuring, {"SAMPLES": SAMPLES, "MANIFOLD_SAMPLES": 2 * SAMPLES, "MEMBERSHIP_SAMPLES": 2 * SAMPLES}),
         (measuring, {"RESAMPLES": 20, "MEMBERSHIP_RESAMPLES": 20}),
         (measuring.Evaluator.samples, {"__defaults__": (SAMPLES,)}),
         (judging, {"CONTROL_SAMPLES": SAMPLES, "FADED_SAMPLES": SAMPLES}),
-        (training, {"MIN_JUDGE_STEPS": 250}),
         (environment, {"warn_dependency_requirement_mismatches": lambda _: None}),
     )
     with ExitStack() as stack:
