@@ -196,7 +196,12 @@ def test_an_approval_needs_a_reason_and_a_class_must_be_known(client: MlflowClie
     assert "approval" not in kinds(client)
 
 
-TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+TERMINAL = """
+import os, pty, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
+"""
+"""Runs a command in a terminal, where Ctrl-C is heard, also if the tests were started in the background of a shell."""
 REASON, SURE, CTRL_C = b"reason of the approval", b"for good?", b"\x03"
 
 
