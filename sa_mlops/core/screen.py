@@ -154,7 +154,8 @@ def _effects(
             loudness = grams[layer].diagonal()[:-1].sqrt().to(weight.dtype)
             weight.mul_(loudness.view(-1, *[1] * (weight.dim() - 1)))
     activities = zip(model.hidden(z, condition), base.hidden(z, condition), strict=True)
-    for unit, hidden in zip(effects.units(), activities, strict=True):
+    # Not strict: a net may not tell its units.
+    for unit, hidden in zip(effects.units(), activities, strict=False):
         count = len(unit.outgoing[0])
         most = sum(x.unflatten(1, (count, -1)).square().mean(dim=(0, 2)).sqrt() for x in hidden)
         for effect in unit.incoming:

@@ -140,7 +140,7 @@ def test_a_switch_is_revived_by_an_edit_of_units_and_a_version_that_forgot_is_no
         probe, "PROBES", {name: PROBES[name] for name in ("direct", "own_encoder", "transfer")}
     )
     monkeypatch.setattr(finetuning, "STEPS", (5, 20))
-    monkeypatch.setattr(probe, "RELEARN", {"10": replace(probe.RELEARN["10"], steps=20)})
+    monkeypatch.setattr(probe, "CASES", {"10": replace(probe.CASES["10"], steps=20)})
     before = {v.uri for v in versions.all_versions(MlflowClient(store.uri), names.GENERATORS)}
     words = ("--level", "all", "--version", "2", "--attempts", "20", "--json")
     assert cli.main(["probe", *DIGITS, *words]) == 0

@@ -117,7 +117,7 @@ class LaunchScreen(Modal[Order | None]):
 
     async def on_select_changed(self, event: Select.Changed) -> None:
         """Show the fields of another entry point, method or place, or check a choice."""
-        name, value = event.select.name, str(event.value)
+        name, value = event.select.name or "", str(event.value)
         shown = {"entry": self.entry, "method": self.method, RUN_ON: self.place}
         if shown.get(name, value) == value:
             self.check()
