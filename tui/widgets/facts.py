@@ -99,7 +99,7 @@ def evidence(metrics: Mapping[str, float], claim: str) -> Text:
     text = Text()
     if claim:
         text.append(f"{clean(claim, 1000)}\n\n")
-    subjects = {"base": "base", "": "this version"} | {s: s for s in claims.BESIDE if s != "base"}
+    subjects = {"base": "base", "": "version"} | {s: s for s in claims.BESIDE if s != "base"}
     found = {
         s: {row: cell for row in claims.ROWS if (cell := claims.rate(metrics, row, s))} for s in subjects
     }
@@ -107,11 +107,11 @@ def evidence(metrics: Mapping[str, float], claim: str) -> Text:
     if not rows:
         return text
     shown = [s for s in subjects if found[s]]
-    text.append(f"{'attacker':<10}" + "".join(f"{subjects[s]:>13}" for s in shown) + "\n", style="bold")
+    text.append(f"{'attacker':<9}" + "".join(f"{subjects[s]:>11}" for s in shown) + "\n", style="bold")
     for row in rows:
-        text.append(f"{row.replace(claims.DIRECT, ' label'):<10}")
+        text.append(f"{row.replace(claims.DIRECT, ' label'):<9}")
         cells = [found[s].get(row) for s in shown]
-        text.append("".join(f"{'-' if c is None else _percent(c):>13}" for c in cells) + "\n")
+        text.append("".join(f"{'-' if c is None else _percent(c):>11}" for c in cells) + "\n")
     legend = [f"{level} {words}" for level, words in claims.LEVELS.items() if level in rows]
     words = (
         "attempts that draw the class, % and its 95 % interval; label: asks for it after the best change. "
