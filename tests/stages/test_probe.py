@@ -33,9 +33,7 @@ SUBJECTS = ["base", "v2", "retrained"]
 
 
 @pytest.fixture(scope="module")
-def probed(
-    digits_store: Store, brief_judges: None, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Store, dict[str, Any]]:
+def probed(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Any]]:
     """A copy of the shared lineage after the version 2 was attacked, and what the command printed."""
     store = digits_store.copy(tmp_path_factory.mktemp("probed"))
     with pytest.MonkeyPatch.context() as patch:
