@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.util import find_spec
-from pathlib import Path
+from importlib.metadata import distribution
 from typing import TYPE_CHECKING
 
 from sa_mlops.datasets.spec import Dataset, DataSpec
@@ -22,8 +21,8 @@ def load(device: torch.device) -> Dataset:
     from torch.nn import functional as F
 
     # The file alone: importing scikit-learn takes longer than everything else here.
-    package = Path(str(find_spec("sklearn").origin)).parent  # type: ignore[union-attr]
-    table = np.loadtxt(package / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    file = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+    table = np.loadtxt(str(file), delimiter=",")
     raw, targets = table[:, :-1].reshape(-1, 8, 8).astype("float32"), table[:, -1].astype("int64")
     md5 = hashlib.md5(raw.tobytes() + targets.tobytes(), usedforsecurity=False).hexdigest()
     small = torch.from_numpy(raw)[:, None] / 16

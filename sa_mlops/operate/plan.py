@@ -112,7 +112,7 @@ class Plan:
         return "\n".join(map(plain, lines))
 
     def next(self) -> str:
-        """How it goes on, for people."""
+        """One line for the terminal: the command that carries the plan out, or that nothing is left to do."""
         if self.approval is not None:
             reason = plain(str(self.approval.content.get("reason", "")))
             return f"Approved because: {reason}. `sa-mlops erase` resumes it."

@@ -1,6 +1,7 @@
 """`evaluate --population`: many bases, forgotten and retrained generators, and how their margins overlap.
 
-Each generator is a registered version of a seed of its own, so that an interrupted command goes on where it stopped.
+Each generator is a registered version of a seed of its own, so a repeated command makes only
+those that are missing.
 """
 
 from __future__ import annotations
