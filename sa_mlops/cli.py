@@ -228,9 +228,9 @@ def data(context: click.Context, repair: bool, as_json: bool) -> Result | None:
         if repair or as_json:
             raise click.UsageError(f"--repair and --json before {context.invoked_subcommand} have no meaning")
         return None
-    from sa_mlops.operate import look
+    from sa_mlops.operate.data import report
 
-    return _show(look.data_report(repair), as_json)
+    return _show(report(repair), as_json)
 
 
 @data.command("add")
