@@ -205,7 +205,8 @@ def _fill(model: nn.Module, folder: Path) -> None:
     for name, value in tensors.items():
         if not bool(value.isfinite().all()):
             raise WeightsError(f"{WEIGHTS}: {name} has a value that is not finite")
-    model.to_empty(device="cpu").load_state_dict(tensors)
+    # Assigned, as `to_empty` would import a compiler. Cloned, as memory of torch's own is aligned.
+    model.load_state_dict({name: value.clone() for name, value in tensors.items()}, assign=True)
 
 
 def _tensors(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
