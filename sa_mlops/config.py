@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -192,6 +193,8 @@ class FimConfig(RecipeConfig, FisherConfig, FromVersionConfig):
 
 
 Config = TypeVar("Config")
+FISHER_OPTIONS = ("fisher_samples", "fisher_source")
+"""Options of the methods that need a Fisher diagonal."""
 
 
 def _with_options(config: type[Config]) -> type[Config]:
@@ -257,11 +260,19 @@ class StepConfig(RecipeConfig, FisherConfig, FromVersionConfig, DistilConfig, Ha
         return self.options.resolve(step, upstream)
 
 
-def _users(name: str) -> list[str]:
+def _users(name: str) -> tuple[str, ...]:
     """Methods that take an option; empty for those that belong to none, which are everyone's."""
-    if name in ("fisher_samples", "fisher_source"):
-        return [m for m in interface.known() if interface.named(m).needs.fisher]
-    return [m for m in interface.known() if name in interface.named(m).options()]
+    return _takers(interface.known()).get(name, ())
+
+
+@lru_cache
+def _takers(methods: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Option -> those of the methods that take it."""
+    takers: dict[str, tuple[str, ...]] = {}
+    for method in map(interface.named, methods):
+        for name in (*(FISHER_OPTIONS if method.needs.fisher else ()), *method.options()):
+            takers[name] = (*takers.get(name, ()), method.name)
+    return takers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,6 +76,7 @@ class LaunchScreen(Modal[Order | None]):
         if digits := given.get("digits") or given.get("digit"):
             self.given.setdefault("classes", digits)
         self.place = HERE
+        self._checked: object = None
 
     @property
     def method(self) -> str:
@@ -152,6 +153,7 @@ class LaunchScreen(Modal[Order | None]):
         with self.app.batch_update():
             await fields.remove_children()
             await fields.mount(*widgets)
+        self._checked = None
         self.check()
 
     def _field(self, name: str, parameter: Parameter) -> Widget:
@@ -261,7 +263,11 @@ class LaunchScreen(Modal[Order | None]):
         self.check()
 
     def check(self) -> None:
-        """Show the command and the first mistake."""
+        """Show the command and the first mistake, unless they are shown: every field reports its first value too."""
+        now = (self.entry, self.place, self.values(), self.order(), self.workspace.snapshot)
+        if now == self._checked:
+            return
+        self._checked = now
         wrong, message = self.problem()
         for field in self.query(".field"):
             field.set_class(field.name == wrong and bool(wrong), "-wrong")
