@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import scenes
+import screen
 from mlflow.tracking import MlflowClient
 from scenes import Scene
 from waiting import wait_for
@@ -22,6 +23,13 @@ from tui.services.launcher import Launcher
 def made_scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     """Versions and runs; only for reading."""
     return scenes.make(tmp_path_factory.mktemp("scene"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawing() -> Iterator[None]:
+    """The process that draws samples ends with the session."""
+    yield
+    screen.DRAWING.end()
 
 
 @pytest.fixture

@@ -14,9 +14,24 @@ from sa_mlops.registry import names
 from tui.app import AmnesiaApp
 from tui.screens.registry import RegistryScreen
 from tui.screens.runs import RunsScreen
+from tui.services.sampler import Sampler
 
 WIDE, SMALL = (200, 60), (80, 24)
 SIZES = (SMALL, WIDE)
+
+
+class Lent(Sampler):
+    """A process that draws samples for the applications of many tests: PyTorch takes seconds to start."""
+
+    def close(self) -> None:
+        """It goes on; `DRAWING.end` ends it."""
+
+    def end(self) -> None:
+        """With the session."""
+        super().close()
+
+
+DRAWING = Lent()
 
 
 def application(
@@ -27,6 +42,7 @@ def application(
     start: str = "registry",
     read_only: bool = False,
     slurm: bool = False,
+    sampler: Sampler = DRAWING,
 ) -> AmnesiaApp:
     """An application with its state in `folder`. Samples are drawn only by those who ask for that tab.
 
@@ -38,7 +54,7 @@ def application(
     state.mkdir(exist_ok=True)
     (state / "tui.json").write_text(json.dumps({"tab": tab, "screen": start}))
     app = AmnesiaApp(uri, read_only=read_only, state=state)
-    app.workspace.slurm = slurm
+    app.workspace.slurm, app.workspace.sampler = slurm, sampler
     return app
 
 

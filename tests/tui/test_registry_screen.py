@@ -16,6 +16,7 @@ from tui.screens.compare import CompareScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.launch import LaunchScreen
 from tui.screens.text import TextScreen
+from tui.services.sampler import Sampler
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -107,8 +108,10 @@ async def test_u_goes_up_to_what_a_version_was_made_from(scene: Scene, tmp_path:
             assert registry(app).lineage.selected_key == above
 
 
-async def test_samples_are_drawn(scene: Scene, tmp_path: Path) -> None:
-    app = application(scene.uri, tmp_path, tab="samples")
+async def test_samples_are_drawn_by_a_process_that_ends_with_the_application(
+    scene: Scene, tmp_path: Path
+) -> None:
+    app = application(scene.uri, tmp_path, tab="samples", sampler=Sampler())
     async with opened(app) as pilot:
         await select(pilot, 2)
         await until(lambda: "seed 0" in text(app) and "▀" in text(app), "no samples were drawn")
@@ -119,6 +122,10 @@ async def test_samples_are_drawn(scene: Scene, tmp_path: Path) -> None:
         await until(lambda: "v1 base   seed 1" in text(app), "the base is not beside it")
         await press(pilot, "plus")
         await until(lambda: "+0.25" in text(app), "no slider")
+        process = app.workspace.sampler._process
+        assert process is not None
+    assert process.returncode is not None
+    assert all(pipe is not None and pipe.closed for pipe in (process.stdin, process.stdout))
 
 
 async def test_a_version_without_files_says_so(scene: Scene, tmp_path: Path, client: MlflowClient) -> None:
@@ -138,34 +145,33 @@ async def test_a_foreign_version_is_shown_as_such(scene: Scene, tmp_path: Path) 
         assert "somebody" in text(app)
 
 
-@pytest.mark.parametrize(
-    ("words", "numbers"),
-    [
-        ("forget", {2, 3}),
-        ("class:8", {3}),
-        ("@base", {1}),
-        ("stage:retrain", {4}),
-        ("forget.prob<0.3", {2, 4}),
-        ("p<0.3 r>=0.98", {4}),
-        ("owner:somebody", {5}),
-        ("[bold", set()),
-    ],
-)
-async def test_the_filter_keeps_what_fits(
-    scene: Scene, tmp_path: Path, words: str, numbers: set[int]
-) -> None:
+async def test_the_filter_keeps_what_fits(scene: Scene, tmp_path: Path) -> None:
+    filters: dict[str, set[int]] = {
+        "forget": {2, 3},
+        "class:8": {3},
+        "@base": {1},
+        "stage:retrain": {4},
+        "forget.prob<0.3": {2, 4},
+        "p<0.3 r>=0.98": {4},
+        "owner:somebody": {5},
+        "[bold": set(),
+    }
     app = application(scene.uri, tmp_path)
     async with opened(app) as pilot:
-        await press(pilot, "slash")
-        registry(app).query_one("#prompt", Input).value = words
-        await pilot.pause()
-        rows = registry(app).lineage.rows
-        found = {
-            r.version.number for r in rows if r.version and not r.dim and r.version.name == names.GENERATORS
-        }
-        assert found == numbers
-        await press(pilot, "enter", "escape")
-        assert len(registry(app).lineage.rows) > len(numbers)
+        whole = len(registry(app).lineage.rows)
+        for words, numbers in filters.items():
+            await press(pilot, "slash")
+            registry(app).query_one("#prompt", Input).value = words
+            await pilot.pause()
+            rows = registry(app).lineage.rows
+            found = {
+                r.version.number
+                for r in rows
+                if r.version and not r.dim and r.version.name == names.GENERATORS
+            }
+            assert found == numbers, words
+            await press(pilot, "enter", "escape")
+            assert len(registry(app).lineage.rows) == whole, words
 
 
 async def test_marked_versions_are_compared(scene: Scene, tmp_path: Path) -> None:

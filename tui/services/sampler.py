@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,6 +134,7 @@ class Sampler:
         if self._closed:
             raise SamplerError("closed")
         if self._process is None or self._process.poll() is not None:
+            self._stop()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tui.services.decode"],
                 stdin=subprocess.PIPE,
@@ -144,15 +146,16 @@ class Sampler:
         return self._process
 
     def _stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        """End the process and close its pipes."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        # What a write that failed has left in the pipe cannot be written now either.
+        with suppress(BrokenPipeError), process:
+            pass
 
     def close(self) -> None:
         """End the process; pending requests fail."""
         self._closed = True
-        process = self._process
-        if process is not None:
-            process.kill()
-            process.wait()
+        self._stop()
