@@ -17,6 +17,7 @@ from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.grids import sequential_columns
 from sa_mlops.plots.matrices import Measure, forgetting_matrix
 from sa_mlops.registry import names, versions
+from sa_mlops.registry.gates import FORGETTING
 from sa_mlops.registry.names import class_metric
 from sa_mlops.registry.version import Version
 from sa_mlops.stages import fisher, forget, pictures
@@ -43,13 +44,15 @@ class Step:
         """A measure of these classes."""
         return [self.metrics[class_metric(c, measure)] for c in classes]
 
-    def highest(self, measure: str) -> float:
-        """Its largest value over the forgotten classes; NaN without any."""
-        return max(self.values(self.version.forgotten, measure), default=np.nan)
+    @property
+    def probability(self) -> float:
+        """The largest probability of a forgotten class in the worse view, which the gate reads; NaN without any."""
+        return self.metrics.get(FORGETTING["forget_prob"], np.nan)
 
-    def lowest(self, measure: str) -> float:
-        """Its least value over the forgotten classes; NaN without any."""
-        return min(self.values(self.version.forgotten, measure), default=np.nan)
+    @property
+    def entropy(self) -> float:
+        """The least entropy of a forgotten class, nats; NaN without any."""
+        return min(self.values(self.version.forgotten, "entropy"), default=np.nan)
 
 
 def run(config: SequentialConfig) -> Result:
@@ -122,8 +125,8 @@ def _record(ctx: Context, entry: StageRun, steps: list[Step], number: int) -> No
     first, step = steps[0], steps[-1]
     m = step.metrics
     values = {
-        "forget.prob_max": step.highest("prob"),
-        "forget.entropy_min": step.lowest("entropy"),
+        "forget.prob_worst": step.probability,
+        "forget.entropy_min": step.entropy,
         "retain.accuracy": m["retain.accuracy"],
         "retain.accuracy_change": m["retain.accuracy"] - m.get("base.retain.accuracy", np.nan),
         "retain.accuracy_min": m["retain.accuracy_min"],
@@ -168,7 +171,7 @@ def _draw(ctx: Context, entry: StageRun, steps: list[Step]) -> None:
         path = f"tables/forgetting_matrix_{measure}.json"
         entry.client.log_table(entry.run_id, {"step": labels} | columns, path)
     blocks = np.stack([ctx.grid(ctx.load(s.version), rows=2) for s in steps])
-    worst = steps[-1].highest("prob")
+    worst = steps[-1].probability
     title = f"After {len(steps) - 1} steps no forgotten class is above probability {worst:.3f}"
     figure = sequential_columns(blocks, title=title, classes=classes, steps=labels, forgotten=forgotten)
     entry.figure(figure, "figures/sequential.png")
@@ -178,11 +181,12 @@ def _result(steps: list[Step]) -> Result:
     rows = []
     for label, step in zip(_labels(steps), steps, strict=True):
         m = step.metrics
+        values = step.probability, step.entropy
+        forgotten = [f"{v:.4f}" if step.version.forgotten else "-" for v in values]
         rows.append(
             [
                 f"v{step.version.number} {label}",
-                f"{step.highest('prob'):.4f}",
-                f"{step.lowest('entropy'):.4f}",
+                *forgotten,
                 f"{m['retain.accuracy']:.4f}",
                 f"{m.get('base.retain.accuracy', m['retain.accuracy']):.4f}",
                 f"{m['retain.accuracy_min']:.4f}",
