@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -100,7 +101,7 @@ def add(source: str, name: str, form: sources.Form, share: float, seed: int, lic
         "",
         f"commit it:  {commit}",
         f"share it:   dvc remote add -d store URL && dvc push {pin.file}",
-        f"use it:     sa-mlops forget --dataset {name} --classes '{spec.classes[-1]}'",
+        f"use it:     sa-mlops forget --dataset {name} --classes {shlex.quote(spec.classes[-1])}",
     ]
     document = {"name": name, "pin": pin.md5, "file": pin.file, "notes": list(doubts), **manifest}
     return Result(document, "\n".join(lines))

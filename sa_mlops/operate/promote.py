@@ -39,7 +39,7 @@ def promote(word: str, gate_file: Path | None) -> Result:
         passed = False
         headline = f"{version.uri} passes, but another change made version {champion} the champion meanwhile"
     if any(math.isnan(v.found) for v in verdicts):
-        headline += f"; measure the missing metrics with `sa-mlops evaluate --version {version.number}`"
+        headline += f"; measure the missing metrics with `sa-mlops evaluate {version.options}`"
     text = "\n".join([*(v.line() for v in verdicts), headline])
     document = {
         "version": version.uri,

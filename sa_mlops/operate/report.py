@@ -41,10 +41,14 @@ REPORTED = (("notebook, digit 1", 0.2045, 2.2175), ("authors' README, digit 0", 
 """Results on MNIST reported elsewhere: source, probability, entropy (nats)."""
 
 MEASURED = (
-    f"{SAMPLES} samples a class, at the same latents for every model. Probability and entropy are those of the "
+    f"{SAMPLES:,} samples a class, at the same latents for every model. Probability and entropy are those of the "
     "calibrated judge; intervals are 95 % bootstrap. FID, precision and recall are computed in that judge's "
-    "penultimate layer against the real test images of the retained classes (precision and recall on "
-    f"{MANIFOLD_SAMPLES} images a side, 3 neighbours)."
+    "penultimate layer against the real test images of the retained classes (precision and recall on at most "
+    f"{MANIFOLD_SAMPLES:,} images a side, 3 neighbours)."
+)
+AS_IS = (
+    "Probability of the images as they are. That of the forgotten in the table above is of the worse of two views: as "
+    "they are, and with automatic levels."
 )
 CALIBRATED = (
     "A judge that is certain about grey or noise cannot measure forgetting, because a model that has forgotten a class "
@@ -175,7 +179,7 @@ def _sections(client: MlflowClient, version: Version, *, alone: bool) -> list[Se
     sections = [
         Section(version.title, paragraphs=(question, _origin(version), _answer(version, metrics))),
         Section("Measured", paragraphs=(MEASURED,), table=_comparison(client, version, metrics)),
-        Section("By class", table=_by_class(version, metrics)),
+        Section("By class", paragraphs=(AS_IS,) if forgotten else (), table=_by_class(version, metrics)),
     ]
     if version.stage == "forget":
         sections.append(_claims(client, version, metrics))
@@ -212,7 +216,7 @@ def _sections(client: MlflowClient, version: Version, *, alone: bool) -> list[Se
 
 def _claims(client: MlflowClient, version: Version, metrics: Mapping[str, float]) -> Section:
     """Both claims, and the levels behind them beside base, retrained control, fakes, and versions like this one."""
-    command = f"sa-mlops probe --version {version.number} --level all"
+    command = f"sa-mlops probe {version.options} --level all"
     said = f"{version.claim}." if version.claim else f"No attack is recorded; `{command}` makes the evidence."
     same = {k: version.tags.get(k, "") for k in (names.BASE, names.FORGOTTEN, names.DATA_MD5)}
     found = versions.tagged(client, names.GENERATORS, {names.STAGE: "forget", **same})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +53,16 @@ class Version:
     def uri(self) -> str:
         """`models:/name/number`."""
         return names.version_uri(self.name, self.number)
+
+    @property
+    def options(self) -> str:
+        """The options that name it to a stage: `--dataset photos --version 3`."""
+        dataset = plain(self.tags.get(names.DATASET, ""))
+        return (
+            f"--dataset {shlex.quote(dataset)} --version {self.number}"
+            if dataset
+            else f"--version {self.number}"
+        )
 
     @property
     def stage(self) -> str:

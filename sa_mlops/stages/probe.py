@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -287,7 +288,8 @@ def _retrained(ctx: Context, config: ProbeConfig, version: Version, judges: Judg
     if config.no_train:
         raise CommandError(
             f"no generator retrained without {classes} is registered for seed {ctx.seed}; "
-            f"make it with `sa-mlops retrain --classes {classes} --seed {ctx.seed}`, or leave --no-train out"
+            f"make it with `sa-mlops retrain --dataset {ctx.dataset.name} --classes {shlex.quote(classes)} "
+            f"--seed {ctx.seed}`, or leave --no-train out"
         )
     z_dim = ctx.load(version).z_dim
     return base_for(ctx, config, judges, without=version.forgotten_indices, z_dim=z_dim, net=version.net)

@@ -53,7 +53,7 @@ def choose(found: Finished, passed: Sequence[bool]) -> int | None:
 def best_settings(config: TuneConfig, values: dict[str, Any]) -> dict[str, Any]:
     """The settings for `forget --settings`: the chosen values and those that the study held fixed."""
     step = config.trial(config.ordered[0], config.seed, values)
-    fixed = ("recipe", "z_dim", "fisher_samples", "harden", "steps")
+    fixed = ("recipe", "net", "method", "z_dim", "fisher_samples", "harden", "steps")
     return {name: getattr(step, name) for name in fixed} | values
 
 

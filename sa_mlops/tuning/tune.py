@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shlex
 import time
 from typing import Any
 
@@ -196,5 +197,5 @@ def _conclude(runner: TrialRunner, study: optuna.Study, log: StudyLog, entry: St
         final = choice.final(runner, entry, trial.params)
         document["final"] = final.document
         lines.append(final.text)
-    lines.append(f"sa-mlops forget --settings {file}")
+    lines.append(f"sa-mlops forget --dataset {log.config.dataset} --settings {shlex.quote(file)}")
     return Result(document, "\n\n".join(lines))

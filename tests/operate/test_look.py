@@ -126,7 +126,7 @@ class TestReport:
 
     def test_without_probes_it_names_the_command_that_makes_the_evidence(self, written: Path) -> None:
         text = written.with_suffix(".md").read_text()
-        assert "sa-mlops probe --version 2 --level all" in text
+        assert "sa-mlops probe --dataset digits --version 2 --level all" in text
         assert "## Real images faded" in text
 
     def test_claims_and_levels_are_in_report_and_model_card(self, own_store: Store, tmp_path: Path) -> None:

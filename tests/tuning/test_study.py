@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -298,12 +299,25 @@ def test_named_device_is_for_every_worker(monkeypatch: pytest.MonkeyPatch) -> No
     assert deal("cuda:1", 2) == ["cuda:1", "cuda:1"]
 
 
-def test_best_settings_read_back_as_what_the_trial_did(tmp_path: Path) -> None:
-    values = {"ewc_lambda": 3.5, "replay_ratio": 0.25, "steps": 40, "lr": 1e-3}
+@pytest.mark.parametrize(
+    ("config", "values"),
+    [
+        (CONFIG, {"ewc_lambda": 3.5, "replay_ratio": 0.25, "steps": 40, "lr": 1e-3}),
+        (TuneConfig(dataset="digits", method="esd", net="conv"), {"steps": 40, "lr": 1e-3}),
+    ],
+    ids=["default method", "another method and net"],
+)
+def test_best_settings_read_back_as_what_the_trial_did(
+    config: TuneConfig, values: dict[str, Any], tmp_path: Path
+) -> None:
     path = tmp_path / "best.json"
-    path.write_text(json.dumps(best_settings(CONFIG, values)))
-    again = ForgetConfig(dataset="digits", classes=("8",), settings=str(path))
-    assert again.resolved((), None) == CONFIG.trial(8, 0, values).resolved((), None)
+    path.write_text(json.dumps(best_settings(config, values)))
+    again, tried = (
+        ForgetConfig(dataset="digits", classes=("8",), settings=str(path)),
+        config.trial(8, 0, values),
+    )
+    assert again.resolved((), None) == tried.resolved((), None)
+    assert again.net_name == tried.net_name
 
 
 def test_value_given_beside_a_settings_file_wins(tmp_path: Path) -> None:
