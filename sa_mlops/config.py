@@ -32,9 +32,8 @@ from sa_mlops.parameters import (
     text,
     whole,
 )
+from sa_mlops.settings import SEED
 
-SEED = (0, 2**31 - 1)
-"""Least and largest seed."""
 CONTROL = "retrain"
 """The method that all others are compared with."""
 ALIASES: Mapping[str, str] = {"digit": "classes", "digits": "classes", "all_digits": "all_classes"}

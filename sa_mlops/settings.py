@@ -17,6 +17,8 @@ from sa_mlops.parameters import Parameters, number, whole
 Schedule = Literal["constant", "one_cycle"]
 FisherSource = Literal["recomputed", "accumulated", "base"]
 FISHER_SOURCES: tuple[FisherSource, ...] = ("recomputed", "accumulated", "base")
+SEED = (0, 2**31 - 1)
+"""Least and largest seed."""
 Architecture = Literal["reference", "wide", "residual", "perceptron"]
 
 

@@ -217,7 +217,7 @@ def successor_config(old: Version, request: Request) -> ForgetConfig:
     """The options of `forget` that make a successor; ParameterError if its data set or settings cannot be read."""
     return ForgetConfig(
         dataset=old.tags.get(names.DATASET, ""),
-        seed=int(old.tags.get(names.SEED, "0")),
+        seed=old.seed or 0,
         classes=tuple(c for c in _missing(old, request) if c in old.classes),
         from_version=str(old.number),
         settings=request.settings,

@@ -16,7 +16,6 @@ from sa_mlops.core.runtime import machine
 from sa_mlops.errors import CommandError
 from sa_mlops.methods.interface import Inputs, StepSettings, named, needs_classifier, train_step
 from sa_mlops.models.interface import CVAE
-from sa_mlops.parameters import Parameter, ParameterError
 from sa_mlops.registry import names, provenance, recorded, tracking, versions
 from sa_mlops.registry.recorded import RecordedError
 from sa_mlops.registry.stopping import stoppable
@@ -35,7 +34,6 @@ TOLERANCE = 1e-2
 """Largest allowed difference on other hardware, as a share of the tensor's largest element."""
 
 Tensors = Mapping[str, Tensor]
-SEED = Parameter(help="", kind="int", low=0, high=2**31 - 1, default=0)
 
 
 class ReproduceError(CommandError):
@@ -81,12 +79,10 @@ def reproduce(word: str, device: str) -> Result:
     dataset = version.tags.get(names.DATASET, "")
     if dataset not in datasets.known():
         raise ReproduceError(f"{version.uri}: {names.DATASET} {dataset[:40]!r} is unknown")
-    try:
-        seed = int(str(SEED.parse("seed", version.tags.get(names.SEED, ""))))
-    except ParameterError:
+    if version.seed is None:
         given = version.tags.get(names.SEED, "")[:40]
-        raise ReproduceError(f"{version.uri}: {names.SEED} {given!r} is not a seed") from None
-    ctx = Context.open(RunConfig(dataset=dataset, seed=seed, device=device))
+        raise ReproduceError(f"{version.uri}: {names.SEED} {given!r} is not a seed")
+    ctx = Context.open(RunConfig(dataset=dataset, seed=version.seed, device=device))
     made_on, here = version.tags.get(names.MACHINE, ""), machine(ctx.device)
     _same_kind_of_device(version, made_on, ctx.device.type)
     if ctx.dataset.md5 != version.tags.get(names.DATA_MD5, ""):

@@ -11,6 +11,7 @@ from typing import Any
 
 from sa_mlops.errors import CommandError, plain
 from sa_mlops.registry import names
+from sa_mlops.settings import SEED
 
 _RETAINED = ("r", "retain.accuracy", "{:.3f}")
 _FORGOTTEN = (("p", "forget.prob", "{:.3f}"), ("H", "forget.entropy", "{:.3f}"), _RETAINED)
@@ -58,11 +59,13 @@ class Version:
     def options(self) -> str:
         """The options that name it to a stage: `--dataset photos --version 3`."""
         dataset = plain(self.tags.get(names.DATASET, ""))
-        return (
-            f"--dataset {shlex.quote(dataset)} --version {self.number}"
-            if dataset
-            else f"--version {self.number}"
-        )
+        return (f"--dataset {shlex.quote(dataset)} " if dataset else "") + f"--version {self.number}"
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the random numbers that made it; None if its tag holds none."""
+        word = self.tags.get(names.SEED, "")
+        return int(word) if re.fullmatch("[0-9]{1,10}", word) and int(word) <= SEED[1] else None
 
     @property
     def stage(self) -> str:
@@ -191,9 +194,8 @@ def edited(version: Version) -> Iterator[str]:
     if version.stage not in allowed:
         given = tags.get(names.STAGE)
         yield f"{names.STAGE} is {'missing' if given is None else repr(given[:40])}, not {' or '.join(allowed)}"
-    seed = tags.get(names.SEED, "")
-    if not re.fullmatch(r"\d{1,10}", seed):
-        yield f"{names.SEED} {seed[:40]!r} is not a seed"
+    if version.seed is None:
+        yield f"{names.SEED} {tags.get(names.SEED, '')[:40]!r} is not a seed"
     for tag, form in ((names.CONFIG, r"[0-9a-f]{12}"), (names.DATA_MD5, r"[0-9a-f]{32}(\.dir)?")):
         if not re.fullmatch(form, tags.get(tag, "")):
             yield f"{tag} {tags.get(tag, '')[:40]!r} is not a hash"

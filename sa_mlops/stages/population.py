@@ -86,7 +86,7 @@ def _generators(ctx: Context, version: Version, past: History, size: int) -> Ite
     judges = Judges(ctx)
     last = lineage.forgotten_last(ctx.client, version)
     retained = fisher.retained(version)
-    first = int(version.tags.get(names.SEED, ctx.seed))
+    first = ctx.seed if version.seed is None else version.seed
     for i in range(size):
         here = ctx.reseeded((first + i) % (SEED[1] + 1))
         measuring = Judges(here, judges.pair)
