@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sa_mlops import environment
+from sa_mlops.errors import plain
 from sa_mlops.registry import inventory, log, names
 from sa_mlops.registry.inventory import Inventory
 from sa_mlops.registry.version import SHOWN, Version
@@ -38,41 +40,6 @@ class Entry:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Lineage:
-    """All versions of the three registered models, oldest first."""
-
-    entries: tuple[Entry, ...]
-    _below: Mapping[int, list[Entry]] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        below: dict[int, list[Entry]] = {}
-        for entry in self.generators():
-            if entry.version.parent is not None and entry.version.parent != entry.version.number:
-                below.setdefault(entry.version.parent, []).append(entry)
-        object.__setattr__(self, "_below", below)
-
-    def generators(self) -> list[Entry]:
-        """The versions of `sa-cvae`."""
-        return [e for e in self.entries if e.version.name == names.GENERATORS]
-
-    def roots(self) -> list[Entry]:
-        """Generators without a registered parent."""
-        generators = self.generators()
-        numbers = {e.version.number for e in generators}
-        return [
-            e for e in generators if e.version.parent not in numbers or e.version.parent == e.version.number
-        ]
-
-    def children(self, number: int) -> list[Entry]:
-        """Generators made from generator `number`."""
-        return list(self._below.get(number, ()))
-
-    def others(self, name: str) -> list[Entry]:
-        """The versions of another registered model."""
-        return [e for e in self.entries if e.version.name == name]
-
-
 def lineage_report(whole: bool) -> Result:
     """The tree of versions, and the recorded changes of aliases.
 
@@ -82,15 +49,15 @@ def lineage_report(whole: bool) -> Result:
     """
     shown = {key for metrics in SHOWN.values() for _, key, _ in metrics}
     held = inventory.read(environment.store(), metrics=None if whole else sorted(shown))
-    found, events = lineage_of(held), log.alias_events(held.records)
+    found, events = entries(held), log.alias_events(held.records)
     lines = list(tree_lines(found))
-    lines += [f"@{e.alias}: {_number(e.previous)} -> {_number(e.number)}" for e in events]
+    lines += [plain(f"@{e.alias}: {_number(e.previous)} -> {_number(e.number)}") for e in events]
     text = (
         "\n".join(lines)
         or "No version is registered yet: `sa-mlops forget` makes a base and a forgetting version."
     )
     document = {
-        "versions": [e.document() for e in found.entries],
+        "versions": [e.document() for e in found],
         "aliases": [{"alias": e.alias, "from": e.previous, "to": e.number, "at": e.at} for e in events],
     }
     return Result(document, text)
@@ -100,34 +67,35 @@ def _number(version: int | None) -> str:
     return "nothing" if version is None else f"v{version}"
 
 
-def lineage_of(held: Inventory) -> Lineage:
+def entries(held: Inventory) -> list[Entry]:
     """The versions of an inventory with the results of their runs."""
-    return Lineage(tuple(Entry(v, names.results(held.metrics.get(v.run_id, {}))) for v in held.versions))
+    return [Entry(v, names.results(held.metrics.get(v.run_id, {}))) for v in held.versions]
 
 
-def tree_lines(lineage: Lineage) -> Iterator[str]:
-    """The tree as text, one version a line."""
+def tree_lines(known: Sequence[Entry]) -> Iterator[str]:
+    """The tree as text, one version a line; Fisher diagonals and judges come last."""
+    generators = [e for e in known if e.version.name == names.GENERATORS]
+    numbers = {e.version.number for e in generators}
+    below: dict[int | None, list[Entry]] = defaultdict(list)
+    for entry in generators:
+        below[entry.version.parent].append(entry)
+    roots = [e for e in generators if e.version.parent not in numbers]
+    # Versions whose parent tags form a ring have no root, and follow the others.
+    waiting = [(e, "", "") for e in reversed([*roots, *generators])]
     seen: set[int] = set()
-
-    def walk(entries: Iterable[Entry], indent: str) -> Iterator[str]:
-        rows = [e for e in entries if e.version.number not in seen]
-        for i, entry in enumerate(rows):
-            seen.add(entry.version.number)
-            last = i == len(rows) - 1
-            branch = "" if indent == "" else indent[:-3] + ("└─ " if last else "├─ ")
-            yield branch + line(entry)
-            below = (indent[:-3] + ("   " if last else "│  ") if indent else "") + "   "
-            yield from walk(lineage.children(entry.version.number), below)
-
-    roots = lineage.roots()
-    for root in roots:
-        yield from walk([root], "")
-    # Versions whose parent tags form a ring have no root.
-    for entry in lineage.generators():
-        yield from walk([entry], "")
+    while waiting:
+        entry, branch, indent = waiting.pop()
+        number = entry.version.number
+        if number in seen:
+            continue
+        seen.add(number)
+        yield branch + line(entry)
+        children = [e for e in below[number] if e.version.number not in seen]
+        for i, child in enumerate(reversed(children)):
+            mark, bar = ("├─ ", "│  ") if i else ("└─ ", "   ")
+            waiting.append((child, indent + mark, indent + bar))
     for name in (names.FISHERS, names.JUDGES):
-        for entry in lineage.others(name):
-            yield f"{name} {line(entry)}"
+        yield from (f"{name} {line(e)}" for e in known if e.version.name == name)
 
 
 def line(entry: Entry) -> str:
@@ -144,6 +112,6 @@ def line(entry: Entry) -> str:
     seed = f"seed {v.tags[names.SEED]}" if v.tags.get(names.SEED) else ""
     claim = v.claim.partition(";")[0]
     detail = "  ".join(part for part in (*words, *links, seed, claim) if part)
-    text = f"{v.title}{badges}  {detail}".rstrip()
     # Tags can be edited by hand: they must not break the line or reach the terminal as control characters.
-    return "".join(c if c.isprintable() else "?" for c in text)
+    text = f"{v.title}{badges}  {detail}".rstrip()
+    return plain(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -11,8 +12,9 @@ from mlflow.tracking import MlflowClient
 from stores import Store
 
 from sa_mlops import cli, environment
-from sa_mlops.operate.tree import lineage_of, tree_lines
-from sa_mlops.registry import inventory, lineage, names, versions
+from sa_mlops.operate.tree import Entry, entries, tree_lines
+from sa_mlops.registry import inventory, lineage, log, names, versions
+from sa_mlops.registry.version import Version
 
 pytestmark = pytest.mark.integration
 
@@ -53,7 +55,7 @@ def generator(client: MlflowClient) -> Generator:
 
 
 def lines() -> list[str]:
-    return list(tree_lines(lineage_of(inventory.read(environment.store(), metrics=None))))
+    return list(tree_lines(entries(inventory.read(environment.store(), metrics=None))))
 
 
 def tree() -> list[str]:
@@ -127,6 +129,24 @@ def test_aliases_are_shown_where_they_point(client: MlflowClient, generator: Gen
     client.set_registered_model_alias(names.GENERATORS, "base", "1")
     client.set_registered_model_alias(names.GENERATORS, "champion", "1")
     assert "@base @champion" in lines()[0]
+
+
+def test_a_chain_may_be_longer_than_the_stack_is_deep() -> None:
+    count = 2 * sys.getrecursionlimit()
+    chain = [
+        Version(names.GENERATORS, n, {names.PARENT: f"models:/sa-cvae/{n - 1}"}) for n in range(1, count + 1)
+    ]
+    assert len(list(tree_lines([Entry(v, {}) for v in chain]))) == count
+
+
+def test_an_alias_with_control_characters_is_cleaned(
+    client: MlflowClient, generator: Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator()
+    event = json.dumps({"alias": "x\x1b[31m", "from": None, "to": 1, "at": 1})
+    client.set_registered_model_tag(names.GENERATORS, f"{log.EVENT}1", event)
+    assert cli.main(["lineage"]) == 0
+    assert "@x?[31m: nothing -> v1" in capsys.readouterr().out
 
 
 class TestCommand:
