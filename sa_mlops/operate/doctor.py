@@ -39,6 +39,7 @@ LINKS = {
 }  # fmt: skip
 """Tag -> registered model that its value must name a version of."""
 
+POINT_BASE = "run `sa-mlops base` with the base's parameters: it is reused and gets the alias"
 Level = Literal["ok", "note", "wrong", "fixed"]
 
 
@@ -139,35 +140,28 @@ def devices() -> Iterator[Finding]:
 
 
 def pinned_data() -> Iterator[Finding]:
-    """The pinned files against their hashes; nothing is pulled."""
-    try:
-        pin = data.read_pin(data.project_root())
-        if not pin.path.exists():
-            advice = "none needed: the first stage pulls it; or `sa-mlops data`"
-            yield Finding("data", "note", f"{pin.path.name}/ is not pulled yet", advice)
-            return
-        files = data.verify(pin)
-    except data.DataError as error:
-        yield Finding("data", "wrong", str(error), f"`{data.REPAIR}`")
-        return
-    agree = f"all {len(files)} files of {pin.path.name}/ agree with {data.PIN} ({pin.md5})"
-    yield Finding("data", "ok", agree)
-    for name in imported.known():
-        yield own_data(name)
-
-
-def own_data(name: str) -> Finding:
-    """An imported data set against its pin; nothing is pulled."""
-    file = imported.file_of(name)
-    try:
-        pin = data.read_pin(data.project_root(), file)
-        if not pin.path.exists():
-            return Finding("data", "note", f"{pin.folder}/ is not pulled yet", f"`dvc pull {file}`")
-        data.verify(pin)
-        imported.spec(name)
-    except data.DataError as error:
-        return Finding("data", "wrong", str(error), f"`dvc pull --force {file}`")
-    return Finding("data", "ok", f"{pin.folder}/ agrees with {file} ({pin.md5})")
+    """The files of every pin against their hashes; nothing is pulled."""
+    for name in (None, *imported.known()):
+        file, pull, repair = data.PIN, "sa-mlops data", data.REPAIR
+        if name is not None:
+            file = imported.file_of(name)
+            pull, repair = f"dvc pull {file}", f"dvc pull --force {file}"
+        try:
+            pin = data.read_pin(data.project_root(), file)
+            if not pin.path.exists():
+                yield Finding(
+                    "data", "note", f"{pin.folder}/ is not pulled yet", f"none needed; `{pull}` pulls it now"
+                )
+                continue
+            files = data.verify(pin)
+            if name is not None:
+                imported.spec(name)
+        except data.DataError as error:
+            yield Finding("data", "wrong", str(error), f"`{repair}`")
+        else:
+            yield Finding(
+                "data", "ok", f"all {len(files)} files of {pin.folder}/ agree with {file} ({pin.md5})"
+            )
 
 
 def store(fix: bool) -> tuple[bool, list[Finding]]:
@@ -266,8 +260,7 @@ def registered(client: MlflowClient) -> Iterator[Finding]:
     yield from _aliases(held)
     bases = [v for v in known[names.GENERATORS] if v.stage == "base" and not v.withdrawn]
     if bases and names.BASE_ALIAS not in held.aliases.get(names.GENERATORS, {}):
-        advice = "run `sa-mlops base` with the base's parameters: it is reused and gets the alias"
-        yield Finding("versions", "note", f"no version has the alias {names.BASE_ALIAS}", advice)
+        yield Finding("versions", "note", f"no version has the alias {names.BASE_ALIAS}", POINT_BASE)
     yield Finding("versions", "ok", f"{sound} with all their files and links")
 
 
@@ -282,8 +275,7 @@ def _aliases(held: Inventory) -> Iterator[Finding]:
         own = version.name == names.GENERATORS and names.BASE_ALIAS in version.aliases
         if own and version.stage != "base":
             what = f"the alias {names.BASE_ALIAS} points at {version.uri}, which is no base ({version.title})"
-            advice = "run `sa-mlops base` with the base's parameters: it is reused and gets the alias"
-            yield Finding("versions", "wrong", what, advice)
+            yield Finding("versions", "wrong", what, POINT_BASE)
     for tag, text in held.records.items():
         if tag.startswith(log.EVENT) and not log.old_events({tag: text}):
             what = f"the record {tag[:80]} of a change of an alias cannot be read and is left out"
@@ -323,32 +315,29 @@ def _files(client: MlflowClient, version: Version) -> list[Finding]:
     if version.model_id is None:
         what = f"{version.uri}: its source is not a logged model of this store; it is not read"
         return [Finding("versions", "wrong", what, "delete the version if it is not yours")]
-    folder = "artifacts" if version.name == names.GENERATORS else None
+    there, reason = {}, ""
     try:
-        listed = client.list_logged_model_artifacts(version.model_id, folder)
+        listed = client.list_logged_model_artifacts(version.model_id, versions.place(version) or None)
         there = {Path(str(f.path)).name: f.file_size for f in listed}
     except PermissionError as error:
         return [_closed(version, error)]
     except (MlflowException, OSError) as error:
-        there = {}
-        reason = f" ({' '.join(str(error).split())[:120]})"
-    else:
-        reason = ""
+        reason = f" ({in_one_line(error, 120)})"
     missing = [name for name in (weights.WEIGHTS, weights.CONFIG) if not there.get(name)]
     if not missing:
-        return _unreadable(version, folder)
+        return _unreadable(version)
     what = f"{version.uri}: {' and '.join(missing)} missing or empty{reason}"
     advice = "restore the artifacts, or delete the version: it is never reused"
     return [Finding("versions", "wrong", what, advice)]
 
 
-def _unreadable(version: Version, folder: str | None) -> list[Finding]:
+def _unreadable(version: Version) -> list[Finding]:
     """Files of a store on this machine without read permission; a server's files are not downloaded for this."""
-    if mlflow.get_tracking_uri().startswith(("http://", "https://")):
+    if stores.remote(mlflow.get_tracking_uri()):
         return []
     try:
         for name in (weights.WEIGHTS, weights.CONFIG):
-            with (versions.files(version) / (folder or "") / name).open("rb") as file:
+            with (versions.files(version) / versions.place(version) / name).open("rb") as file:
                 file.read(1)
     except (VersionError, OSError) as error:
         return [_closed(version, error)]

@@ -164,6 +164,17 @@ def test_data_that_was_not_pulled_is_not_pulled(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_data_of_the_users_own_is_checked_also_before_mnist_is_pulled(tmp_path: Path) -> None:
+    from sa_mlops.datasets import pin as data
+
+    root = data.project_root()
+    for name in (data.PIN, "MLproject"):
+        shutil.copy(root / name, tmp_path / name)
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "mine.dvc").write_text("cut off")
+    assert "datasets/mine.dvc cannot be read" in found("data", "wrong")[0]
+
+
 def test_the_command_fails_on_an_orphan_and_says_what_to_do(
     own_store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
