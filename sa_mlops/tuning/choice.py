@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 import mlflow
 import numpy as np
 import pandas as pd
 
 from sa_mlops.config import ForgetConfig, TuneConfig
-from sa_mlops.registry import gates, log, names, tracking
+from sa_mlops.registry import gates, log, names, stores, tracking
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.version import Version
 from sa_mlops.stages.progress import say
@@ -60,10 +57,9 @@ def best_settings(config: TuneConfig, values: dict[str, Any]) -> dict[str, Any]:
 def log_settings(entry: StageRun, settings: dict[str, Any]) -> str:
     """Log the chosen settings as a file of the run; its path."""
     entry.client.log_text(entry.run_id, json.dumps(settings, indent=1) + "\n", SETTINGS_FILE)
-    root = entry.client.get_run(entry.run_id).info.artifact_uri
-    local = Path(url2pathname(urlparse(root).path)) / SETTINGS_FILE
-    if local.is_file():
-        return str(local)
+    folder = stores.local(entry.client.get_run(entry.run_id).info.artifact_uri)
+    if folder is not None:
+        return str(folder / SETTINGS_FILE)
     return str(mlflow.artifacts.download_artifacts(f"runs:/{entry.run_id}/{SETTINGS_FILE}"))
 
 
@@ -156,22 +152,23 @@ def _conclude(
     _log(entry, found)
     chosen = [c for c in found if c.settings == CHOSEN]
     passed = not any(c.missed for c in chosen)
-    champion = chosen[0].version if passed else None
-    if champion is not None:
-        previous = log.alias_map(runner.ctx.client, names.GENERATORS).get(names.CHAMPION_ALIAS)
-        verdicts = gates.judge_version(champion, chosen[0].metrics)
-        gates.promote(runner.ctx.client, champion, previous, verdicts)
     missed = sorted({gate for c in chosen for gate in c.missed})
-    verdict = (
-        f"{champion.uri} is the champion"
-        if champion is not None
-        else f"the chosen settings are not promoted; they fail: {', '.join(missed)}"
-    )
+    first, champion = chosen[0].version, None
+    if passed and first is not None:
+        previous = log.alias_map(runner.ctx.client, names.GENERATORS).get(names.CHAMPION_ALIAS)
+        champion = gates.promote(
+            runner.ctx.client, first, previous, gates.judge_version(first, chosen[0].metrics)
+        )
+        verdict = f"version {champion} is the champion"
+        if champion != first.number:
+            verdict = f"{first.uri} passes, but another change made version {champion} the champion meanwhile"
+    else:
+        verdict = f"the chosen settings are not promoted; they fail: {', '.join(missed)}"
     document = {
         "seeds": list(seeds),
         "summary": {name: summary(found, name) for name in rivals},
         "missed": missed,
-        "champion": champion.uri if champion else None,
+        "champion": champion and names.version_uri(names.GENERATORS, champion),
     }
     return Result(document, f"{_table(found, rivals)}\n\n{verdict}", passed)
 
