@@ -86,16 +86,18 @@ class Judges:
     def beside_base(self, model: CVAE, base: Version, forgotten: tuple[int, ...]) -> dict[str, float]:
         """The measures of a net's base at the same latents, as `base.METRIC`, and the net's quick screen against it.
 
-        The base is sampled once.
+        The base is sampled once. A net with other tensors than its base's is not screened.
         """
         if base.uri not in self._drawn:
             self._drawn[base.uri] = self._draw(self.ctx.load(base), f"measuring {base.title}")
         found = self.evaluator.score(self._drawn[base.uri], forgotten)
+        metrics = {BASE_PREFIX + k: v for k, v in found.metrics().items()}
         start, generator = self._drawn[base.uri].model, self.ctx.generator("screen")
-        began = time.monotonic()
-        screened = {"screen.prob": screen(model, start, self.evaluator.calibrated, forgotten, generator)}
-        screened["time.screen"] = time.monotonic() - began
-        return {BASE_PREFIX + k: v for k, v in found.metrics().items()} | screened
+        if (model.net, model.z_dim) == (start.net, start.z_dim):
+            began = time.monotonic()
+            metrics["screen.prob"] = screen(model, start, self.evaluator.calibrated, forgotten, generator)
+            metrics["time.screen"] = time.monotonic() - began
+        return metrics
 
     def ensure(self, version: Version) -> dict[str, float]:
         """The metrics of a version under these judges: read from its run, or measured now and recorded there."""

@@ -258,7 +258,9 @@ def _subjects(
     z_dim = subjects[0].model.z_dim
     for subject in subjects:
         if subject.model.z_dim != z_dim:
-            raise ParameterError("beside", subject.source, f"generators with z_dim {z_dim}")
+            option = "beside" if subject.version in others else "version"
+            allowed = f"generators with the latent size of their base {root.uri}, {z_dim}"
+            raise ParameterError(option, subject.source, allowed)
     return subjects
 
 

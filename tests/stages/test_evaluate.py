@@ -14,7 +14,7 @@ from stores import Store
 from sa_mlops import cli
 from sa_mlops.datasets.mnist import SPEC
 from sa_mlops.models.classifiers import make_judge
-from sa_mlops.models.interface import CVAE
+from sa_mlops.models.interface import CVAE, make_net
 from sa_mlops.registry import names, publish, versions, weights
 from sa_mlops.registry.tracking import Recorder, open_run
 
@@ -44,6 +44,10 @@ def publish_damaged(client: MlflowClient, number: int, damage: Damage) -> int:
     model = weights.load_cvae(versions.files(versions.get(client, names.GENERATORS, number)) / "artifacts")
     with torch.no_grad():
         damage(model)
+    return publish_as_forgotten(client, model)
+
+
+def publish_as_forgotten(client: MlflowClient, model: CVAE) -> int:
     genuine = versions.get(client, names.GENERATORS, 2).tags
     tags = {k: v for k, v in genuine.items() if k != names.EVALUATION}
     with open_run("damaged", nested=False, tags={}) as run_id:
@@ -51,6 +55,14 @@ def publish_damaged(client: MlflowClient, number: int, damage: Damage) -> int:
             client, Recorder(client, run_id), model, tags=tags, description="", metrics={}, params={}
         )
     return version.number
+
+
+def test_a_net_with_other_tensors_than_its_base_is_measured_without_the_screen(
+    client: MlflowClient, capsys: Captured
+) -> None:
+    metrics = measured(capsys, publish_as_forgotten(client, make_net("mlp", SPEC, z_dim=4)))
+    assert "base.retain.fid" in metrics
+    assert "screen.prob" not in metrics
 
 
 def measured(captured: Captured, number: int) -> dict[str, float]:
