@@ -116,9 +116,9 @@ def run(config: JudgeConfig) -> Result:
     with ctx.runs.entry("judges", config):
         found = {role: obtain(ctx, role) for role in MEASURING}
     metrics = {role: run_metrics(ctx.client, v.run_id) for role, v in found.items()}
+    shown = ("judge.accuracy", "judge.ece")
     rows = [
-        [v.title, f"{metrics[role]['judge.accuracy']:.4f}", f"{metrics[role]['judge.ece']:.4f}"]
-        for role, v in found.items()
+        [v.title, *(f"{metrics[role].get(key, np.nan):.4f}" for key in shown)] for role, v in found.items()
     ]
     document = {
         "judges": [{"version": v.uri, "role": role, "metrics": metrics[role]} for role, v in found.items()]

@@ -16,7 +16,7 @@ from sa_mlops.methods import interface
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.grids import sequential_columns
 from sa_mlops.plots.matrices import Measure, forgetting_matrix
-from sa_mlops.registry import names, versions
+from sa_mlops.registry import names, processes, versions
 from sa_mlops.registry.gates import FORGETTING
 from sa_mlops.registry.names import class_metric
 from sa_mlops.registry.version import Version
@@ -105,7 +105,7 @@ def resumed(ctx: Context, config: SequentialConfig) -> Context:
 
 
 def interrupted(client: MlflowClient, config: SequentialConfig) -> str | None:
-    """Run id of the newest sequence with these parameters that did not finish."""
+    """Run id of the newest sequence with these parameters that did not finish and is not at work."""
     wanted = {k: v for k, v in config.spelled().items() if k not in ("resume", "device", "fresh")}
     experiments = [e.experiment_id for e in client.search_experiments()]
     runs = client.search_runs(
@@ -114,9 +114,10 @@ def interrupted(client: MlflowClient, config: SequentialConfig) -> str | None:
         order_by=["attributes.start_time DESC"],
         max_results=200,
     )
-    for candidate in runs:
-        if candidate.info.status in INTERRUPTED and wanted.items() <= dict(candidate.data.params).items():
-            return str(candidate.info.run_id)
+    for run in runs:
+        stopped = run.info.status in INTERRUPTED and processes.fate(run.data.tags) != "alive"
+        if stopped and wanted.items() <= run.data.params.items():
+            return str(run.info.run_id)
     return None
 
 
