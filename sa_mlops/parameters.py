@@ -78,8 +78,8 @@ def read_json(name: str, path: Path, known: Collection[str]) -> dict[str, Any]:
 
 
 def spell_option(name: str) -> str:
-    """The command-line option of a parameter: `batch_size` is `--batch-size`."""
-    return f"--{name.replace('_', '-')}"
+    """The command-line option of a parameter: `batch_size` is `--batch-size`. An argument is in capitals."""
+    return name if name.isupper() else f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,9 +152,9 @@ def test_an_unknown_version_is_refused_with_the_known_ones(
 @pytest.mark.parametrize(
     ("words", "option"),
     [
-        ("sample nobody", "--version"),
-        ("report ../../etc", "--version"),
-        ("promote models:/sa-cvae/1", "--version"),
+        ("sample nobody", "VERSION"),
+        ("report ../../etc", "VERSION"),
+        ("promote models:/sa-cvae/1", "VERSION"),
         ("evaluate --dataset digits --version runs:/0/generator", "--version"),
     ],
 )

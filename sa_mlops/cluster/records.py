@@ -160,11 +160,10 @@ def named(word: str) -> Job:
         if word == job.key or word in {t.job.partition("_")[0] for t in job.tasks if t.job}:
             return job
     known = ", ".join(job.key for job in jobs[-3:])
-    raise ParameterError(
-        "job",
-        word,
-        f"latest or one of {known}" if known else "the key of a job; none was submitted from this folder",
+    allowed = (
+        f"latest or one of {known}" if known else "the key of a job; none was submitted from this folder"
     )
+    raise ParameterError("JOB", word, allowed)
 
 
 def _read(path: Path) -> Job | None:

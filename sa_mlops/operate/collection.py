@@ -147,7 +147,7 @@ def show(name: str, out: Path | None) -> Result:
     from sa_mlops.plots.grids import mosaic
 
     if name not in datasets.known():
-        raise ParameterError("dataset", name, f"one of {', '.join(datasets.known())}")
+        raise ParameterError("NAME", name, f"one of {', '.join(datasets.known())}")
     data = datasets.load(name, torch.device("cpu"))
     spec = data.spec
     counts = [torch.bincount(y, minlength=spec.count).tolist() for y in (data.train_labels, data.test_labels)]
@@ -179,12 +179,12 @@ def show(name: str, out: Path | None) -> Result:
 def removable(name: str) -> None:
     """Raise ParameterError unless the name is that of an imported data set."""
     if name in datasets.bundled():
-        raise ParameterError("dataset", name, "a data set of yours; this one is part of the program")
+        raise ParameterError("NAME", name, "a data set of yours; this one is part of the program")
     if name not in imported.known() and not (
         re.fullmatch(NAME, name) and (project_root() / imported.FOLDER / name).is_dir()
     ):
         yours = ", ".join(imported.known()) or "there are none"
-        raise ParameterError("dataset", name, f"a data set of yours ({yours})")
+        raise ParameterError("NAME", name, f"a data set of yours ({yours})")
 
 
 def remove(name: str) -> Result:

@@ -42,7 +42,7 @@ def verify(folder: Path, key: Path | None) -> Result:
     if key is None:
         raise ParameterError("key", None, "the public key, or trust one with `sa-mlops trust`")
     if not folder.is_dir():
-        raise ParameterError("folder", str(folder), "the folder that `sa-mlops certify` wrote")
+        raise ParameterError("FOLDER", str(folder), "the folder that `sa-mlops certify` wrote")
     statement = read(folder, key)
     _compare(folder, {s["name"]: s["digest"]["sha256"] for s in statement["subject"]})
     try:

@@ -149,10 +149,10 @@ def given(
     word: str,
     *,
     name: str = names.GENERATORS,
-    option: str = "version",
+    option: str = "VERSION",
     others: str = "",
 ) -> Version:
-    """The version that a user names with `option`.
+    """The version that a user names with `option`, by default the argument of a command.
 
     Raises
     ------

@@ -137,7 +137,7 @@ def test_a_version_without_settings_is_refused(own_store: Store) -> None:
 
 @pytest.mark.parametrize("word", ["99", "sa-fim/99", "models:/other/1", "../1", "file:///etc/passwd"])
 def test_a_version_that_is_not_there_is_the_users_mistake(own_store: Store, word: str) -> None:
-    with pytest.raises(ParameterError, match="--version"):
+    with pytest.raises(ParameterError, match="VERSION"):
         reproduce(word, "cpu")
 
 
