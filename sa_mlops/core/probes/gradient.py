@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sa_mlops.core.prior import shell
-from sa_mlops.core.probes.interface import Attempts, Budget, Role, Scene, checkpoints
+from sa_mlops.core.probes.interface import Attempts, Budget, Probe, Role, Scene, checkpoints
 from sa_mlops.core.training import Report, silent
 from sa_mlops.models.classifiers import Judge
 from sa_mlops.models.interface import one_hot
@@ -27,7 +27,7 @@ CONFIDENT = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gradient:
+class Gradient(Probe):
     """Adam on the attacker's cross-entropy to the class, each attempt independent; each keeps its best image.
 
     Attributes
@@ -74,31 +74,22 @@ class Gradient:
 
     def begin(self, scene: Scene, budget: Budget, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Latents (n, z_dim) and free conditions (n, K), logits where `softmax`."""
+        n = budget.attempts
         match self.start:
             case "prior":
-                z = torch.randn(
-                    budget.attempts, scene.model.z_dim, generator=generator, device=generator.device
-                )
-                free = torch.randn(
-                    budget.attempts, scene.model.classes, generator=generator, device=generator.device
-                )
+                z, size = scene.latents(n, generator), (n, scene.model.classes)
+                free = torch.randn(size, generator=generator, device=generator.device)
                 return z, free if self.softmax else free.softmax(dim=1)
             case "neighbour":
                 near = scene.neighbours[0]
-                label = one_hot(
-                    torch.full((budget.attempts,), near, device=generator.device), scene.model.classes
-                )
+                label = scene.condition(near, n)
                 with torch.no_grad():
-                    z, _ = scene.model.encode(scene.real(near, budget.attempts, generator), label)
+                    z, _ = scene.model.encode(scene.real(near, n, generator), label)
                 return z, CONFIDENT * label if self.softmax else label
             case "retained":
-                z = torch.randn(
-                    budget.attempts, scene.model.z_dim, generator=generator, device=generator.device
-                )
-                labels = torch.tensor(scene.retained, device=z.device)
-                label = one_hot(
-                    labels[torch.arange(len(z), device=z.device) % len(labels)], scene.model.classes
-                )
+                z = scene.latents(n, generator)
+                labels = torch.tensor(scene.retained, device=z.device).repeat(n)[:n]
+                label = one_hot(labels, scene.model.classes)
                 return z, CONFIDENT * label if self.softmax else label
             case "solutions":
                 on_base = replace(scene, model=scene.base, report=silent)

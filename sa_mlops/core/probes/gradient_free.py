@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sa_mlops.core.probes.interface import Attempts, Budget, Role, Scene, checkpoints
+from sa_mlops.core.probes.interface import Attempts, Budget, Probe, Role, Scene, checkpoints
 
 MANY_MOVES = Budget(steps=2_000, lr=1.0)
 GENERATIONS = Budget(steps=150, lr=0.5)
@@ -33,7 +33,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RandomSearch:
+class RandomSearch(Probe):
     """Each attempt keeps its best point and tries one Gaussian move per step; `budget.lr` is the largest move.
 
     A move's scale is log-uniform between a hundredth of the largest and the largest, and one move in ten draws
@@ -70,7 +70,7 @@ class RandomSearch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvolutionStrategy:
+class EvolutionStrategy(Probe):
     """Separable CMA-ES (Ros and Hansen, 2008), one search per attempt, all searches in one batch.
 
     Constants as in Hansen's tutorial (arXiv:1604.00772), with the learning rates of the covariance's diagonal raised

@@ -6,9 +6,10 @@ its own, but not the judge that decides afterwards: `run` refuses a judge with a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from sa_mlops.core.training import Report, silent
 from sa_mlops.core.views import autolevels
 from sa_mlops.datasets.spec import Images
 from sa_mlops.models.classifiers import Judge
-from sa_mlops.models.interface import CVAE
+from sa_mlops.models.interface import CVAE, one_hot
 
 SUCCESS = 0.5
 """The judge's probability of the class above which an attempt counts as a success."""
@@ -103,6 +104,14 @@ class Scene:
         """Indices of the retained classes."""
         return tuple(c for c in range(self.model.classes) if c not in (self.target, *self.forgotten))
 
+    def latents(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count, z_dim) of the prior, N(0, I)."""
+        return torch.randn(count, self.model.z_dim, generator=generator, device=generator.device)
+
+    def condition(self, label: int, count: int) -> Tensor:
+        """(count, K), the one-hot of a class in every row."""
+        return one_hot(torch.full((count,), label, device=self.labels.device), self.model.classes)
+
     def real(self, label: int, count: int, generator: torch.Generator) -> Tensor:
         """`count` real images (count, C, H, W) of a class, drawn with replacement.
 
@@ -135,23 +144,21 @@ class Attempts:
     z: Tensor
     condition: Tensor
     counts: Literal["last", "any"]
-    loss: Tensor
+    loss: Tensor = field(default_factory=lambda: torch.empty(0))
     wanted: Tensor | None = None
 
 
-NO_STEPS = Budget()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe(ABC):
+    """A method of recovering a class, with its default budget."""
 
-
-class Probe(Protocol):
-    """A method of recovering a class."""
-
-    @property
-    def budget(self) -> Budget:
-        """Its default budget."""
+    budget: Budget = Budget()
 
     def roles(self) -> Sequence[Role]:
         """Roles of the attackers that it needs."""
+        return ()
 
+    @abstractmethod
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
         """All attempts; the random generator alone decides them."""
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from sa_mlops.core.probes.interface import NO_STEPS, Attempts, Budget, Role, Scene
+from sa_mlops.core.probes.interface import Attempts, Budget, Probe, Scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelArithmetic:
+class LabelArithmetic(Probe):
     """z ~ N(0, I) under negative, scaled and signed conditions in turn; an attempt is one z, and any may succeed."""
-
-    budget: Budget = NO_STEPS
-
-    def roles(self) -> Sequence[Role]:
-        """None."""
-        return ()
 
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
         """The same latents under each condition; the last four are drawn from -1, 0 and 1 for each attempt."""
         device, n, k = generator.device, budget.attempts, scene.model.classes
-        z = torch.randn(n, scene.model.z_dim, generator=generator, device=device)
+        z = scene.latents(n, generator)
         unit = torch.eye(k, device=device)
         own, near, far = unit[scene.target], unit[scene.neighbours[0]], unit[scene.neighbours[1]]
         retained = unit[list(scene.retained)].sum(dim=0)
@@ -35,10 +28,5 @@ class LabelArithmetic:
         ]  # fmt: skip
         signed = torch.randint(-1, 2, (4, n, k), generator=generator, device=device).to(z.dtype)
         condition = torch.cat([torch.stack(fixed)[:, None].expand(-1, n, -1), signed])
-        return Attempts(
-            positions=tuple(range(len(condition))),
-            z=z.expand(len(condition), *z.shape),
-            condition=condition,
-            counts="any",
-            loss=z.new_empty(0),
-        )
+        z = z.expand(len(condition), *z.shape)
+        return Attempts(positions=tuple(range(len(condition))), z=z, condition=condition, counts="any")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,12 +9,11 @@ import torch
 from torch import Tensor
 
 from sa_mlops.core.probes.gradient import CONFIDENT, FAST, descend
-from sa_mlops.core.probes.interface import Attempts, Budget, Role, Scene
-from sa_mlops.models.interface import one_hot
+from sa_mlops.core.probes.interface import Attempts, Budget, Probe, Scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PixelMatch:
+class PixelMatch(Probe):
     """Adam on the squared error between the decoded image and a real one of the class, over z and the condition.
 
     Attributes
@@ -27,21 +25,16 @@ class PixelMatch:
     start: Literal["prior", "encoder"]
     budget: Budget = FAST
 
-    def roles(self) -> Sequence[Role]:
-        """None."""
-        return ()
-
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
         """One real image per attempt."""
         wanted = scene.real(scene.target, budget.attempts, generator)
         if self.start == "encoder":
-            label = torch.full((budget.attempts,), scene.target, device=wanted.device)
-            label = one_hot(label, scene.model.classes)
+            label = scene.condition(scene.target, budget.attempts)
             with torch.no_grad():
                 z, _ = scene.model.encode(wanted, label)
             logits = CONFIDENT * label
         else:
-            z = torch.randn(budget.attempts, scene.model.z_dim, generator=generator, device=generator.device)
+            z = scene.latents(budget.attempts, generator)
             size = (budget.attempts, scene.model.classes)
             logits = torch.randn(size, generator=generator, device=generator.device)
 

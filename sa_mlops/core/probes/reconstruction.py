@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from sa_mlops.core.probes.interface import NO_STEPS, Attempts, Budget, Role, Scene
-from sa_mlops.models.interface import one_hot
+from sa_mlops.core.probes.interface import Attempts, Budget, Probe, Scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reconstruction:
+class Reconstruction(Probe):
     """Decode z = mean + noise of a real image, encoded under the class, under softmax(one-hot + noise).
 
     Attributes
@@ -24,42 +22,22 @@ class Reconstruction:
     z_noise: float = 0.1
     condition_noise: float = 0.1
     lent: bool = False
-    budget: Budget = NO_STEPS
-
-    def roles(self) -> Sequence[Role]:
-        """None."""
-        return ()
 
     @torch.no_grad()
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
         """One real image of the class per attempt."""
         images = scene.real(scene.target, budget.attempts, generator)
-        label = one_hot(
-            torch.full((budget.attempts,), scene.target, device=images.device), scene.model.classes
-        )
+        label = scene.condition(scene.target, budget.attempts)
         mean, _ = (scene.base if self.lent else scene.model).encode(images, label)
         z = mean + self.z_noise * torch.randn(mean.shape, generator=generator, device=mean.device)
         noise = torch.randn(label.shape, generator=generator, device=mean.device)
         condition = (label + self.condition_noise * noise).softmax(dim=1)
-        return Attempts(
-            positions=(0,),
-            z=z[None],
-            condition=condition[None],
-            counts="last",
-            loss=z.new_empty(0),
-            wanted=images,
-        )
+        return Attempts(positions=(0,), z=z[None], condition=condition[None], counts="last", wanted=images)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnEncoder:
+class OwnEncoder(Probe):
     """Encode a real image with the generator's own encoder and decode the mean, under each retained label in turn."""
-
-    budget: Budget = NO_STEPS
-
-    def roles(self) -> Sequence[Role]:
-        """None."""
-        return ()
 
     @torch.no_grad()
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
@@ -67,14 +45,7 @@ class OwnEncoder:
         images = scene.real(scene.target, budget.attempts, generator)
         latents, conditions = [], []
         for label in scene.retained:
-            indices = torch.full((budget.attempts,), label, device=images.device)
-            conditions.append(one_hot(indices, scene.model.classes))
+            conditions.append(scene.condition(label, budget.attempts))
             latents.append(scene.model.encode(images, conditions[-1])[0])
-        return Attempts(
-            positions=scene.retained,
-            z=torch.stack(latents),
-            condition=torch.stack(conditions),
-            counts="any",
-            loss=images.new_empty(0),
-            wanted=images,
-        )
+        z, condition = torch.stack(latents), torch.stack(conditions)
+        return Attempts(positions=scene.retained, z=z, condition=condition, counts="any", wanted=images)

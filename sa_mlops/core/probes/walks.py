@@ -9,14 +9,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from sa_mlops.core.probes.interface import Attempts, Budget, Role, Scene
-from sa_mlops.models.interface import one_hot
+from sa_mlops.core.probes.interface import Attempts, Budget, Probe, Scene
 
 TWELVE_FRAMES = Budget(steps=12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walk:
+class Walk(Probe):
     """Neighbour -> class (-> second neighbour), `budget.steps` frames per leg; an attempt succeeds if any frame does.
 
     Attributes
@@ -29,10 +28,6 @@ class Walk:
     deceptive: bool
     budget: Budget = TWELVE_FRAMES
 
-    def roles(self) -> Sequence[Role]:
-        """None."""
-        return ()
-
     @torch.no_grad()
     def attack(self, scene: Scene, budget: Budget, generator: torch.Generator) -> Attempts:
         """One real image of each class on the way per attempt."""
@@ -41,15 +36,13 @@ class Walk:
         latents, conditions = [], []
         for stop in stops:
             images = scene.real(stop, budget.attempts, generator)
-            label = one_hot(torch.full((budget.attempts,), stop, device=images.device), scene.model.classes)
+            label = scene.condition(stop, budget.attempts)
             latents.append(scene.model.encode(images, label)[0])
             conditions.append(label)
         z = along(latents, budget.steps)
         held = conditions[:1] * len(stops) if self.deceptive else conditions
         condition = along(held, budget.steps)
-        return Attempts(
-            positions=tuple(range(len(z))), z=z, condition=condition, counts="any", loss=z.new_empty(0)
-        )
+        return Attempts(positions=tuple(range(len(z))), z=z, condition=condition, counts="any")
 
 
 def along(stops: Sequence[Tensor], frames: int) -> Tensor:
