@@ -9,7 +9,6 @@ where the anchor is the retained class whose images are nearest to the class's a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sa_mlops.methods.interface import Method, Request
@@ -17,11 +16,6 @@ from sa_mlops.methods.replay import WeightedSettings
 
 if TYPE_CHECKING:
     from sa_mlops.models.interface import CVAE
-
-
-@dataclass(frozen=True, kw_only=True)
-class AblationSettings(WeightedSettings):
-    """Options, which are the settings too."""
 
 
 def run(request: Request) -> CVAE:
@@ -39,8 +33,7 @@ def run(request: Request) -> CVAE:
 METHOD = Method(
     name="ablation",
     help="train the class towards the nearest retained class, and replay the others",
-    config=AblationSettings,
-    settings=AblationSettings,
+    config=WeightedSettings,
     target="another class",
     run=run,
 )

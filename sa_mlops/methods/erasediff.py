@@ -10,7 +10,6 @@ weight; the inner value is a constant in the gradient, which is that of this sum
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sa_mlops.methods.interface import Method, Needs, Request
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sa_mlops.models.interface import CVAE
-
-
-@dataclass(frozen=True, kw_only=True)
-class EraseSettings(WeightedSettings):
-    """Options, which are the settings too."""
 
 
 def run(request: Request) -> CVAE:
@@ -50,8 +44,7 @@ def run(request: Request) -> CVAE:
 METHOD = Method(
     name="erasediff",
     help="train the class to be noise, and the retained ones on real images; no Fisher penalty",
-    config=EraseSettings,
-    settings=EraseSettings,
+    config=WeightedSettings,
     target="noise",
     needs=Needs(data=True),
     run=run,

@@ -52,7 +52,6 @@ METHOD = Method(
     name="esd",
     help="train the class towards the unconditional image, guided away from the class, and replay the others",
     config=ErasureSettings,
-    settings=ErasureSettings,
     target="another class",
     run=run,
 )

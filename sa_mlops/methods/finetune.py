@@ -6,7 +6,6 @@ Minimises the negative ELBO L on real images of the retained classes, E L(x_r, c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sa_mlops.methods.interface import Method, Needs, Request
@@ -14,11 +13,6 @@ from sa_mlops.methods.replay import TrainingSettings
 
 if TYPE_CHECKING:
     from sa_mlops.models.interface import CVAE
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(TrainingSettings):
-    """Options, which are the settings too."""
 
 
 def run(request: Request) -> CVAE:
@@ -32,8 +26,7 @@ def run(request: Request) -> CVAE:
 METHOD = Method(
     name="finetune",
     help="continue the training on real images of the retained classes alone",
-    config=FinetuneSettings,
-    settings=FinetuneSettings,
+    config=TrainingSettings,
     target="as retrained",
     needs=Needs(data=True),
     run=run,

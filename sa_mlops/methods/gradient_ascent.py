@@ -56,7 +56,6 @@ METHOD = Method(
     name="gradient-ascent",
     help="raise the loss of real images of the class, and lower that of the retained ones",
     config=AscentSettings,
-    settings=AscentSettings,
     target="as retrained",
     needs=Needs(data=True),
     run=run,

@@ -213,7 +213,7 @@ class Method:
     name : its word after `--method`.
     help : one line.
     config : its options.
-    settings : its resolved settings, as recorded with a version; `config` itself if it has nothing to resolve.
+    settings : its resolved settings; None if its options are its settings.
     target : what it makes of a forgotten class.
     run : makes a new generator.
     """
@@ -221,10 +221,18 @@ class Method:
     name: str
     help: str
     config: type[MethodConfig]
-    settings: type[StepSettings]
     target: Target
     run: Callable[[Request], CVAE]
+    settings: type[StepSettings] | None = None
     needs: Needs = Needs()
+
+    @property
+    def recorded(self) -> type[StepSettings]:
+        """The settings that are recorded with a version."""
+        if self.settings is not None:
+            return self.settings
+        assert issubclass(self.config, StepSettings)
+        return self.config
 
     def options(self) -> dict[str, Parameter]:
         """Name -> definition of the options that it takes."""

@@ -11,7 +11,6 @@ retained labels' images at z.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sa_mlops.methods.interface import Method, Request
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sa_mlops.models.interface import CVAE
-
-
-@dataclass(frozen=True, kw_only=True)
-class RandomLabelSettings(WeightedSettings):
-    """Options, which are the settings too."""
 
 
 def forget_term(request: Request, model: CVAE) -> Tensor:
@@ -57,8 +51,7 @@ def run(request: Request) -> CVAE:
 METHOD = Method(
     name="random-label",
     help="train the class towards the images of random retained labels, and replay those",
-    config=RandomLabelSettings,
-    settings=RandomLabelSettings,
+    config=WeightedSettings,
     target="another class",
     run=run,
 )

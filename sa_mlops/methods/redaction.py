@@ -51,7 +51,6 @@ METHOD = Method(
     name="redaction",
     help="replace the label's weights by those of retained labels; no training",
     config=RedactionSettings,
-    settings=RedactionSettings,
     target="another class",
     run=run,
 )

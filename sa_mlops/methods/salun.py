@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sa_mlops.methods.interface import Method, Request
-from sa_mlops.methods.random_label import RandomLabelSettings, forget_term, loss
+from sa_mlops.methods.random_label import forget_term, loss
+from sa_mlops.methods.replay import WeightedSettings
 from sa_mlops.parameters import number
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ BATCHES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class SalunSettings(RandomLabelSettings):
+class SalunSettings(WeightedSettings):
     """Options, which are the settings too."""
 
     saliency: float = number(
@@ -62,7 +63,6 @@ METHOD = Method(
     name="salun",
     help="random labels, on the weights with the largest gradient of the class's loss",
     config=SalunSettings,
-    settings=SalunSettings,
     target="another class",
     run=run,
 )

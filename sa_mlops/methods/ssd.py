@@ -79,7 +79,6 @@ METHOD = Method(
     name="ssd",
     help="shrink the weights whose Fisher information is of the class; no training",
     config=DampeningSettings,
-    settings=DampeningSettings,
     target="as retrained",
     needs=Needs(fisher=True),
     run=run,

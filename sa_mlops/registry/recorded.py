@@ -62,8 +62,7 @@ def read_step(text: str, classes: int) -> StepSettings:
     method = value.get("method", DEFAULT) if isinstance(value, dict) else DEFAULT
     if method not in known():
         raise RecordedError(f"settings.method: {_short(method)} is none of {', '.join(known())}")
-    made: StepSettings = read(named(method).settings, text, classes)
-    return made
+    return read(named(method).recorded, text, classes)
 
 
 def _parsed(text: str) -> Any:

@@ -15,6 +15,7 @@ from torch import Tensor
 from sa_mlops.core.elbo import negative_elbo, pixel_cross_entropy
 from sa_mlops.core.training import Watch, make_optimiser
 from sa_mlops.methods.interface import Request
+from sa_mlops.methods.selective_amnesia.training import draw
 from sa_mlops.models.interface import CVAE, one_hot
 
 Loss = Callable[[CVAE], Mapping[str, Tensor]]
@@ -61,9 +62,7 @@ def latents(request: Request) -> Tensor:
 
 def labels(request: Request, classes: Sequence[int]) -> Tensor:
     """(n,) int64, uniform over class indices."""
-    n, device = request.settings.optimisation.batch_size, request.generator.device
-    rows = torch.randint(len(classes), (n,), generator=request.generator, device=device)
-    return torch.tensor(classes, device=device)[rows]
+    return draw(classes, request.settings.optimisation.batch_size, request.generator)
 
 
 def towards(model: CVAE, z: Tensor, classes: Tensor, images: Tensor) -> Tensor:

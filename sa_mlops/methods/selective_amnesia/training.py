@@ -18,7 +18,7 @@ preserves the decoder's images pointwise, while the ELBO on replayed means blurs
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -72,7 +72,7 @@ def draw_surrogate(
     raise ValueError(f"no surrogate images for {kind!r}")
 
 
-def draw(values: tuple[int, ...], count: int, generator: torch.Generator) -> Tensor:
+def draw(values: Sequence[int], count: int, generator: torch.Generator) -> Tensor:
     """(count,) int64 labels, uniform over `values`."""
     rows = torch.randint(len(values), (count,), generator=generator, device=generator.device)
     return torch.tensor(values, device=generator.device)[rows]

@@ -35,7 +35,6 @@ METHOD = Method(
     name="mute",
     help="shrink the label's weights towards the mean of all labels'",
     config=MuteSettings,
-    settings=MuteSettings,
     target="another class",
     run=run,
 )
