@@ -61,14 +61,12 @@ def given_options(
 ) -> dict[str, Any]:
     """Values of the parameters that were given, under their present names.
 
+    Raises ParameterError for a value that is not allowed, or given under both its names.
+
     Parameters
     ----------
     texts : every option's text, by its word.
     words : parameter -> its option's word, where the two may differ.
-
-    Raises
-    ------
-    ParameterError : for a value that is not allowed, or given under both its names.
     """
     context = click.get_current_context()
 

@@ -80,9 +80,7 @@ class RunConfig(Parameters):
     def _indices(self, name: str, words: tuple[str, ...]) -> tuple[int, ...]:
         """Indices of the classes `words`, given as the parameter `name`.
 
-        Raises
-        ------
-        ParameterError : if one is no class of the data set, or twice the same.
+        Raises ParameterError if one is no class of the data set, or twice the same.
         """
         shown = ",".join(words)
         try:
@@ -567,9 +565,7 @@ class ProbeConfig(RecipeConfig, VersionConfig):
     def chosen(self, known: tuple[str, ...]) -> tuple[str, ...]:
         """The probes named, in the order of `known`; `direct` if none is and only weights are attacked.
 
-        Raises
-        ------
-        ParameterError : for a name that is not known.
+        Raises ParameterError for a name that is not known.
         """
         if self.probes == "all":
             return ("direct",) if self.level == "weights" else known

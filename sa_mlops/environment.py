@@ -22,9 +22,7 @@ def prepare() -> None:
     MLflow's own default address is percent-encoded, and its database driver does not decode it: in a folder with a
     space or an accent no store would be found.
 
-    Raises
-    ------
-    CommandError : if the store is to be in this folder, and no store can be in a folder of this name.
+    Raises CommandError if the store is to be in this folder, and no store can be in a folder of this name.
     """
     for name in [n for n, value in os.environ.items() if n.startswith("MLFLOW_") and not value.strip()]:
         del os.environ[name]

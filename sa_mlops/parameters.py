@@ -44,9 +44,7 @@ class FileError(ParameterError):
 def read_json(name: str, path: Path, known: Collection[str]) -> dict[str, Any]:
     """The JSON object in a file that the option `name` gives, with keys among `known`. A byte-order mark is allowed.
 
-    Raises
-    ------
-    FileError : if the file cannot be read, is no JSON object, or has a key twice or one that is not known.
+    Raises FileError if the file cannot be read, is no JSON object, or has a key twice or one that is not known.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -136,12 +134,7 @@ class Parameter:
         return "" if self.low is None else f" of {self.low:g} or more"
 
     def parse(self, name: str, text: object) -> Value:
-        """The value written as `text`.
-
-        Raises
-        ------
-        ParameterError : if it is no value of this parameter.
-        """
+        """The value written as `text`. Raises ParameterError if it is no value of this parameter."""
         word = str(text).strip()
         if word == AUTO and self.default is None:
             return None
@@ -171,12 +164,7 @@ class Parameter:
                 return word
 
     def check(self, name: str, value: Any) -> Any:
-        """`value` itself.
-
-        Raises
-        ------
-        ParameterError : if it is not allowed.
-        """
+        """`value` itself. Raises ParameterError if it is not allowed."""
         if value is None and self.default is None:
             return None
         match self.kind:
@@ -343,9 +331,7 @@ class Parameters:
     def read(cls, texts: Mapping[str, str]) -> Self:
         """The config whose given values are written as `texts`, by name.
 
-        Raises
-        ------
-        ParameterError : for the first value that is not allowed.
+        Raises ParameterError for the first value that is not allowed.
         """
         definitions = cls.parameters()
         return cls(**{name: definitions[name].parse(name, text) for name, text in texts.items()})

@@ -41,10 +41,8 @@ Outcome = tuple[Result, int]
 def submit(entry: EntryPoint, values: Mapping[str, Value], order: SubmitConfig) -> Outcome:
     """Submit an entry point.
 
-    Raises
-    ------
-    ParameterError : for a value that the entry point or the scheduler does not take; nothing is submitted.
-    SchedulerError : if the scheduler is missing or refuses.
+    Raises ParameterError for a value that the entry point or the scheduler does not take; nothing is submitted;
+    SchedulerError if the scheduler is missing or refuses.
     """
     found = plan(entry, values, order)
     if order.target == "slurm" and os.environ.get("MLFLOW_TRACKING_URI", "sqlite:").startswith("sqlite:"):

@@ -66,9 +66,7 @@ class Plan:
 def plan(entry: EntryPoint, values: Mapping[str, Value], order: SubmitConfig) -> Plan:
     """The commands for an entry point with these values, which are all checked.
 
-    Raises
-    ------
-    ParameterError : for a value that the entry point does not take, or a malformed sweep.
+    Raises ParameterError for a value that the entry point does not take, or a malformed sweep.
     """
     config = entry.config(**values)  # type: ignore[arg-type]
     if order.sweep:
@@ -90,12 +88,7 @@ def plan(entry: EntryPoint, values: Mapping[str, Value], order: SubmitConfig) ->
 
 
 def sweep(entry: EntryPoint, text: str) -> tuple[str, list[Value]]:
-    """Name and values of a sweep such as `classes=0,1,2`.
-
-    Raises
-    ------
-    ParameterError : if it is malformed.
-    """
+    """Name and values of a sweep such as `classes=0,1,2`. Raises ParameterError if it is malformed."""
     single = {k: p for k, p in entry.config.parameters().items() if p.kind != "numbers"}
     word, _, values = text.partition("=")
     name = word.strip().removeprefix("--").replace("-", "_")

@@ -147,12 +147,7 @@ def every() -> list[Job]:
 
 
 def named(word: str) -> Job:
-    """The job of a key or a number of the scheduler, or the `latest`.
-
-    Raises
-    ------
-    ParameterError : if there is none.
-    """
+    """The job of a key or a number of the scheduler, or the `latest`. Raises ParameterError if there is none."""
     jobs = every()
     if word == "latest" and jobs:
         return jobs[-1]

@@ -34,14 +34,12 @@ class SchedulerError(CommandError):
 def submit(commands: Sequence[TaskRun], order: SubmitConfig, name: str, first: bool) -> list[str]:
     """Submit commands; their names in the scheduler.
 
+    Raises SchedulerError if submitit or SLURM is missing, or SLURM refuses.
+
     Parameters
     ----------
     name : of the job in the scheduler's lists.
     first : whether the first command has to end before the others start.
-
-    Raises
-    ------
-    SchedulerError : if submitit or SLURM is missing, or SLURM refuses.
     """
     try:
         import submitit
@@ -121,9 +119,7 @@ def _apart() -> Iterator[None]:
 def queue(jobs: Sequence[Job]) -> dict[str, str]:
     """Name in SLURM -> its word for the state, for the tasks of these jobs that SLURM still knows.
 
-    Raises
-    ------
-    SchedulerError : if SLURM does not answer.
+    Raises SchedulerError if SLURM does not answer.
     """
     numbers = sorted({t.job.partition("_")[0] for j in jobs if j.target == "slurm" for t in j.tasks if t.job})
     if not numbers:
@@ -143,9 +139,7 @@ def queue(jobs: Sequence[Job]) -> dict[str, str]:
 def cancel(job: Job) -> None:
     """Cancel all tasks of a job: pending ones do not start, running ones end their stage.
 
-    Raises
-    ------
-    SchedulerError : if SLURM does not answer, or a task runs on another machine.
+    Raises SchedulerError if SLURM does not answer, or a task runs on another machine.
     """
     folder = records.home(job.key)
     (folder / records.CANCELLED).touch()

@@ -29,12 +29,7 @@ class Table:
 
 
 def read(text: str) -> Table:
-    """The table in the text of `ARTIFACT`.
-
-    Raises
-    ------
-    ValueError : if it is no such table.
-    """
+    """The table in the text of `ARTIFACT`. Raises ValueError if it is no such table."""
     try:
         found = json.loads(text)
         records = [dict(zip(found["columns"], line, strict=True)) for line in found["data"]]

@@ -45,15 +45,13 @@ def switch(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> 
     second layer off but for the second unit, which cancels the output's bias. Where the label enters every scale, its
     own weights switch off every channel.
 
+    Raises ValueError if the decoder is of another kind, or too narrow.
+
     Parameters
     ----------
     base : left as it is.
     forgotten : class indices, fewer than K.
     generator : source of every draw, on the base's device.
-
-    Raises
-    ------
-    ValueError : if the decoder is of another kind, or too narrow.
     """
     model = copy.deepcopy(base)
     if _label_at_every_scale(model):

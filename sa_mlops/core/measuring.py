@@ -214,10 +214,8 @@ class Evaluator:
     def controls(self) -> tuple[tuple[Control, ...], tuple[Control, ...]]:
         """Answers of the calibrated and the plain judge to images that show no class.
 
-        Raises
-        ------
-        JudgeError : if the calibrated judge is certain of a class there, wrong on too many test images, or blind to
-            faded ones; its measurements would mean nothing.
+        Raises JudgeError if the calibrated judge is certain of a class there, wrong on too many test images, or blind
+        to faded ones; its measurements would mean nothing.
         """
         data = self.data
         calibrated = judge_controls(self.calibrated, data.test_images)

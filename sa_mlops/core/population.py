@@ -78,13 +78,11 @@ def overlap(retrained: Tensor, models: Tensor) -> Overlap:
 
     Every bin gets 1 / `BINS` of an observation more, so that empty ones stay finite: see `ceiling`.
 
+    Raises ValueError for other shapes, or a margin that is not finite.
+
     Parameters
     ----------
     retrained, models : (N, n) margins of N models each on n images, N even and at least 2; row i of both has one seed.
-
-    Raises
-    ------
-    ValueError : for other shapes, or a margin that is not finite.
     """
     count = len(retrained)
     if count < 2 or count % 2 or retrained.shape != models.shape:

@@ -15,9 +15,7 @@ class DeviceError(ValueError):
 def resolve_device(name: str) -> torch.device:
     """`auto` is CUDA, MPS or the CPU, whichever comes first.
 
-    Raises
-    ------
-    DeviceError : if this machine has no such device; the message lists its devices.
+    Raises DeviceError if this machine has no such device; the message lists its devices.
     """
     there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     there += ["mps"] if torch.backends.mps.is_available() else []

@@ -128,6 +128,9 @@ def train_generator(
 ) -> CVAE:
     """A CVAE trained on the images whose class is in `settings.labels`.
 
+    Raises NotFiniteError with the first step and term that were not finite; raised when a report reads the terms, or at
+    the end.
+
     Parameters
     ----------
     images : (n, C, H, W) in [0, 1], on the device that trains.
@@ -136,11 +139,6 @@ def train_generator(
     generator : source of batches and noise; its seed also decides the initial weights.
     report : receives `reconstruction`, `divergence` and their sum `loss`, nats per image.
     on_step : called with the step and the net after each step (sample grids).
-
-    Raises
-    ------
-    NotFiniteError : with the first step and term that were not finite; raised when a report reads the terms, or at
-        the end.
     """
     chosen = torch.isin(labels, torch.tensor(settings.labels, device=labels.device)).nonzero().flatten()
     torch.manual_seed(generator.initial_seed())

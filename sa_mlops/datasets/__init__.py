@@ -34,10 +34,7 @@ def known() -> tuple[str, ...]:
 def spec(name: str) -> DataSpec:
     """The specification of a data set; reads no images and imports no torch.
 
-    Raises
-    ------
-    ValueError : if there is no such data set.
-    DataError : if its pin cannot be read.
+    Raises ValueError if there is no such data set; DataError if its pin cannot be read.
     """
     if _is_bundled(name):
         found: DataSpec = importlib.import_module(_module(name)).SPEC
@@ -50,10 +47,7 @@ def spec(name: str) -> DataSpec:
 def load(name: str, device: torch.device) -> Dataset:
     """All images of a data set, for a device; bytes where they have 256 levels, 55 MB for MNIST.
 
-    Raises
-    ------
-    ValueError : if there is no such data set.
-    DataError : if its files are missing or altered.
+    Raises ValueError if there is no such data set; DataError if its files are missing or altered.
     """
     if _is_bundled(name):
         loaded: Dataset = importlib.import_module(_module(name)).load(device)

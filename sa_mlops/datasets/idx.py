@@ -44,13 +44,11 @@ def is_idx(path: Path) -> bool:
 def read(path: Path, md5: str | None = None) -> NDArray[np.uint8]:
     """The array of a file.
 
+    Raises IdxError if it cannot be read, or is not this file.
+
     Parameters
     ----------
     md5 : expected hash of the unpacked file.
-
-    Raises
-    ------
-    IdxError : if it cannot be read, or is not this file.
     """
     try:
         packed = path.suffix == ".gz"

@@ -36,23 +36,13 @@ def known() -> tuple[str, ...]:
 
 
 def spec(name: str) -> DataSpec:
-    """The specification, from the pin alone.
-
-    Raises
-    ------
-    DataError : if the pin cannot be read.
-    """
+    """The specification, from the pin alone. Raises DataError if the pin cannot be read."""
     pin = read_pin(project_root(), file_of(name))
     return _spec(name, pin.meta, pin.file)
 
 
 def manifest(root: Path, name: str) -> dict[str, Any]:
-    """The record of the import: classes, shape, counts, source, licence.
-
-    Raises
-    ------
-    DataError : if it cannot be read.
-    """
+    """The record of the import: classes, shape, counts, source, licence. Raises DataError if it cannot be read."""
     path = root / FOLDER / name / MANIFEST
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -63,9 +53,7 @@ def manifest(root: Path, name: str) -> dict[str, Any]:
 def load(name: str, device: torch.device) -> Dataset:
     """The images, mapped: rows are read when they are used.
 
-    Raises
-    ------
-    DataError : if the files are missing, altered or no data set.
+    Raises DataError if the files are missing, altered or no data set.
     """
     from safetensors import SafetensorError, safe_open
 

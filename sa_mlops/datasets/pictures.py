@@ -41,9 +41,7 @@ def listed(folder: Path) -> tuple[list[Path], list[str]]:
 
     Hidden files are left out, of which `._x.png` is a resource fork of macOS.
 
-    Raises
-    ------
-    OSError : if the folder cannot be read.
+    Raises OSError if the folder cannot be read.
     """
     found, left_out = [], []
     for path in sorted(folder.iterdir()):
@@ -72,9 +70,7 @@ def read(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
     It is turned as its EXIF orientation says; transparent pixels become grey; 16-bit levels are scaled to 8 bits.
 
-    Raises
-    ------
-    PictureError : if it cannot be read.
+    Raises PictureError if it cannot be read.
     """
     from PIL import ImageOps
 

@@ -69,9 +69,7 @@ class PinnedFile:
 def project_root() -> Path:
     """The folder that holds `data.dvc`: the working directory or one above it, else the one beside the package.
 
-    Raises
-    ------
-    DataError : if there is none, or the first one belongs to another project.
+    Raises DataError if there is none, or the first one belongs to another project.
     """
     here = Path.cwd()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
@@ -93,12 +91,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def read_pin(root: Path, file: str = PIN) -> Pin:
-    """The pin in `root`.
-
-    Raises
-    ------
-    DataError : if the file cannot be read or pins no folder.
-    """
+    """The pin in `root`. Raises DataError if the file cannot be read or pins no folder."""
     import yaml
 
     try:
@@ -124,9 +117,7 @@ def listing(pin: Pin) -> tuple[PinnedFile, ...] | None:
 
     A listing whose hash is not the pin's is ignored.
 
-    Raises
-    ------
-    DataError : if the listing has the hash of the pin, but lists no files or a file outside the folder.
+    Raises DataError if the listing has the hash of the pin, but lists no files or a file outside the folder.
     """
     digest = pin.md5.removesuffix(".dir")
     for store in ("cache", "bundled"):
@@ -151,9 +142,7 @@ def listing(pin: Pin) -> tuple[PinnedFile, ...] | None:
 def verify(pin: Pin) -> tuple[PinnedFile, ...]:
     """Compare every pinned file with its md5, and return them all.
 
-    Raises
-    ------
-    DataError : for the first file that is missing or different, with both hashes and the command that repairs it.
+    Raises DataError for the first file that is missing or different, with both hashes and the command that repairs it.
     """
     files = listing(pin)
     if files is None:
@@ -178,13 +167,11 @@ def verify(pin: Pin) -> tuple[PinnedFile, ...]:
 def pull(pin: Pin, *, repair: bool = False) -> None:
     """Fetch the pinned folder from DVC's default remote (the bundled one needs no network).
 
+    Raises DataError if DVC cannot.
+
     Parameters
     ----------
     repair : replace files that were altered, in the folder and in DVC's cache.
-
-    Raises
-    ------
-    DataError : if DVC cannot.
     """
     lock = pin.root / ".dvc" / "tmp" / "sa-mlops.lock"
     try:
@@ -273,9 +260,7 @@ def _drop_altered_objects(pin: Pin) -> None:
 def ensure(root: Path, file: str = PIN) -> tuple[Pin, tuple[PinnedFile, ...]]:
     """The verified files; a checkout that has no folder yet pulls it first.
 
-    Raises
-    ------
-    DataError : see `verify` and `pull`.
+    Raises DataError as `verify` and `pull` do.
     """
     pin = read_pin(root, file)
     if not pin.path.exists():

@@ -90,13 +90,11 @@ class Raw:
 def read(source: str, form: Form, scratch: Path, watch: Watch[Any]) -> Raw:
     """The content of a source: a path, or `torchvision:NAME`, which downloads.
 
+    Raises SourceError if it is no data set.
+
     Parameters
     ----------
     scratch : an empty folder for files that are needed until the images are written.
-
-    Raises
-    ------
-    SourceError : if it is no data set.
     """
     if source.startswith("torchvision:"):
         return _downloaded(source.removeprefix("torchvision:"), form, scratch, watch)
@@ -391,9 +389,7 @@ def _enough(classes: Sequence[str], labels: Labels) -> None:
 def check(raw: Raw) -> tuple[str, ...]:
     """Refuse classes that are too small or the same; a line for each smaller doubt.
 
-    Raises
-    ------
-    SourceError : naming the class.
+    Raises SourceError, naming the class.
     """
     _enough(raw.classes, raw.labels)
     digests = [hashlib.blake2b(image.tobytes(), digest_size=12).digest() for image in raw.images]
@@ -426,9 +422,7 @@ def check(raw: Raw) -> tuple[str, ...]:
 def split(raw: Raw, share: float, seed: int) -> NDArray[np.bool_]:
     """(n,) which images test: the source's own, or a share of each class, at least one image.
 
-    Raises
-    ------
-    SourceError : if a class is missing in a split.
+    Raises SourceError if a class is missing in a split.
     """
     if raw.test is None:
         random = np.random.default_rng(seed)

@@ -245,12 +245,7 @@ def known() -> tuple[str, ...]:
 
 
 def named(name: str) -> Method:
-    """The method of that name.
-
-    Raises
-    ------
-    ParameterError : if there is none.
-    """
+    """The method of that name. Raises ParameterError if there is none."""
     if name not in known():
         raise ParameterError("method", name, f"one of {', '.join(known())}")
     return _found(tuple(methods.__path__))[name]
@@ -293,15 +288,13 @@ def train_step(
 ) -> CVAE:
     """One step of forgetting, with the phases after it: a new generator; `start` is left as it is.
 
+    Raises ValueError without an input that the method or a phase needs; NotFiniteError with the first step and term
+    that were not finite.
+
     Parameters
     ----------
     generator : key -> its random numbers, on the device that trains.
     on_step : called after each step of the method.
-
-    Raises
-    ------
-    ValueError : without an input that the method or a phase needs.
-    NotFiniteError : with the first step and term that were not finite.
     """
     from sa_mlops.core.training import silent
 

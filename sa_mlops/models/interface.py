@@ -148,9 +148,7 @@ def reorder(layer: Units, order: Tensor, scale: Tensor) -> None:
 def make_net(net: str, spec: DataSpec, z_dim: int) -> CVAE:
     """An untrained net by name; the weights come from torch's global generator.
 
-    Raises
-    ------
-    ValueError : if there is no such net.
+    Raises ValueError if there is no such net.
     """
     if net not in models.nets():
         raise ValueError(f"no net {net[:40]!r}; there are {', '.join(models.nets())}")

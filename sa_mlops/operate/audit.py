@@ -74,14 +74,12 @@ def state(version: Version, name: str, metrics: Mapping[str, float]) -> str:
 def audit(classes: Sequence[str], dataset: str | None) -> Result:
     """List the generators, Fisher diagonals, judges and runs that hold any of the classes.
 
+    Raises ParameterError if no version records the data set, or one of the classes.
+
     Parameters
     ----------
     classes : names of classes as the versions record them.
     dataset : the data set whose versions are read; None for all.
-
-    Raises
-    ------
-    ParameterError : if no version records the data set, or one of the classes.
     """
     return search(inventory.read(environment.store(), TAGS, METRICS), classes, dataset)
 

@@ -55,15 +55,13 @@ NOT_CLAIMED = (
 def certify(word: str, key: Path, out: Path | None, gate_file: Path | None) -> Result:
     """Write a certificate of a version that passes every gate, and store the signatures of its weights and judges.
 
+    Raises ParameterError if the version does not exist, or `out` does; CommandError if the version fails a gate, was
+    edited or has lost its files, or the key cannot be used.
+
     Parameters
     ----------
     key : file of the private key.
     out : folder that does not exist yet; by default in `certificates`.
-
-    Raises
-    ------
-    ParameterError : if the version does not exist, or `out` does.
-    CommandError : if the version fails a gate, was edited or has lost its files, or the key cannot be used.
     """
     limits = gates.read_limits(gate_file)
     public = _public(key)

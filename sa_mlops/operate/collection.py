@@ -36,16 +36,13 @@ SHEET_ROWS, SHEET_COLUMNS = 6, 30
 def add(source: str, name: str, form: sources.Form, share: float, seed: int, licence: str) -> Result:
     """Import a source as `datasets/NAME/`, pin it, and say what to commit. A failure leaves nothing behind.
 
+    Raises ParameterError if the name is taken or not allowed; SourceError if the source is no data set; DataError if
+    DVC or the disk refuses.
+
     Parameters
     ----------
     share : share of each class that tests, if the source has no split.
     seed : of that split.
-
-    Raises
-    ------
-    ParameterError : if the name is taken or not allowed.
-    SourceError : if the source is no data set.
-    DataError : if DVC or the disk refuses.
     """
     if not re.fullmatch(NAME, name):
         raise ParameterError("name", name, "up to 40 lower-case letters, digits, dashes and underscores")
@@ -136,10 +133,8 @@ def listed() -> Result:
 def show(name: str, out: Path | None) -> Result:
     """Counts per class, pin and origin of a data set, and a sheet of its images as a PNG file or in the terminal.
 
-    Raises
-    ------
-    ParameterError : if there is no such data set, or `out` cannot be written.
-    DataError : if its files are missing or altered.
+    Raises ParameterError if there is no such data set, or `out` cannot be written; DataError if its files are missing
+    or altered.
     """
     import torch
 

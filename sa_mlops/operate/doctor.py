@@ -167,9 +167,7 @@ def pinned_data() -> Iterator[Finding]:
 def store(fix: bool) -> tuple[bool, list[Finding]]:
     """Whether the store can be opened, and the checks made before MLflow opens it.
 
-    Raises
-    ------
-    StoreError : if it does not answer, or its tables are those of another MLflow.
+    Raises StoreError if it does not answer, or its tables are those of another MLflow.
     """
     uri = mlflow.get_tracking_uri()
     path = database(uri)

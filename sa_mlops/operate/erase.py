@@ -28,13 +28,11 @@ MAX_REASON = 500
 def erase(request: Request, reason: str) -> Result:
     """Carry a plan out: approve, make successors, move aliases, withdraw or delete.
 
+    Raises CommandError if a successor fails a gate; nothing has been withdrawn then.
+
     Parameters
     ----------
     reason : why it was approved, for the log; not used if an interrupted erasure goes on.
-
-    Raises
-    ------
-    CommandError : if a successor fails a gate; nothing has been withdrawn then.
     """
     steps = plan(request)
     if steps.empty and steps.approval is None:

@@ -16,9 +16,7 @@ PRIVATE, PUBLIC = "private.pem", "public.pem"
 def keygen(out: Path) -> Result:
     """Write a new pair of ECDSA P-256 keys into an existing folder.
 
-    Raises
-    ------
-    ParameterError : if the folder does not exist or holds such files already.
+    Raises ParameterError if the folder does not exist or holds such files already.
     """
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import (
@@ -47,9 +45,7 @@ def keygen(out: Path) -> Result:
 def trust(key: Path | None, remove: bool) -> Result:
     """Keep a copy of the public key as the trusted one, remove it, or show which key is trusted.
 
-    Raises
-    ------
-    SigningError : if the file is not a public key, or the packages that verify are not installed.
+    Raises SigningError if the file is not a public key, or the packages that verify are not installed.
     """
     kept = signing.settings_file()
     if remove:

@@ -26,13 +26,11 @@ def samples(
 ) -> Result:
     """Draw samples of a version, or of each version from its base to it, at latents that depend on the seed alone.
 
+    Raises ParameterError if the version or a class does not exist, or `out` cannot be written.
+
     Parameters
     ----------
     classes : names or numbers, one a column; None for all.
-
-    Raises
-    ------
-    ParameterError : if the version or a class does not exist, or `out` cannot be written.
     """
     client = tracking.connect()
     version = versions.given(client, word)
@@ -68,9 +66,7 @@ def samples(
 def write_png(canvas: NDArray[np.float32], out: Path) -> None:
     """Write a picture (h, w) or (h, w, 3) in [0, 1] at twice its size.
 
-    Raises
-    ------
-    ParameterError : if `out` cannot be written, as on a full disk; it then is as it was.
+    Raises ParameterError if `out` cannot be written, as on a full disk; it then is as it was.
     """
     picture = Image.fromarray(pixels(canvas))
     try:

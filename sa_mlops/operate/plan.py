@@ -123,13 +123,11 @@ class Plan:
 def plan(request: Request, held: Inventory | None = None) -> Plan:
     """What is to be done for a request, from the present state of the registry. Changes nothing.
 
+    Raises ParameterError if no version records the data set or one of the classes, or a file cannot be read.
+
     Parameters
     ----------
     held : that state, with `audit.TAGS` and all metrics; None to read the store.
-
-    Raises
-    ------
-    ParameterError : if no version records the data set or one of the classes, or a file cannot be read.
     """
     limits = gates.read_limits(request.gates)
     held = held or inventory.read(environment.store(), TAGS, metrics=None)

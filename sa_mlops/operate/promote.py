@@ -18,10 +18,8 @@ from sa_mlops.stages.result import Result
 def promote(word: str, gate_file: Path | None) -> Result:
     """Check a version against the gates, and set the alias `champion` if all pass.
 
-    Raises
-    ------
-    ParameterError : if the version does not exist, or the file of limits cannot be read.
-    VersionError, WeightsError : if tags were edited, or its weights or its run are gone.
+    Raises ParameterError if the version does not exist, or the file of limits cannot be read; VersionError,
+    WeightsError if tags were edited, or its weights or its run are gone.
     """
     limits = gates.read_limits(gate_file)
     client = tracking.connect()

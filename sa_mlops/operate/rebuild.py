@@ -39,14 +39,12 @@ SHOWN = 10
 def rebuild(folder: Path, statement: Mapping[str, Any]) -> Result:
     """Rebuild the generators of a verified certificate, parents first, and compare each one's digest.
 
+    Raises ReproduceError if data, code or device are not those of the certificate, or a step cannot be rebuilt from it.
+
     Parameters
     ----------
     folder : the certificate.
     statement : its statement, as `verify` returns it.
-
-    Raises
-    ------
-    ReproduceError : if data, code or device are not those of the certificate, or a step cannot be rebuilt from it.
     """
     found = statement["predicate"]
     chain = [entry for entry in found["lineage"] if entry["uri"].startswith(f"models:/{names.GENERATORS}/")]

@@ -106,9 +106,7 @@ class Section:
 def report(word: str, out: Path | None) -> Result:
     """Write `report.html` and `report.md` into `out`, and log both on the version's run.
 
-    Raises
-    ------
-    ParameterError : if `word` names neither a version nor a run that made versions, or `out` cannot be written.
+    Raises ParameterError if `word` names neither a version nor a run that made versions, or `out` cannot be written.
     """
     client = tracking.connect()
     subjects, run_id = _subjects(client, word)
@@ -138,12 +136,7 @@ def report(word: str, out: Path | None) -> Result:
 
 
 def _write_whole(path: Path, content: str) -> None:
-    """Write a file, or leave what was there.
-
-    Raises
-    ------
-    CommandError : if it cannot be written, as on a full disk.
-    """
+    """Write a file, or leave what was there. Raises CommandError if it cannot be written, as on a full disk."""
     try:
         with replacing(path) as part:
             part.write_text(content, encoding="utf-8")

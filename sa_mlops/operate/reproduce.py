@@ -57,14 +57,12 @@ class Difference:
 def reproduce(word: str, device: str) -> Result:
     """Rebuild a version from its recorded settings, data and seed, and compare.
 
+    Raises ParameterError if the version does not exist; ReproduceError if its settings, data, seed or upstream versions
+    are missing or have changed.
+
     Parameters
     ----------
     word : a number or alias of `sa-cvae`, or `sa-cvae/3`, `sa-fim/2`, `models:/sa-fim/2`.
-
-    Raises
-    ------
-    ParameterError : if the version does not exist.
-    ReproduceError : if its settings, data, seed or upstream versions are missing or have changed.
     """
     client = tracking.connect()
     version = find(client, word)
@@ -114,10 +112,8 @@ def find(client: MlflowClient, word: str) -> Version:
 def plan(ctx: Context, version: Version, text: str) -> tuple[Callable[[], Tensors], Tensors, bool]:
     """A function that rebuilds the version, its registered tensors, and whether its settings still have their hash.
 
-    Raises
-    ------
-    RecordedError : if the settings cannot be read by this code.
-    VersionError, WeightsError, ReproduceError : if upstream versions are missing or damaged.
+    Raises RecordedError if the settings cannot be read by this code; VersionError, WeightsError, ReproduceError if
+    upstream versions are missing or damaged.
     """
     if version.stage in ("base", "retrain"):
         recipe = recorded.read(BaseSettings, text, ctx.dataset.spec.count)

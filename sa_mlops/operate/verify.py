@@ -29,14 +29,12 @@ class CertificateError(CommandError):
 def verify(folder: Path, key: Path | None) -> Result:
     """Check the signature of the statement, the digest of every file, and the signature of the weights.
 
+    Raises ParameterError if the folder does not exist, or no key is given or trusted; CertificateError, SigningError,
+    naming the first thing that is wrong.
+
     Parameters
     ----------
     key : file of the public key; None for the trusted one.
-
-    Raises
-    ------
-    ParameterError : if the folder does not exist, or no key is given or trusted.
-    CertificateError, SigningError : naming the first thing that is wrong.
     """
     key = key or signing.trusted()
     if key is None:
@@ -66,9 +64,7 @@ def verify(folder: Path, key: Path | None) -> Result:
 def read(folder: Path, key: Path) -> dict[str, Any]:
     """The statement of a certificate, its signature checked.
 
-    Raises
-    ------
-    CertificateError : if it is missing, damaged, altered, or signed by another key.
+    Raises CertificateError if it is missing, damaged, altered, or signed by another key.
     """
     path = folder / STATEMENT
     if path.is_symlink() or not path.is_file():
@@ -107,9 +103,7 @@ def _complete(statement: Mapping[str, Any]) -> bool:
 def digests(folder: Path) -> dict[str, str]:
     """Path in the folder -> sha256, of every file but the statement.
 
-    Raises
-    ------
-    CertificateError : for a link or anything else that is not a file.
+    Raises CertificateError for a link or anything else that is not a file.
     """
     found = {}
     for path in sorted(folder.rglob("*")):

@@ -18,14 +18,12 @@ from sa_mlops.plots.style import LIGHT, Floats, Theme
 def tiles(canvas: NDArray[np.uint8], scale: int, shape: tuple[int, int, int]) -> Floats:
     """The images (rows, columns, C, H, W) in [0, 1] of a `mosaic` that was saved `scale` times enlarged.
 
+    Raises ValueError if the canvas does not have the size of a mosaic.
+
     Parameters
     ----------
     canvas : (height, width) for one channel, else (height, width, C).
     shape : (C, H, W) of an image.
-
-    Raises
-    ------
-    ValueError : if the canvas does not have the size of a mosaic.
     """
     channels, height, width = shape
     gap = gap_of(width)
@@ -56,6 +54,8 @@ def animated_grid(
 ) -> bytes:
     """Endlessly repeating GIF; equal arguments give equal bytes.
 
+    Raises ValueError without frames, or if frames and captions differ in number.
+
     Parameters
     ----------
     frames : grids (rows, K, C, H, W) in [0, 1], all of one shape; column c shows class c.
@@ -64,10 +64,6 @@ def animated_grid(
     milliseconds, hold : duration of a frame and of the last frame.
     scale : screen pixels per image pixel.
     shades : of each channel, 2 to 256; 32 nearly halve the file.
-
-    Raises
-    ------
-    ValueError : without frames, or if frames and captions differ in number.
     """
     if not frames or len(frames) != len(captions):
         raise ValueError(f"{len(frames)} frames and {len(captions)} captions")

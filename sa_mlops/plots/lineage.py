@@ -39,9 +39,7 @@ class Place:
 def layout(nodes: Sequence[Node], edges: Sequence[Edge]) -> dict[str, Place]:
     """Places by key: a column per generation, a row per leaf, a parent in the row of its first child.
 
-    Raises
-    ------
-    ValueError : if an edge names an unknown node, a node has two parents, or the edges form a ring.
+    Raises ValueError if an edge names an unknown node, a node has two parents, or the edges form a ring.
     """
     keys = [node.key for node in nodes]
     parents: dict[str, str] = {}

@@ -98,9 +98,7 @@ class Verdict:
 def read_limits(path: Path | None) -> dict[str, float]:
     """Limits from a JSON file with numbers for any of `KEYS`; empty without a file.
 
-    Raises
-    ------
-    FileError : if the file cannot be read, or has an unknown key or a value that is not a finite number.
+    Raises FileError if the file cannot be read, or has an unknown key or a value that is not a finite number.
     """
     if path is None:
         return {}

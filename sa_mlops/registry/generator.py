@@ -31,9 +31,7 @@ class Generator(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Read the weights beside this file.
 
-        Raises
-        ------
-        SigningError : if a key is trusted, and the weights are unsigned, altered or signed for another version.
+        Raises SigningError if a key is trusted, and the weights are unsigned, altered or signed for another version.
         """
         folder = Path(context.artifacts["weights"]).parent
         if uri := loaded_as(folder.parent):
@@ -45,9 +43,7 @@ class Generator(PythonModel):
     ) -> NDArray[np.float32]:
         """Draw one image a row.
 
-        Raises
-        ------
-        ValueError : naming a label that is neither the name nor the number of a class.
+        Raises ValueError, naming a label that is neither the name nor the number of a class.
         """
         indices = self.model.spec.indices(map(str, model_input["label"]))
         labels = torch.tensor(indices, dtype=torch.int64)

@@ -42,14 +42,12 @@ class Inventory:
 def read(uri: str, tags: Sequence[str] = (), metrics: Sequence[str] | None = ()) -> Inventory:
     """The inventory of a store. A sqlite file that does not exist is an empty store, and is not made.
 
+    Raises CommandError if the store cannot be read.
+
     Parameters
     ----------
     uri : MLflow's tracking URI; that of this process if it is not of a sqlite file.
     tags, metrics : keys to be read of the runs; None for all metrics.
-
-    Raises
-    ------
-    CommandError : if the store cannot be read.
     """
     path = environment.database(uri)
     if path is None or os.environ.get("MLFLOW_REGISTRY_URI", uri) != uri:

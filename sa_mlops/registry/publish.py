@@ -82,9 +82,7 @@ def publish_generator(
 def put(client: MlflowClient, version: Version, file: Path) -> None:
     """Put a file beside a version's weights, in place of one of that name.
 
-    Raises
-    ------
-    VersionError : if the version has no files in this store, or they may not be written.
+    Raises VersionError if the version has no files in this store, or they may not be written.
     """
     kept = versions.files(version) / versions.place(version) / file.name
     try:
@@ -100,9 +98,7 @@ def put(client: MlflowClient, version: Version, file: Path) -> None:
 def withdraw(client: MlflowClient, version: Version, reason: str) -> None:
     """Let every loader refuse a version's weights: its config is replaced by the reason, and kept inside.
 
-    Raises
-    ------
-    VersionError : if its files are lost or may not be written.
+    Raises VersionError if its files are lost or may not be written.
     """
     folder = versions.files(version) / versions.place(version)
     if weights.withdrawal(folder) is not None:

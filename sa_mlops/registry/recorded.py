@@ -38,9 +38,7 @@ class RecordedError(CommandError):
 def read(kind: type[Settings], text: str, classes: int) -> Settings:
     """The settings dataclass `kind` from its JSON; its lists are of different classes below `classes`.
 
-    Raises
-    ------
-    RecordedError : for missing or unknown fields, and for values of another type or out of range.
+    Raises RecordedError for missing or unknown fields, and for values of another type or out of range.
     """
     _parsed(text)
     for part in _parts(kind):

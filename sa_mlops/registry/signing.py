@@ -60,12 +60,7 @@ def trusted() -> Path | None:
 
 
 def private_key(path: Path) -> EllipticCurvePrivateKey:
-    """Read a private key.
-
-    Raises
-    ------
-    SigningError : if the file is not an unencrypted private key for ECDSA P-256.
-    """
+    """Read a private key. Raises SigningError if the file is not an unencrypted private key for ECDSA P-256."""
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     key: EllipticCurvePrivateKey = _curve_key(path, "private", lambda text: load_pem_private_key(text, None))
@@ -73,12 +68,7 @@ def private_key(path: Path) -> EllipticCurvePrivateKey:
 
 
 def public_key(path: Path) -> EllipticCurvePublicKey:
-    """Read a public key.
-
-    Raises
-    ------
-    SigningError : if the file is not a public key for ECDSA P-256.
-    """
+    """Read a public key. Raises SigningError if the file is not a public key for ECDSA P-256."""
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     key: EllipticCurvePublicKey = _curve_key(path, "public", load_pem_public_key)
@@ -141,9 +131,7 @@ def require_own(folder: Path, uri: str) -> None:
 
     The signature itself is checked by `require_trusted`, which also refuses files that name no version.
 
-    Raises
-    ------
-    SigningError : naming both versions.
+    Raises SigningError, naming both versions.
     """
     key, named = trusted(), signed_for(folder)
     if key is not None and named not in ("", uri):
@@ -154,9 +142,7 @@ def require_own(folder: Path, uri: str) -> None:
 def verify(folder: Path, key: Path) -> None:
     """Check the signature of a folder.
 
-    Raises
-    ------
-    SigningError : if there is none, another key made it, or a file of the folder was altered, added or removed.
+    Raises SigningError if there is none, another key made it, or a file of the folder was altered, added or removed.
     """
     public_key(key)
     file = folder / SIGNATURE
@@ -178,9 +164,7 @@ def verify(folder: Path, key: Path) -> None:
 def require_trusted(folder: Path) -> None:
     """Check the signature of a folder against the trusted key, if a key is trusted.
 
-    Raises
-    ------
-    SigningError : as in `verify`, and if the trusted key cannot be read.
+    Raises SigningError as in `verify`, and if the trusted key cannot be read.
     """
     if (key := trusted()) is None:
         return
@@ -204,12 +188,7 @@ def seal(payload: bytes, key: Path) -> bytes:
 
 
 def unseal(sealed: bytes, key: Path) -> bytes:
-    """The statement in a DSSE envelope.
-
-    Raises
-    ------
-    SigningError : if it is no envelope, or not signed by the key.
-    """
+    """The statement in a DSSE envelope. Raises SigningError if it is no envelope, or not signed by the key."""
     owner = public_key(key)
     with packages():
         from securesystemslib.dsse import Envelope

@@ -64,9 +64,7 @@ def answers(uri: str, patience: float | None = None) -> None:
 
     MLflow's own requests would wait minutes in silence.
 
-    Raises
-    ------
-    StoreError : if it does not answer, or the store is of a kind that MLflow no longer opens.
+    Raises StoreError if it does not answer, or the store is of a kind that MLflow no longer opens.
     """
     if uri.startswith("file:") or "://" not in uri:
         allowed = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() == "true"

@@ -74,9 +74,7 @@ def connect() -> MlflowClient:
 
     Many processes may meet a store that has no tables yet; the first one makes them, under a lock.
 
-    Raises
-    ------
-    StoreError : if the store does not answer, or `stores.check` refuses it.
+    Raises StoreError if the store does not answer, or `stores.check` refuses it.
     """
     uri = mlflow.get_tracking_uri()
     try:

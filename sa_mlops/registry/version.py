@@ -164,9 +164,7 @@ class Version:
 def refuse_withdrawn(version: Version) -> None:
     """Refuse a withdrawn version before its files are looked at.
 
-    Raises
-    ------
-    CommandError : with the reason of the withdrawal.
+    Raises CommandError with the reason of the withdrawal.
     """
     if version.withdrawn:
         raise CommandError(f"{version.uri} was withdrawn: {version.withdrawn}")

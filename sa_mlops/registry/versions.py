@@ -113,12 +113,7 @@ def tagged(client: MlflowClient, name: str, tags: Mapping[str, str]) -> Iterator
 
 
 def get(client: MlflowClient, name: str, number: int) -> Version:
-    """Version `number` with its aliases.
-
-    Raises
-    ------
-    VersionError : if it does not exist.
-    """
+    """Version `number` with its aliases. Raises VersionError if it does not exist."""
     try:
         return from_entity(client.get_model_version(name, str(number)))
     except MlflowException as error:
@@ -128,9 +123,7 @@ def get(client: MlflowClient, name: str, number: int) -> Version:
 def resolve(client: MlflowClient, name: str, word: str) -> Version:
     """The version that `word` names: `3`, `v3`, `latest` or another alias.
 
-    Raises
-    ------
-    VersionError : if it does not exist. URIs and paths are refused without a look-up.
+    Raises VersionError if it does not exist. URIs and paths are refused without a look-up.
     """
     number = re.fullmatch(r"v?([1-9][0-9]{0,8})", word)
     if number:
@@ -154,9 +147,7 @@ def given(
 ) -> Version:
     """The version that a user names with `option`, by default the argument of a command.
 
-    Raises
-    ------
-    ParameterError : if it does not exist; it says what does, and `others` that are allowed.
+    Raises ParameterError if it does not exist; it says what does, and `others` that are allowed.
     """
     try:
         return resolve(client, name, word)
@@ -198,10 +189,8 @@ def rename_back(name: str) -> str:
 def files(version: Version) -> Path:
     """Local folder of a version's files; from a server they are downloaded once a process, and deleted at its end.
 
-    Raises
-    ------
-    LostError : if the source is not a logged model of the store, or the files are missing.
-    VersionError : if they may not be read.
+    Raises LostError if the source is not a logged model of the store, or the files are missing; VersionError if they
+    may not be read.
     """
     if version.model_id is None:
         raise LostError(f"{version.uri} does not come from a logged model of this store; it is not read")
@@ -220,11 +209,8 @@ def files(version: Version) -> Path:
 def net(version: Version) -> Path:
     """Local folder of a version's weights and config, which are to be loaded.
 
-    Raises
-    ------
-    CommandError : if the version was withdrawn.
-    VersionError : as in `files`.
-    SigningError : if a key is trusted, and the files are signed for another version.
+    Raises CommandError if the version was withdrawn; VersionError as in `files`; SigningError if a key is trusted, and
+    the files are signed for another version.
     """
     refuse_withdrawn(version)
     folder = files(version) / place(version)

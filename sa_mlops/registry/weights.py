@@ -77,10 +77,8 @@ def _spec(config: Mapping[str, Any]) -> DataSpec:
 def load_cvae(folder: Path, device: torch.device | str = "cpu") -> CVAE:
     """Read a generator.
 
-    Raises
-    ------
-    WeightsError : if they are missing, damaged or not a generator's.
-    SigningError : if a key is trusted, and they are unsigned or altered.
+    Raises WeightsError if they are missing, damaged or not a generator's; SigningError if a key is trusted, and they
+    are unsigned or altered.
     """
     config = _config(folder, "cvae")
     z_dim = config.get("z_dim")
@@ -100,9 +98,7 @@ def load_cvae(folder: Path, device: torch.device | str = "cpu") -> CVAE:
 def load_judge(folder: Path, device: torch.device | str = "cpu") -> Judge:
     """Read a classifier, in evaluation mode.
 
-    Raises
-    ------
-    WeightsError : if they are missing, damaged or not a classifier's.
+    Raises WeightsError if they are missing, damaged or not a classifier's.
     """
     config = _config(folder, "judge")
     word = config.get("architecture")
@@ -119,9 +115,7 @@ def load_judge(folder: Path, device: torch.device | str = "cpu") -> Judge:
 def load_fisher(folder: Path, like: nn.Module, device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Read a Fisher diagonal for the net `like`.
 
-    Raises
-    ------
-    WeightsError : if names or shapes are not those of that net, or a value is negative or not finite.
+    Raises WeightsError if names or shapes are not those of that net, or a value is negative or not finite.
     """
     _config(folder, "fim")
     expected = dict(like.named_parameters())
@@ -135,9 +129,7 @@ def load_fisher(folder: Path, like: nn.Module, device: torch.device | str = "cpu
 def copy(folder: Path, to: Path) -> None:
     """Copy weights and config into another folder.
 
-    Raises
-    ------
-    WeightsError : if one is missing, a link, or cannot be read.
+    Raises WeightsError if one is missing, a link, or cannot be read.
     """
     for name in (WEIGHTS, CONFIG):
         try:
@@ -178,12 +170,7 @@ def withdrawal(folder: Path) -> str | None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The JSON object in the config of a folder.
-
-    Raises
-    ------
-    WeightsError : if it is missing or damaged.
-    """
+    """The JSON object in the config of a folder. Raises WeightsError if it is missing or damaged."""
     path = _own(folder, CONFIG)
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:

@@ -41,9 +41,7 @@ def knee(losses: Losses) -> int:
     best in one loss each (for two losses: the chord between the ends), which after scaling is where the sum of losses
     is least (Das, 1999; with the scaling, Branke et al., 2004). Of equals the first.
 
-    Raises
-    ------
-    ValueError : without a point.
+    Raises ValueError without a point.
     """
     if not len(losses):
         raise ValueError("an empty front has no knee")

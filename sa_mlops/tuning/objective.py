@@ -151,9 +151,7 @@ class TrialRunner:
     def make(self, config: ForgetConfig) -> tuple[CVAE, float]:
         """The generator that `forget` would make, without its figures, and the seconds it took.
 
-        Raises
-        ------
-        NotFiniteError : if training diverged.
+        Raises NotFiniteError if training diverged.
         """
         settings = self.resolved(config)
         ctx = self.ctx.reseeded(config.seed)

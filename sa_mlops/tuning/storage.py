@@ -62,9 +62,7 @@ def beside_store(name: str) -> str:
 def open_storage(place: str) -> BaseStorage:
     """The storage at `place`: a journal file, or the URL of a database, in which trials send heartbeats.
 
-    Raises
-    ------
-    StudyError : if it cannot be opened.
+    Raises StudyError if it cannot be opened.
     """
     with one_line(f"study storage {place}"):
         if place.endswith(".journal"):
@@ -85,9 +83,7 @@ def open_storage(place: str) -> BaseStorage:
 def mend(path: Path, lock: JournalLock) -> None:
     """Remove the incomplete last line of a journal, whose writer was killed.
 
-    Raises
-    ------
-    StudyError : if another line is broken; it names the line and the command that removes it.
+    Raises StudyError if another line is broken; it names the line and the command that removes it.
     """
     if not path.exists():
         return
@@ -114,9 +110,7 @@ def mend(path: Path, lock: JournalLock) -> None:
 def alone(place: str) -> Iterator[None]:
     """Exclude all other commands that use this storage, to read and change something in one go.
 
-    Raises
-    ------
-    StudyError : if the storage cannot be reached.
+    Raises StudyError if the storage cannot be reached.
     """
     with ExitStack() as held:
         with one_line(f"study storage {place}"):

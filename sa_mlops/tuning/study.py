@@ -36,14 +36,12 @@ def quiet() -> None:
 def open_study(place: str, name: str, config: TuneConfig, search: str, worker: int = 0) -> optuna.Study:
     """The study of that name; a new one begins with the values of the default recipe and of the paper.
 
+    Raises StudyError if it cannot be opened, or has another search space.
+
     Parameters
     ----------
     search : the search space and starting versions as text; they cannot change within a study.
     worker : number of the worker; 0 is the command itself.
-
-    Raises
-    ------
-    StudyError : if it cannot be opened, or has another search space.
     """
     # Tables, study and queue are made once, however many commands begin at the same moment.
     with one_line(f"study {name}"), alone(place) if worker == 0 else nullcontext():

@@ -153,9 +153,7 @@ class Crew:
     def tend(self) -> None:
         """Fail the trials of workers that died, and start workers while there are more trials to run than workers.
 
-        Raises
-        ------
-        StudyError : if workers keep dying without a finished trial.
+        Raises StudyError if workers keep dying without a finished trial.
         """
         for slot, process in list(self.processes.items()):
             if process.exitcode is not None:

@@ -37,14 +37,12 @@ def reliability(log_probs: Tensor, labels: Tensor, bins: int = BINS) -> Reliabil
 
     Bin i holds the confidences in (i / bins, (i + 1) / bins].
 
+    Raises ValueError without any sample.
+
     Parameters
     ----------
     log_probs : (n, classes) natural-log probabilities.
     labels : (n,) int64, true classes.
-
-    Raises
-    ------
-    ValueError : without any sample.
     """
     if not len(labels):
         raise ValueError("no samples to calibrate on")

@@ -13,13 +13,11 @@ def fisher_distance(
 ) -> float:
     """Sum of F (theta - theta0)^2, 0 or more: the EWC penalty without lambda (Kirkpatrick et al., 2017).
 
+    Raises ValueError, naming the first parameter that is missing or has another shape.
+
     Parameters
     ----------
     parameters, anchor, fisher : name -> tensor, the same names and shapes in each; fisher is not negative.
-
-    Raises
-    ------
-    ValueError : naming the first parameter that is missing or has another shape.
     """
     total = 0.0
     for name in sorted(parameters.keys() | anchor.keys() | fisher.keys()):

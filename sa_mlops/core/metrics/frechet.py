@@ -19,9 +19,7 @@ class Moments:
 def moments(features: Tensor) -> Moments:
     """Fit a Gaussian to features (n, d).
 
-    Raises
-    ------
-    ValueError : if there are fewer than two rows, or a value is not finite.
+    Raises ValueError if there are fewer than two rows, or a value is not finite.
     """
     # MPS has no float64, and the matrices are small: the CPU serves every device.
     x = features.detach().cpu().double()

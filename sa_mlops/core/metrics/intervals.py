@@ -25,14 +25,12 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap interval of the mean of values (n,) (Efron, 1979).
 
+    Raises ValueError without any value.
+
     Parameters
     ----------
     generator : decides the resamples; its device does the work.
     level : coverage, (0, 1).
-
-    Raises
-    ------
-    ValueError : without any value.
     """
     if not len(values):
         raise ValueError("no values to resample")
@@ -58,9 +56,7 @@ def percentile_interval(estimates: Tensor, level: float = LEVEL) -> Interval:
 def wilson_interval(successes: int, trials: int, level: float = LEVEL) -> Interval:
     """Score interval of a share (Wilson, 1927): inside [0, 1], and not empty at 0 or `trials` successes.
 
-    Raises
-    ------
-    ValueError : unless 0 <= successes <= trials and trials > 0.
+    Raises ValueError unless 0 <= successes <= trials and trials > 0.
     """
     from scipy.stats import binomtest  # 50 MB that training does without
 

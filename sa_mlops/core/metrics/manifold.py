@@ -43,16 +43,14 @@ def precision_recall(
     neighbour in the set (itself not counted). Both sets should have the same size: recall grows with the
     number of generated samples.
 
+    Raises ValueError if a set has no more than `neighbours` rows.
+
     Parameters
     ----------
     real : (n, d) features.
     generated : (m, d) features of the same net.
     neighbours : k, 1 or more.
     chunk : rows of one block of the distance matrix.
-
-    Raises
-    ------
-    ValueError : if a set has no more than `neighbours` rows.
     """
     if min(len(real), len(generated)) <= neighbours:
         raise ValueError(f"{neighbours} neighbours need more than {neighbours} samples in either set")

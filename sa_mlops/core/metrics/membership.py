@@ -33,15 +33,13 @@ def membership_inference(
 ) -> Membership:
     """Threshold attack: a lower loss means a training image (Yeom et al., 2018, arXiv:1709.01604).
 
+    Raises ValueError if either set is empty or a loss is NaN.
+
     Parameters
     ----------
     train_losses : (n,) loss of each training image, for example its negative ELBO in nats.
     held_out_losses : (m,) the same of images the model never saw.
     generator : decides the resamples; its device does the work.
-
-    Raises
-    ------
-    ValueError : if either set is empty or a loss is NaN.
     """
     n = len(train_losses)
     losses = torch.cat([train_losses.detach(), held_out_losses.detach()]).to(generator.device)

@@ -11,13 +11,11 @@ from torch import Tensor
 def nearest_real(generated: Tensor, real: Iterable[Tensor], chunk: int = 512) -> Tensor:
     """Euclidean distance over pixels of each generated image (n, C, H, W) to the nearest real one: (n,).
 
+    Raises ValueError if either set is empty.
+
     Parameters
     ----------
     real : parts (m, C, H, W) of the real images, of which one is in memory at a time.
-
-    Raises
-    ------
-    ValueError : if either set is empty.
     """
     generated = generated.flatten(1)
     smallest = torch.full((len(generated),), torch.inf, device=generated.device)

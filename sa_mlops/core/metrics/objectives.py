@@ -18,9 +18,7 @@ def forgetting_gap(forgotten: Sequence[ClassScores], classes: int) -> float:
     for K = `classes`, with p_c the mean probability of c and H_c the mean entropy in nats. Both terms lie in [0, 1]:
     the first is 0 if the class is no likelier than chance, the second if no other class is drawn in its place.
 
-    Raises
-    ------
-    ValueError : without any class.
+    Raises ValueError without any class.
     """
     if not forgotten:
         raise ValueError("no forgotten class to score")
@@ -36,9 +34,7 @@ def retention(retained: Sequence[ClassScores]) -> float:
 
     The mean alone would let one class be traded away for the others.
 
-    Raises
-    ------
-    ValueError : without any class.
+    Raises ValueError without any class.
     """
     if not retained:
         raise ValueError("no retained class to score")

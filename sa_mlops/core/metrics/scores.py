@@ -40,14 +40,12 @@ class ClassScores:
 def sample_scores(log_probs: Tensor, labels: Tensor) -> SampleScores:
     """Score each sample against its intended class.
 
+    Raises ValueError if the shapes do not fit together.
+
     Parameters
     ----------
     log_probs : (n, classes) natural-log probabilities, rows summing to one; -inf is allowed.
     labels : (n,) int64, intended classes.
-
-    Raises
-    ------
-    ValueError : if the shapes do not fit together.
     """
     if log_probs.dim() != 2 or labels.shape != log_probs.shape[:1]:
         raise ValueError(

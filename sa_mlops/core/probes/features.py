@@ -54,9 +54,7 @@ def probe_features(
     Latents come from the generator's own encoder, under the image's own label. The decoder receives one condition for
     all images, uniform over the classes, so that the label itself cannot be read.
 
-    Raises
-    ------
-    ValueError : if a class has no images.
+    Raises ValueError if a class has no images.
     """
     per_side = budget.images
     others = [c for c in range(scene.model.classes) if c != scene.target and bool((scene.labels == c).any())]

@@ -46,9 +46,7 @@ class Classifier:
 def check_independent(attacker: Classifier, judge: Classifier) -> None:
     """Refuse a judge that shares its architecture or its seed with an attacker: it would share its errors.
 
-    Raises
-    ------
-    ValueError : naming the shared property.
+    Raises ValueError, naming the shared property.
     """
     kind = judge.net.architecture
     if attacker.net.architecture == kind:
@@ -115,9 +113,7 @@ class Scene:
     def real(self, label: int, count: int, generator: torch.Generator) -> Tensor:
         """`count` real images (count, C, H, W) of a class, drawn with replacement.
 
-        Raises
-        ------
-        ValueError : if the class has none.
+        Raises ValueError if the class has none.
         """
         rows = (self.labels == label).nonzero().flatten()
         if not len(rows):
@@ -225,15 +221,13 @@ def run(
 ) -> ProbeResult:
     """Attack, then let the judge decide.
 
+    Raises ValueError if the judge shares architecture or seed with an attacker, an attacker is missing or the budget
+    has no attempts.
+
     Parameters
     ----------
     generator : source of every draw; the same seed gives the same starts against any generator under attack.
     budget : instead of the probe's default.
-
-    Raises
-    ------
-    ValueError : if the judge shares architecture or seed with an attacker, an attacker is missing or the budget has no
-        attempts.
     """
     budget = budget or probe.budget
     if budget.attempts < 1:
@@ -299,9 +293,7 @@ def judged(scene: Scene, attempts: Attempts, judge: Judge) -> ProbeResult:
 def union(results: Sequence[ProbeResult]) -> Tensor:
     """(n,) bool: whether the i-th attempt of any probe succeeded.
 
-    Raises
-    ------
-    ValueError : without results, or with different numbers of attempts.
+    Raises ValueError without results, or with different numbers of attempts.
     """
     sizes = {len(r.success) for r in results}
     if len(sizes) != 1:

@@ -17,13 +17,11 @@ def neighbours(judge: Judge, images: Images, labels: Tensor, target: int) -> tup
     Classes are ordered by the sum of two ranks on real images: the judge's mean confusion with the target, both ways,
     and the distance between the means of its features. Confusion decides ties.
 
+    Raises ValueError if the target or every other class has no image.
+
     Parameters
     ----------
     images, labels : real images (m, C, H, W) in [0, 1] that the judge was not trained on, and their classes (m,).
-
-    Raises
-    ------
-    ValueError : if the target or every other class has no image.
     """
     present = [c for c in range(judge.spec.count) if bool((labels == c).any())]
     others = torch.tensor([c for c in present if c != target], device=labels.device)

@@ -29,14 +29,12 @@ def distil(
 ) -> CVAE:
     """A student of `teacher`, which is left as it is.
 
+    Raises NotFiniteError with the first step and term that were not finite.
+
     Parameters
     ----------
     generator : source of every draw, on the device that trains.
     report : receives `decoder`, `encoder` and, after hardening, `places`, nats per sample.
-
-    Raises
-    ------
-    NotFiniteError : with the first step and term that were not finite.
     """
     frozen = copy.deepcopy(teacher).requires_grad_(False)
     student = noised(frozen, settings.noise, generator).requires_grad_(True)

@@ -25,13 +25,11 @@ Loss = Callable[[CVAE], Mapping[str, Tensor]]
 def train(request: Request, loss: Loss, mask: Sequence[Tensor] | None = None) -> CVAE:
     """A copy of the start that minimises a loss with Adam.
 
+    Raises NotFiniteError with the first step and term that were not finite.
+
     Parameters
     ----------
     mask : 1 where a weight may change and 0 elsewhere, in the order of `parameters`; None lets all change.
-
-    Raises
-    ------
-    NotFiniteError : with the first step and term that were not finite.
     """
     optimisation = request.settings.optimisation
     model = copy.deepcopy(request.start).requires_grad_(True)
@@ -93,12 +91,7 @@ def replay(request: Request, model: CVAE) -> Tensor:
 
 
 class RealImages:
-    """Real training images of some classes, drawn with replacement.
-
-    Raises
-    ------
-    ValueError : if the data holds none.
-    """
+    """Real training images of some classes, drawn with replacement. Raises ValueError if the data holds none."""
 
     def __init__(self, request: Request, classes: Sequence[int]) -> None:
         data = request.inputs.data

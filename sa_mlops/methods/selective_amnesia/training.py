@@ -150,6 +150,8 @@ def forget(
 ) -> CVAE:
     """A copy of `start` trained to forget `settings.forget`.
 
+    Raises NotFiniteError with the first step and term that were not finite.
+
     Parameters
     ----------
     start : the generator to start from, also the frozen source of replay and the anchor of the penalty.
@@ -157,10 +159,6 @@ def forget(
     generator : source of every draw, on the device that trains.
     surrogate_images : (n, C, H, W) in [0, 1] for `settings.surrogate == "images"`.
     report : receives `forget`, `replay` (nats per sample), `ewc` (with its weight), `gradient_norm`.
-
-    Raises
-    ------
-    NotFiniteError : with the first step and term that were not finite.
     """
     frozen = copy.deepcopy(start).requires_grad_(False)
     model = copy.deepcopy(start).requires_grad_(True)

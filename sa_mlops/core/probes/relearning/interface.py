@@ -122,9 +122,7 @@ def relearn(
 ) -> Relearning:
     """Fine-tune a copy of the generator under attack, without an attacker.
 
-    Raises
-    ------
-    ValueError : if the class has fewer real images than the budget.
+    Raises ValueError if the class has fewer real images than the budget.
     """
     rows = (scene.labels == scene.target).nonzero().flatten()
     if not 1 <= budget.images <= len(rows):

@@ -66,9 +66,7 @@ def tamper(
 ) -> tuple[Tampered, ...]:
     """All variants of an edit, each attacked with the same draws. `scene.report` receives each variant's share.
 
-    Raises
-    ------
-    ValueError : as in `core.probes.interface.run`.
+    Raises ValueError as in `core.probes.interface.run`.
     """
     found = []
     for name, model in edit.variants(scene, generator):

@@ -15,12 +15,7 @@ PLACES = (0.1, 0.25, 0.5, 0.75)
 
 @torch.no_grad()
 def line(scene: Scene, generator: torch.Generator) -> Variants:  # noqa: ARG001
-    """Weights between the generator's (0) and the base's (1).
-
-    Raises
-    ------
-    ValueError : if the base is another net.
-    """
+    """Weights between the generator's (0) and the base's (1). Raises ValueError if the base is another net."""
     if scene.model.net != scene.base.net:
         raise ValueError(f"no line from the net {scene.model.net} to the base's {scene.base.net}")
     ends = dict(scene.base.named_parameters())
