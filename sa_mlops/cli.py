@@ -19,7 +19,7 @@ from sa_mlops.cluster.plan import option_words
 from sa_mlops.config import ALIASES, ENTRY_POINTS, SEED, EntryPoint, SubmitConfig
 from sa_mlops.datasets.spec import SIDE_RANGE
 from sa_mlops.errors import CommandError, Stopped, comes_from_outside, in_one_line, plain
-from sa_mlops.parameters import Kind, Parameter, ParameterError, spell_option
+from sa_mlops.parameters import Kind, Parameter, ParameterError, Value, spell_option
 
 if TYPE_CHECKING:
     from sa_mlops.cluster.jobs import Outcome
@@ -109,7 +109,6 @@ def entry_command(entry: EntryPoint, alias: str = "") -> click.Command:
         params=[*parameters, *old_options(definitions), _json_option()],
         callback=callback,
         help=_sentence(entry.help),
-        short_help=_sentence(entry.help),
         hidden=bool(alias),
     )
 
@@ -186,14 +185,30 @@ def _ended(outcome: Outcome, as_json: bool) -> int:
     return status
 
 
+PATH = click.Path(path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="print one JSON document")
-GATES = click.option(
-    "--gates", type=click.Path(path_type=Path), help="JSON file with limits; default: the project's own"
-)
-HELD = click.option(
-    "--classes", required=True, help="names of classes as the versions record them, comma-separated"
-)
+GATES = click.option("--gates", type=PATH, help="JSON file with limits; default: the project's own")
 DATASET = click.option("--dataset", help="versions of this data set alone; default: all")
+
+
+def checked(name: str, doc: str, kind: Kind, default: Value = None, **bounds: Any) -> Callable[..., Any]:
+    """A click decorator for an option that is read and checked as a parameter is; without a default it is `auto`."""
+    parameter = Parameter(help=doc, kind=kind, default=default, **bounds)
+    return click.option(
+        spell_option(name), name, default=parameter.spell(default), show_default=True, help=doc,
+        callback=lambda _context, _option, text: parameter.parse(name, text),
+    )  # fmt: skip
+
+
+def _classes(_context: click.Context, _option: click.Parameter, text: str) -> Value:
+    return Parameter(help="", kind="classes", default=()).parse("classes", text)
+
+
+HELD = click.option(
+    "--classes", required=True, callback=_classes, help="names of classes as the versions record them, comma-separated"
+)  # fmt: skip
 
 
 def printed(function: Callable[..., Result | Outcome]) -> Callable[..., Result | int]:
@@ -206,11 +221,6 @@ def printed(function: Callable[..., Result | Outcome]) -> Callable[..., Result |
         return _ended(found, as_json) if isinstance(found, tuple) else _show(found, as_json)
 
     return command
-
-
-def _read(name: str, text: str, kind: Kind, **bounds: Any) -> Any:
-    """The value of an option, read and checked as a parameter's is."""
-    return Parameter(help="", kind=kind, **{"default": ()} | bounds).parse(name, text)
 
 
 @group.group(invoke_without_command=True)
@@ -234,52 +244,39 @@ def data(context: click.Context, repair: bool, as_json: bool) -> Result | None:
 @data.command("add")
 @click.argument("source")
 @click.option("--name", required=True, help="word for --dataset")
-@click.option(
-    "--size",
-    default="auto",
-    show_default=True,
-    help="pixels a side; auto keeps equal sides up to 64, else 32",
+@checked(
+    "size",
+    "pixels a side; auto keeps equal sides up to 64, else 32",
+    "int",
+    low=SIDE_RANGE[0],
+    high=SIDE_RANGE[1],
 )
 @click.option(
-    "--colour",
-    type=click.Choice(["grey", "rgb"]),
-    help="convert the images; default: theirs, which must agree",
+    "--colour", type=click.Choice(["grey", "rgb"]), help="convert the images; default: theirs, if they agree"
 )
-@click.option(
-    "--test-share",
-    default="0.1",
-    show_default=True,
-    help="share of each class that tests, if SOURCE has no split",
+@checked(
+    "test_share", "share of each class that tests, if SOURCE has no split", "float", 0.1, above=0, high=0.5
 )
-@click.option("--seed", default="0", show_default=True, help="random seed of that split")
+@checked("seed", "random seed of that split", "int", 0, low=SEED[0], high=SEED[1])
 @click.option("--classes", help="names of the classes of IDX files or an .npz, in the order of the labels")
 @click.option("--licence", default="", help="licence of the images, recorded with them")
 @printed
 def data_add(
-    source: str,
-    name: str,
-    size: str,
-    colour: str | None,
-    test_share: str,
-    seed: str,
-    classes: str | None,
+    source: str, name: str, size: int | None, colour: str | None, test_share: float, seed: int, classes: str | None,
     licence: str,
-) -> Result:
+) -> Result:  # fmt: skip
     """Import labelled images as datasets/NAME and pin them.
 
     SOURCE is a folder with a folder of images per class (with train/ and test/ above them or without), IDX files, an
     .npz with x_train and y_train, or torchvision:NAME, which downloads.
     """
-    side = _read("size", size, "int", low=SIDE_RANGE[0], high=SIDE_RANGE[1], default=None)
-    share = _read("test_share", test_share, "float", above=0, high=0.5)
-    number = _read("seed", seed, "int", low=SEED[0], high=SEED[1])
     from sa_mlops.datasets.sources import Form, SourceError
     from sa_mlops.operate import collection
 
     names = None if classes is None else tuple(word.strip() for word in classes.split(","))
-    form = Form(side, None if colour is None else 1 if colour == "grey" else 3, names)
+    form = Form(size, None if colour is None else 1 if colour == "grey" else 3, names)
     try:
-        return collection.add(source, name, form, share, number, licence)
+        return collection.add(source, name, form, test_share, seed, licence)
     except SourceError as error:
         raise click.UsageError(str(error)) from None
 
@@ -295,9 +292,7 @@ def data_list() -> Result:
 
 @data.command("show")
 @click.argument("name")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="PNG file; default: the terminal"
-)
+@click.option("--out", type=FILE, help="PNG file; default: the terminal")
 @printed
 def data_show(name: str, out: Path | None) -> Result:
     """Show the counts per class, the pin and the first images of a data set."""
@@ -341,15 +336,14 @@ def lineage() -> Result:
 @HELD
 @DATASET
 @printed
-def audit(classes: str, dataset: str | None) -> Result:
+def audit(classes: tuple[str, ...], dataset: str | None) -> Result:
     """List the versions and runs that hold a class.
 
     They hold it by training or by descent; their aliases are listed too. Changes nothing.
     """
-    wanted = _read("classes", classes, "classes")
     from sa_mlops.operate.audit import audit as search
 
-    return search(wanted, dataset)
+    return search(classes, dataset)
 
 
 @group.command()
@@ -369,9 +363,7 @@ def log(verify: bool, head: str) -> Result:
 
 
 @group.command()
-@click.option(
-    "--out", default=".", type=click.Path(path_type=Path), help="folder for private.pem and public.pem"
-)
+@click.option("--out", default=".", type=PATH, help="folder for private.pem and public.pem")
 @printed
 def keygen(out: Path) -> Result:
     """Make a pair of keys for signatures (ECDSA P-256)."""
@@ -381,7 +373,7 @@ def keygen(out: Path) -> Result:
 
 
 @group.command()
-@click.argument("key", required=False, type=click.Path(path_type=Path))
+@click.argument("key", required=False, type=PATH)
 @click.option("--remove", is_flag=True, help="trust no key; signatures are then not checked")
 @printed
 def trust(key: Path | None, remove: bool) -> Result:
@@ -399,10 +391,8 @@ def trust(key: Path | None, remove: bool) -> Result:
 
 @group.command()
 @click.argument("version")
-@click.option("--key", required=True, type=click.Path(path_type=Path), help="file of the private key")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="new folder; default: in the folder certificates"
-)
+@click.option("--key", required=True, type=PATH, help="file of the private key")
+@click.option("--out", type=PATH, help="new folder; default: in the folder certificates")
 @GATES
 @printed
 def certify(version: str, key: Path, out: Path | None, gates: Path | None) -> Result:
@@ -416,10 +406,8 @@ def certify(version: str, key: Path, out: Path | None, gates: Path | None) -> Re
 
 
 @group.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--key", type=click.Path(path_type=Path), help="file of the public key; default: the trusted one"
-)
+@click.argument("folder", type=PATH)
+@click.option("--key", type=PATH, help="file of the public key; default: the trusted one")
 @click.option("--reproduce", is_flag=True, help="rebuild the version and its parents, and compare weights")
 @printed
 def verify(folder: Path, key: Path | None, reproduce: bool) -> Result:
@@ -446,14 +434,9 @@ def verify(folder: Path, key: Path | None, reproduce: bool) -> Result:
 @GATES
 @printed
 def erase(
-    classes: str,
-    dataset: str | None,
-    look: bool,
-    approve: str | None,
-    delete: bool,
-    settings: str,
+    classes: tuple[str, ...], dataset: str | None, look: bool, approve: str | None, delete: bool, settings: str,
     gates: Path | None,
-) -> Result:
+) -> Result:  # fmt: skip
     """Replace and withdraw every version that holds a class.
 
     Without --approve the plan is printed, and nothing changes; at a terminal the reason of the approval is then asked
@@ -461,12 +444,11 @@ def erase(
     """
     if look and approve is not None:
         raise click.UsageError("give --plan or --approve, not both")
-    wanted = _read("classes", classes, "classes")
     from sa_mlops.operate.plan import Request
     from sa_mlops.operate.plan import plan as read
     from sa_mlops.stages.result import Result
 
-    request = Request(classes=wanted, dataset=dataset, delete=delete, settings=settings, gates=gates)
+    request = Request(classes=classes, dataset=dataset, delete=delete, settings=settings, gates=gates)
     plan = read(request)
     if plan.approval is not None and not look:
         say(f"the erasure is resumed; approved because: {plan.approval.content.get('reason', '')}")
@@ -486,35 +468,31 @@ def erase(
 @group.command()
 @click.argument("version", default="latest")
 @click.option(
-    "--classes", default="all", show_default=True, help="classes to draw, by name or number, comma-separated"
-)
+    "--classes", default="all", show_default=True, help="classes to draw, by name or number, comma-separated",
+    callback=_classes,
+)  # fmt: skip
 @click.option("--digits", hidden=True)
-@click.option("--seed", default="0", show_default=True, help="random seed of the latents")
-@click.option("--rows", default="4", show_default=True, help="number of latents, one a row; 1 to 64")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="PNG file to write; default: the terminal"
-)
+@checked("seed", "random seed of the latents", "int", 0, low=SEED[0], high=SEED[1])
+@checked("rows", "number of latents, one a row; 1 to 64", "int", 4, low=1, high=64)
+@click.option("--out", type=FILE, help="PNG file to write; default: the terminal")
 @click.option(
     "--compare", is_flag=True, help="draw the same latents with every version from the base to VERSION"
 )
 @printed
 def sample(
-    version: str, classes: str, digits: str | None, seed: str, rows: str, out: Path | None, compare: bool
-) -> Result:
+    version: str, classes: tuple[str, ...], digits: str | None, seed: int, rows: int, out: Path | None, compare: bool
+) -> Result:  # fmt: skip
     """Draw samples of VERSION in the terminal or as a PNG file.
 
     VERSION is a number or an alias.
     """
     if digits is not None:
         say("--digits is now --classes")
-        classes = digits
-    wanted = None if classes == "all" else _read("classes", classes, "classes")
-    number = _read("seed", seed, "int", low=SEED[0], high=SEED[1])
-    count = _read("rows", rows, "int", low=1, high=64)
+        classes = tuple(digits.split(","))
     _check_png(out)
     from sa_mlops.operate import look
 
-    return look.samples(version, wanted, number, count, out, compare)
+    return look.samples(version, None if classes == ("all",) else classes, seed, rows, out, compare)
 
 
 @group.command()
@@ -530,9 +508,7 @@ def promote(version: str, gates: Path | None) -> Result:
 
 @group.command()
 @click.argument("version", default="latest")
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="folder for report.html and report.md"
-)
+@click.option("--out", type=FOLDER, help="folder for report.html and report.md")
 @printed
 def report(version: str, out: Path | None) -> Result:
     """Write the measurements of VERSION as HTML and Markdown.
