@@ -145,19 +145,16 @@ class Parameter:
         return value
 
     def _convert(self, word: str) -> Value:
+        """The value, or the word itself, which `check` refuses. Raises ValueError if it is no number."""
         match self.kind:
             case "bool":
-                return (
-                    {"true": True, "false": False}[word.lower()]
-                    if word.lower() in ("true", "false")
-                    else _fail()
-                )
+                return {"true": True, "false": False}.get(word.lower(), word)
             case "int":
-                return int(word) if len(word) < 20 else _fail()
+                return int(word) if len(word) < 20 else word
             case "float":
                 return float(word)
             case "numbers":
-                return tuple(int(item) for item in word.split(",")) if len(word) <= 400 else _fail()
+                return tuple(map(int, word.split(","))) if len(word) <= 400 else word
             case "classes":
                 return tuple(item.strip() for item in word.split(","))
             case "choice" | "text":
@@ -222,10 +219,6 @@ class Parameter:
                 return str(value)
 
 
-def _fail() -> Any:
-    raise ValueError
-
-
 def _is_name(value: Any) -> bool:
     return (
         isinstance(value, str) and value.isprintable() and value == value.strip() != "" and "," not in value
@@ -256,18 +249,9 @@ def number(
     search: tuple[float, ...] = (),
 ) -> Any:
     """A field for a number; `above` excludes the bound, `low` and `high` include it."""
-    return param(
-        Parameter(
-            help=doc,
-            kind="float",
-            default=default,
-            low=low,
-            above=above,
-            high=high,
-            group=group,
-            search=search,
-        )
-    )
+    return param(Parameter(
+        help=doc, kind="float", default=default, low=low, above=above, high=high, group=group, search=search
+    ))  # fmt: skip
 
 
 def flag(doc: str, default: bool = False, group: Group = "how") -> Any:
