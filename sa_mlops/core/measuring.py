@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from sa_mlops.core.elbo import negative_elbo
 from sa_mlops.core.judging import Control, failures, features, judge_controls, judge_faded
 from sa_mlops.core.metrics.frechet import Moments, frechet_distance, moments
-from sa_mlops.core.metrics.intervals import Interval, bootstrap_interval
+from sa_mlops.core.metrics.intervals import Interval, as_metrics, bootstrap_interval
 from sa_mlops.core.metrics.manifold import precision_recall
 from sa_mlops.core.metrics.membership import Membership, membership_inference
 from sa_mlops.core.metrics.nearest import nearest_real
@@ -128,10 +128,8 @@ class Evaluation:
         r = self.retained
         out = {
             "test_nelbo": self.test_nelbo,
-            "retain.accuracy": r.accuracy,
+            **as_metrics("retain.accuracy", r.accuracy, r.accuracy_interval),
             "retain.accuracy_min": r.accuracy_min,
-            "retain.accuracy.low": r.accuracy_interval.low,
-            "retain.accuracy.high": r.accuracy_interval.high,
             "retain.fid": r.fid,
             "retain.precision": r.precision,
             "retain.recall": r.recall,
@@ -141,22 +139,16 @@ class Evaluation:
         if self.forgotten is not None and self.gap is not None:
             f = self.forgotten
             out |= {
-                "forget.prob": f.probability,
+                **as_metrics("forget.prob", f.probability, f.probability_interval),
                 "forget.prob_as_is": f.probability_as_is,
                 "forget.prob_autolevels": f.probability_autolevels,
                 "forget.prob_worst": f.probability_worst,
-                "forget.prob.low": f.probability_interval.low,
-                "forget.prob.high": f.probability_interval.high,
-                "forget.entropy": f.entropy,
-                "forget.entropy.low": f.entropy_interval.low,
-                "forget.entropy.high": f.entropy_interval.high,
+                **as_metrics("forget.entropy", f.entropy, f.entropy_interval),
                 "forget.accuracy": f.accuracy,
                 "forget.prob_plain": f.probability_plain,
                 "forget.entropy_plain": f.entropy_plain,
                 "forget.pixel_variance": f.pixel_variance,
-                "forget.membership_auc": f.membership.auc,
-                "forget.membership_auc.low": f.membership.interval.low,
-                "forget.membership_auc.high": f.membership.interval.high,
+                **as_metrics("forget.membership_auc", f.membership.auc, f.membership.interval),
                 "forget.nearest_real": f.nearest_mean,
                 "forget.nearest_real_min": f.nearest_min,
                 "objective.gap": self.gap,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sa_mlops import keys
 from sa_mlops.config import EvaluateConfig
 from sa_mlops.core.canaries import REMEMBERED, make_canaries
+from sa_mlops.core.metrics.intervals import as_metrics
 from sa_mlops.core.metrics.membership import Membership
 from sa_mlops.core.training import train_generator
 from sa_mlops.methods.interface import Inputs, needs_classifier, train_step
@@ -78,10 +79,9 @@ def _measured(ctx: Context, past: History) -> tuple[Found, Found]:
 def _metrics(found: Found, prefix: str = "") -> dict[str, float]:
     values: dict[str, float] = {}
     for times, attack in found.items():
-        key = f"{prefix}canary.{times}.auc"
-        values |= {key: attack.auc, f"{key}.low": attack.interval.low, f"{key}.high": attack.interval.high}
+        values |= as_metrics(f"{prefix}canary.{times}.auc", attack.auc, attack.interval)
     return values
 
 
 def _spell(found: Membership) -> str:
-    return f"{found.auc:.3f} [{found.interval.low:.2f}, {found.interval.high:.2f}]"
+    return f"{found.auc:.3f} {found.interval}"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sa_mlops.config import ProbeConfig
 from sa_mlops.core.fakes import FAKES
-from sa_mlops.core.metrics.intervals import Interval, difference_interval, wilson_interval
+from sa_mlops.core.metrics.intervals import Interval, as_metrics, difference_interval, wilson_interval
 from sa_mlops.core.probes import PROBES, interface, level
 from sa_mlops.core.probes.features import FeatureBudget, LayerReading, probe_features
 from sa_mlops.core.probes.interface import Budget, Classifier, ProbeResult, Role, Scene, union
@@ -132,6 +132,17 @@ class Score:
         """The rate minus another one, with its 95 % interval."""
         interval = difference_interval(self.hits, self.attempts, other.hits, other.attempts)
         return self.rate - other.rate, interval
+
+    def __str__(self) -> str:
+        return f"{self.rate:.3f} {self.interval}"
+
+    def metrics(self, key: str) -> dict[str, float]:
+        """The rate and its interval by their MLflow names."""
+        return as_metrics(key, self.rate, self.interval)
+
+    def document(self) -> dict[str, float | int | str]:
+        """The same in JSON types."""
+        return {"success": self.rate, "low": self.interval.low, "high": self.interval.high}
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,29 +384,21 @@ def _tamper(
 def _level_metrics(attacked: Attacked) -> dict[str, float]:
     values: dict[str, float] = {}
     for name, score in attacked.edits().items():
-        values |= _spread(f"tamper.{name}.success", score)
+        values |= score.metrics(f"tamper.{name}.success")
     for row, score in attacked.levels().items():
-        values |= _spread(claims.metric(row), score)
+        values |= score.metrics(claims.metric(row))
     if (worst := attacked.worst()) is not None:
         score, _, curve = worst
-        values |= _spread("relearn.worst", score)
+        values |= score.metrics("relearn.worst")
         values |= {"relearn.worst.lr": curve.lr, "relearn.worst.steps": float(curve.worst[1])}
     return values
 
 
-def _spread(key: str, score: Score) -> dict[str, float]:
-    """A rate and its interval as metrics."""
-    return {key: score.rate, f"{key}.low": score.interval.low, f"{key}.high": score.interval.high}
-
-
 def _probe_metrics(name: str, result: ProbeResult) -> dict[str, float]:
-    interval = wilson_interval(int(result.success.sum()), len(result.success))
     values = {
-        "success": result.rate,
+        **Score(int(result.success.sum()), len(result.success)).metrics("success"),
         "success_as_is": float(result.success_as_is.double().mean()),
         "success_autolevels": float(result.success_autolevels.double().mean()),
-        "success.low": interval.low,
-        "success.high": interval.high,
         "z_norm": float(result.z_norm.mean()),
         "condition_mass": float(result.condition_mass.mean()),
         "condition_weight": float(result.condition_weight.mean()),
@@ -486,22 +489,16 @@ def _record(
         forgot = version is not None and version.stage == "forget" and target.name in version.forgotten
         values: dict[str, float] = {}
         for name in (*chosen, UNION):
-            excess, interval = a.score(name).excess(control.score(name))
-            values |= {
-                f"attack.{name}.success": a.score(name).rate,
-                f"attack.{name}.excess": excess,
-                f"attack.{name}.excess.low": interval.low,
-                f"attack.{name}.excess.high": interval.high,
-            }
+            values[f"attack.{name}.success"] = a.score(name).rate
+            values |= as_metrics(f"attack.{name}.excess", *a.score(name).excess(control.score(name)))
         values |= _level_metrics(a)
         for row in a.levels().keys() & control.levels().keys():
-            excess, interval = a.levels()[row].excess(control.levels()[row])
-            key = claims.metric(row, measure="excess")
-            values |= {key: excess, f"{key}.low": interval.low, f"{key}.high": interval.high}
+            excess = a.levels()[row].excess(control.levels()[row])
+            values |= as_metrics(claims.metric(row, measure="excess"), *excess)
         for other in attacked if forgot else ():
             if other.subject.name in claims.BESIDE:
                 for row, score in other.levels().items():
-                    values |= _spread(claims.metric(row, other.subject.name), score)
+                    values |= score.metrics(claims.metric(row, other.subject.name))
         if version is not None and a.subject.contrast == 1:
             Recorder(ctx.client, version.run_id).metrics(values, model_id=version.model_id)
             if forgot:
@@ -526,8 +523,7 @@ def _result(ctx: Context, attacked: Sequence[Attacked], target: Target, chosen: 
     for name in (*chosen, UNION):
         scores = [a.score(name) for a in attacked]
         excess, interval = probed.score(name).excess(control.score(name))
-        cells = [_cell(s) for s in scores]
-        rows.append([name, *cells, f"{excess:+.3f} {_spell(interval)}"])
+        rows.append([name, *map(str, scores), f"{excess:+.3f} {interval}"])
         entries = {a.subject.name: _entry(a, name) for a in attacked}
         documents.append({"probe": name, "subjects": entries, "excess": excess})
     header = [f"attack on {target.name}", *(a.subject.label for a in attacked)]
@@ -571,11 +567,11 @@ def _result(ctx: Context, attacked: Sequence[Attacked], target: Target, chosen: 
         "relearning_worst": {a.subject.name: _worst(a, target) for a in attacked if a.relearned},
         "features": {a.subject.name: [r.area for r in a.readings] for a in attacked},
         "tampering": {
-            name: {a.subject.name: _interval(a.edits()[name]) for a in attacked if name in a.tampered}
+            name: {a.subject.name: a.edits()[name].document() for a in attacked if name in a.tampered}
             for name in probed.tampered
         },
         "levels": {
-            row: {a.subject.name: _interval(a.levels()[row]) for a in attacked if row in a.levels()}
+            row: {a.subject.name: a.levels()[row].document() for a in attacked if row in a.levels()}
             for row in probed.levels()
         },
     }
@@ -598,7 +594,7 @@ def _level_texts(attacked: Sequence[Attacked], target: Target) -> list[str]:
         excess, interval = score.excess(control.levels()[row])
         cells = [_cell(a.levels().get(row)) for a in attacked]
         name = f"{row.removesuffix(claims.DIRECT)} {claims.ROWS[row]}"
-        rows.append([name, *cells, f"{excess:+.3f} {_spell(interval)}"])
+        rows.append([name, *cells, f"{excess:+.3f} {interval}"])
     if not rows:
         return []
     header = [f"attacker of {target.name}", *(a.subject.name for a in attacked)]
@@ -613,28 +609,17 @@ def _worst(attacked: Attacked, target: Target) -> dict[str, float | int | str]:
     found = attacked.worst()
     assert found is not None
     score, case, curve = found
-    return {**_interval(score), "case": target.taught(case), "lr": curve.lr, "steps": curve.worst[1]}
+    return score.document() | {"case": target.taught(case), "lr": curve.lr, "steps": curve.worst[1]}
 
 
 def _cell(score: Score | None) -> str:
-    return "-" if score is None else f"{score.rate:.3f} {_spell(score.interval)}"
-
-
-def _interval(score: Score) -> dict[str, float]:
-    return {"success": score.rate, "low": score.interval.low, "high": score.interval.high}
+    return "-" if score is None else str(score)
 
 
 def _entry(attacked: Attacked, probe: str) -> dict[str, float | int | str]:
     """A subject's part of the document of a probe."""
     score = attacked.score(probe)
-    entry: dict[str, float | int | str] = {
-        "success": score.rate, "low": score.interval.low, "high": score.interval.high, "attempts": score.attempts,
-        "version": attacked.subject.source,
-    }  # fmt: skip
+    entry = score.document() | {"attempts": score.attempts, "version": attacked.subject.source}
     if probe != UNION and (error := attacked.results[probe].pixel_error) is not None:
         entry["mse"] = float(error.mean())
     return entry
-
-
-def _spell(interval: Interval) -> str:
-    return f"[{interval.low:.2f}, {interval.high:.2f}]"

@@ -19,6 +19,14 @@ class Interval:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"[{self.low:.2f}, {self.high:.2f}]"
+
+
+def as_metrics(key: str, value: float, interval: Interval) -> dict[str, float]:
+    """A value and its interval by their MLflow names: `KEY`, `KEY.low`, `KEY.high`."""
+    return {key: value, f"{key}.low": interval.low, f"{key}.high": interval.high}
+
 
 def bootstrap_interval(
     values: Tensor, generator: torch.Generator, level: float = LEVEL, resamples: int = RESAMPLES
