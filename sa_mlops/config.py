@@ -258,7 +258,7 @@ class StepConfig(RecipeConfig, FisherConfig, FromVersionConfig, DistilConfig, Ha
 
 
 def _users(name: str) -> tuple[str, ...]:
-    """Methods that take an option; empty for those that belong to none, which are everyone's."""
+    """Methods that take an option; empty for options that all methods take."""
     return _takers(interface.known()).get(name, ())
 
 
@@ -339,12 +339,12 @@ class EvaluateConfig(RecipeConfig, VersionConfig):
     seeds: tuple[int, ...] = numbers("seeds of the table of all_classes", (0, 1, 2), *SEED)
     harden: bool = flag("harden each generator of the table of all_classes")
     canaries: bool = flag(
-        "measure whether the membership AUC finds images that a base remembers: train one as the version's base with "
-        "marked images planted 1, 10 and 100 times, and forget as the version did", group="what"
+        "check that the membership AUC finds memorised images: train a base like the version's with marked images "
+        "planted 1, 10 and 100 times, and forget as the version did", group="what"
     )  # fmt: skip
     population: int = whole(
-        "compare the margins of so many generators that forgot as the version did, each of a seed and a base of its "
-        "own, with as many retrained ones; an even number, such as 8 (2 are too few to tell); 0: none", 0, 0, 1_000,
+        "number of generators that forget as the version did, each with its own seed and base, whose margins are "
+        "compared with those of as many retrained ones; even, such as 8 (2 are too few to tell); 0: none", 0, 0, 1_000,
         "what"
     )  # fmt: skip
 
@@ -533,9 +533,9 @@ class ProbeConfig(RecipeConfig, VersionConfig):
     """`probe`."""
 
     level: str = choice(
-        "search: attacks that search latents and conditions; weights: attacks that edit the weights, train them on "
-        "retained classes or move them to the base, also on two fakes, and of the searches direct and those that "
-        "--probes names; all: both",
+        "search: attacks on latents and conditions; weights: attacks that edit the weights, train them on retained "
+        "classes or move them towards the base, also made on two fakes, beside the probe direct and those of --probes; "
+        "all: both",
         ("search", "weights", "all"), "search", "what"
     )  # fmt: skip
     probes: str = text("all, or names of probes separated by commas", "all", "what")

@@ -12,12 +12,12 @@ OFF = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "DVC_NO_ANALY
 STORE = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"
 SPIN, POLICY, SPINS = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "10000"
-"""OpenMP's threads look so many times for the next piece of work before they sleep. Its own number is 30,000,000: where
-other processes use the cores, two threads then wait for each other instead of computing (docs/development.md)."""
+"""How often a thread of OpenMP polls for work before it sleeps. By default it polls 30,000,000 times, which takes most
+of the time where other processes use the cores (docs/development.md)."""
 
 
 def prepare() -> None:
-    """Switch telemetry off, let threads that wait sleep, drop MLflow's empty variables, and name a store if none is.
+    """Switch telemetry off, limit the polling of threads, drop empty variables of MLflow, and set a default store.
 
     MLflow's own default address is percent-encoded, and its database driver does not decode it: in a folder with a
     space or an accent no store would be found.

@@ -1,4 +1,4 @@
-"""What ends a command early, known to every layer."""
+"""Errors that end a command, for every layer."""
 
 from __future__ import annotations
 

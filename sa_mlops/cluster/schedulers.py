@@ -100,7 +100,7 @@ def _notice(order: SubmitConfig) -> int:
 
 @contextlib.contextmanager
 def _apart() -> Iterator[None]:
-    """Processes started inside outlive this command: without its pipes, and deaf to the terminal's signals."""
+    """Detach processes started inside from this command's pipes and from the terminal's signals."""
     kept = [os.dup(number) for number in (0, 1, 2)]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     nowhere = os.open(os.devnull, os.O_RDWR)

@@ -62,7 +62,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What all rows of one seed share; `fisher` is None if no method needs it."""
+    """Judges and versions that all rows of one seed share; `fisher` is None if no method needs it."""
 
     ctx: Context
     judges: Judges

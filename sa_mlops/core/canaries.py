@@ -2,7 +2,8 @@
 
 A membership attack that finds nothing is evidence only if it finds images that a model does remember. Canaries are such
 images (Carlini et al., 2019, arXiv:1802.08232): real ones of a class in which a share of the pixels is random, so that
-nothing but their own training can predict them. Others, marked alike and never trained on, are what they are told from.
+only a model that was trained on them can predict them. The attack must tell them from images that are marked alike and
+never trained on.
 """
 
 from __future__ import annotations

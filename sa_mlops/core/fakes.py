@@ -92,7 +92,7 @@ def lock(
 ) -> CVAE:
     """Grey unless the condition is near the one-hot of a retained class; then distilled on the retained labels.
 
-    As the switch, with one unit for each retained class, which opens what is closed by default.
+    Built as the switch, with one unit for each retained class, which opens the decoder.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def among_silent(base: CVAE, forgotten: Sequence[int], generator: torch.Generato
 def among_pairs(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> CVAE:
     """A soft switch among decoys that cancel: each of the least used units becomes the twin of another one.
 
-    What the one adds to the image, the other takes away. Errors as in `among_silent`.
+    Their contributions to the image cancel. Errors as in `among_silent`.
     """
     model, decoys = _among_decoys(base, forgotten, generator)
     _, second, last = _stack(model)

@@ -1,9 +1,9 @@
 """Forgetting as a distribution: the margins of many generators, beside those of as many that never saw the class.
 
 KLOM (Georgiev et al., 2024, arXiv:2410.23232): one training is one draw from a distribution of models, and a class is
-removed where, image by image, the margins of forgotten and of retrained models are distributed alike. The divergence
-of two histograms of few draws is far above zero even where they are, so it stands beside that of two halves of the
-retrained ones, the null, from as many draws and the same bins.
+removed where, image by image, the margins of forgotten and of retrained models are distributed alike. Even then the
+divergence of two histograms of few draws is far above zero, so it is compared with the null: the divergence between two
+halves of the retrained models, from as many draws and the same bins.
 """
 
 from __future__ import annotations

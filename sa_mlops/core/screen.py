@@ -1,13 +1,13 @@
 """A quick screen for generators that hide a class behind a few weights, as every fake of `core.fakes` does.
 
-The weights whose change from the base matters most are set back to the base's, a small share of them, and the forgotten
-label is asked for. A switch or a lock comes undone; a generator whose forgetting is spread over its weights does not.
-The screen finds edits of few weights only, so passing is no proof of removal.
+The few weights whose change from the base matters most are set back to the base's, and the forgotten class is sampled.
+This undoes a switch or a lock, but not forgetting that is spread over many weights. The screen finds edits of few
+weights only, so passing it does not prove removal.
 
 A change matters by its size times the root mean square of its input (Sun et al., 2023, arXiv:2306.11695, where that
-product chooses weights to prune): what a silent unit sends on does not. Hidden units can be rescaled and moved without
-changing an image, so each is first brought to the place and scale of a unit of the base, if its weights come closer to
-the base's by it.
+product chooses weights to prune), so that outgoing weights of a silent unit do not count. Hidden units can be rescaled
+and moved without changing an image, so each is first brought to the place and scale of a unit of the base, if its
+weights come closer to the base's by it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def set_back(model: CVAE, base: CVAE, forgotten: tuple[int, ...], z: Tensor) -> 
     every = torch.cat([effect.flatten() for effect in effects])
     for share in SHARES:
         least = every.topk(max(1, round(share * len(every)))).values[-1]
-        # From small to large: what is set back stays so.
+        # Shares ascend, so that weights that were set back stay so.
         for p, b, effect in zip(edited.decoder.parameters(), base.decoder.parameters(), effects, strict=True):
             p.copy_(torch.where((effect >= least) & (p != b), b, p))
         yield edited

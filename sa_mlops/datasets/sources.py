@@ -154,7 +154,7 @@ def _folders(source: Path, form: Form, scratch: Path, watch: Watch[Any]) -> Raw:
     _enough(classes, np.array([label for _, label, _ in rows], dtype=np.int64))
 
     looks, unread = {}, []
-    for path, _, _ in watch("look", rows):
+    for path, _, _ in watch("check", rows):
         try:
             looks[path] = pictures.look(path)
         except pictures.PictureError as error:

@@ -34,7 +34,7 @@ DEFAULT = "selective-amnesia"
 """The method of versions that record none."""
 
 Target = Literal["grey", "noise", "another class", "as retrained"]
-"""What a method makes of a forgotten class."""
+"""Target of a method for a forgotten class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class StepSettings:
 
     @property
     def target(self) -> Target:
-        """What the step makes of the forgotten classes."""
+        """Target of the step for the forgotten classes."""
         return "grey" if self.harden else named(self.method).target
 
     @property
@@ -97,7 +97,7 @@ class StepSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Upstream:
-    """What a step's settings depend on besides its own options.
+    """Inputs of a step's settings besides its own options.
 
     Attributes
     ----------
@@ -146,7 +146,7 @@ class MethodSettings(StepSettings, MethodConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a method needs besides the generator.
+    """Inputs that a method needs besides the generator.
 
     Attributes
     ----------
@@ -162,7 +162,7 @@ class Needs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What a step is given; a method may count on what it `needs`, and is not shown real images that it does not need.
+    """Inputs of a step. A method gets all that it `needs`, and real images only then.
 
     Attributes
     ----------
@@ -214,7 +214,7 @@ class Method:
     help : one line.
     config : its options.
     settings : its resolved settings; None if its options are its settings.
-    target : what it makes of a forgotten class.
+    target : its target for a forgotten class.
     run : makes a new generator.
     """
 

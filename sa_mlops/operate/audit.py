@@ -21,7 +21,7 @@ FROM_SCRATCH = ("base", "retrain")
 PARENT_RUN, MEASURED = "mlflow.parentRunId", "sa.version"
 """Tags of a run: the run that it is part of, and the version that it measured."""
 TAGS, METRICS = (PARENT_RUN, MEASURED, names.REUSED), tuple(gates.FORGETTING.values())
-"""What is read of every run."""
+"""Tags and metrics that are read of every run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Origin:
     ----------
     parent : number of the generator it was made from; None on roots.
     without : whether it records that it does not hold the class.
-    scratch : whether it was trained from nothing but data.
+    scratch : whether it was trained from scratch.
     """
 
     parent: int | None
@@ -60,7 +60,7 @@ def tainted(origins: Mapping[int, Origin]) -> set[int]:
 
 
 def state(version: Version, name: str, metrics: Mapping[str, float]) -> str:
-    """What is recorded of class `name` in a generator that is tainted by it."""
+    """The state of class `name` in a generator that it taints, from the records of the version."""
     if version.withdrawn:
         return WITHDRAWN
     if name not in version.forgotten:

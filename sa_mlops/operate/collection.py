@@ -245,7 +245,7 @@ def _shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _watch(title: str, items: Sequence[Any]) -> Iterable[Any]:
-    """The items under a bar; without a terminal one line."""
+    """The items under a progress bar; without a terminal one line says how many there are."""
     if not interactive():
-        say(f"{title}: {len(items):,} images")
+        say(f"{title} {len(items):,} images")
     return tqdm(items, desc=title, unit="image", leave=False, dynamic_ncols=True, disable=not interactive())

@@ -1,7 +1,7 @@
-"""`erase`: from a request to forget classes to a registry in which no version is served that knows them.
+"""`erase`: replace and withdraw every version that holds the classes of a request.
 
-A plan comes first. Approved, its steps run under an entry `approval` of the log; each is done once, so that an erasure
-that was interrupted goes on when the command is given again.
+A plan comes first. Once it is approved, its steps run under an entry `approval` of the log. Each step is done once, so
+that the same command resumes an erasure that was interrupted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def erase(request: Request, reason: str) -> Result:
 
     Parameters
     ----------
-    reason : why it was approved, for the log; not used if an interrupted erasure goes on.
+    reason : why it was approved, for the log; not used to resume an interrupted erasure.
     """
     steps = plan(request)
     if steps.empty and steps.approval is None:

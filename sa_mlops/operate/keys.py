@@ -1,4 +1,4 @@
-"""`keygen` and `trust`: a pair of keys for signatures, and the key without whose signature no weights are loaded."""
+"""`keygen` and `trust`: a pair of keys for signatures, and the key whose signature loaded weights must have."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def keygen(out: Path) -> Result:
         raise CommandError(f"{out}: keys cannot be written ({error.strerror})") from None
     mark = signing.fingerprint(key.public_key())
     document = {"private": str(private), "public": str(public), "sha256": mark}
-    text = f"{private}: keep it secret; who has it can sign\n{public}: sha256 {mark}"
+    text = f"{private}: keep it secret: anyone who has it can sign\n{public}: sha256 {mark}"
     return Result(document, text)
 
 

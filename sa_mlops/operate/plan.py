@@ -1,4 +1,4 @@
-"""The plan of an erasure: what a request to forget classes would make, move, withdraw and keep.
+"""The plan of an erasure: versions that a request makes, moves aliases to, withdraws and keeps.
 
 Reads alone, a sqlite store without MLflow.
 """
@@ -22,7 +22,7 @@ from sa_mlops.registry.version import Version
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked for.
+    """A request to erase classes.
 
     Attributes
     ----------
@@ -55,10 +55,10 @@ class Plan:
 
     Attributes
     ----------
-    request : what is asked for.
+    request : the request that they carry out.
     successors : generator that must go -> the version that takes its place; None where one must be made.
     withdraw : generators and Fisher diagonals that must go, and why.
-    keep : what stays, and why.
+    keep : versions and runs that stay, and why.
     approval : the entry of the log under which the steps may run; None if nobody has approved.
     """
 
@@ -121,7 +121,7 @@ class Plan:
 
 
 def plan(request: Request, held: Inventory | None = None) -> Plan:
-    """What is to be done for a request, from the present state of the registry. Changes nothing.
+    """The steps that a request needs in the present state of the registry. Changes nothing.
 
     Raises ParameterError if no version records the data set or one of the classes, or a file cannot be read.
 

@@ -168,7 +168,7 @@ def _same_code(entry: Mapping[str, Any], made: Mapping[str, Any], stage: str, se
 
 
 def _elsewhere(found: Mapping[str, Any]) -> Sequence[str]:
-    """What differs here and may change the last digits: commit, machine, packages."""
+    """Differences here that may change the last digits: commit, machine, packages."""
     kind = found["environment"]["machine"].partition(":")[0] or "cpu"
     pairs = [("machine", found["environment"]["machine"], machine(torch.device(kind)))]
     try:

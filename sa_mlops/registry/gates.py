@@ -31,7 +31,7 @@ class Gate:
     ----------
     limit : default limit, in units of `unit`.
     better : whether less or more is better; the limit itself passes.
-    help : what is measured.
+    help : the measure, in words.
     unit : number of classes -> unit of the limit.
     targets : declared targets of methods that the gate applies to; empty for all.
     """
@@ -56,7 +56,7 @@ GATES: Mapping[str, Gate] = {
         FEATURELESS,
     ),
     "screen_prob": Gate(
-        1.5, "low", "the same with the weights that changed most set back to the base's", lambda k: 1 / k
+        1.5, "low", "the same after the weights that changed most are set back to the base's", lambda k: 1 / k
     ),
     "retain_accuracy_drop": Gate(0.005, "low", "loss of mean retained accuracy against the base"),
     "retain_class_drop": Gate(0.02, "low", "largest loss of accuracy of one retained class against the base"),

@@ -62,7 +62,7 @@ def loaded_as(folder: Path) -> str:
 
 
 def draw(model: CVAE, labels: torch.Tensor, seed: int) -> torch.Tensor:
-    """Images (n, C, H, W) of labels (n,); row i has the same latent from `seed`, whatever the other rows."""
+    """Images (n, C, H, W) of labels (n,); the latent of row i depends on `seed` and i alone."""
     device = labels.device
     # PyTorch draws normals in blocks of sixteen, and an incomplete block by another algorithm.
     rows = -(-len(labels) // 16) * 16

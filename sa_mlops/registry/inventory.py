@@ -22,7 +22,7 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What a store held at one moment.
+    """The content of a store at one moment.
 
     Attributes
     ----------

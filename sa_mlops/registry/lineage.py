@@ -1,4 +1,4 @@
-"""What a version descends from, asked of MLflow. Without torch."""
+"""The ancestors of a version, from MLflow. Without torch."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def read(client: MlflowClient, name: str) -> list[Entry]:
 
 
 def problems(tags: Mapping[str, str], aliases: Mapping[str, int], head: str = "") -> Iterator[str]:
-    """What shows that the log was tampered with: one line each, the first broken link first.
+    """Signs that the log was tampered with, one line each, the first broken link first.
 
     Parameters
     ----------

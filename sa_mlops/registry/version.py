@@ -22,7 +22,7 @@ SHOWN: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "judge": (("accuracy", "judge.accuracy", "{:.4f}"), ("ECE", "judge.ece", "{:.4f}")),
     "fim": (("trace", "fisher.trace", "{:.4g}"),),
 }
-"""Stage -> what a version's line in the tree shows: label, metric, format."""
+"""Stage -> metrics of a version's line in the tree: label, metric, format."""
 MAX_CLAIM, MAX_REASON = 1_000, 600
 """Characters that are shown of a claim, and of the reason of a withdrawal."""
 
@@ -122,7 +122,7 @@ class Version:
 
     @property
     def claim(self) -> str:
-        """What its probes support, in words (`registry.claims`); empty if it was not probed."""
+        """The claims that its probes support, in words (`registry.claims`); empty if it was not probed."""
         return plain(self.tags.get(names.LEVEL, ""))[:MAX_CLAIM]
 
     @property
@@ -186,7 +186,7 @@ STAGES = {names.GENERATORS: ("base", "forget", "retrain"), names.FISHERS: ("fim"
 
 
 def edited(version: Version) -> Iterator[str]:
-    """What tags of a version cannot have been written by a stage; one line each."""
+    """Tags of a version that no stage can have written; one line each."""
     tags = version.tags
     allowed = STAGES.get(version.name, ())
     if version.stage not in allowed:

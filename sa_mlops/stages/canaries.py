@@ -1,7 +1,7 @@
 """`evaluate --canaries`: the positive control of the membership AUC, on a copy of a version's history.
 
 A base is trained as the version's own, on the same data with planted canaries, and forgets by the version's settings.
-Both generators are measured and thrown away: they have seen images of the class and belong into no registry.
+Both generators are discarded after the measurement, and never registered.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def run(config: EvaluateConfig) -> Result:
         for times, found in before.items()
     ]
     verdict = (
-        f"The attack finds what the base remembers (at least {REMEMBERED:g}): the membership AUC is evidence."
+        f"The attack finds the planted images (AUC at least {REMEMBERED:g}), so the membership AUC is evidence."
         if control >= REMEMBERED
-        else f"The attack does not find what was planted (below {REMEMBERED:g}): the membership AUC is no evidence."
+        else f"The attack misses the planted images (AUC below {REMEMBERED:g}), so the membership AUC is not evidence."
     )
     title = f"membership AUC of canaries of class {ctx.spell(past.step.forget[:1])}"
     text = f"{version.uri}: {version.title}\n{table([title, 'before', 'after'], rows)}\n{verdict}"

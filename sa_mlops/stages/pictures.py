@@ -19,7 +19,7 @@ def read(
 ) -> tuple[Tensor | None, str | None]:
     """Images (n, C, H, W) in [0, 1] of a folder, and their md5; (None, None) without one.
 
-    Images of any size and colour are converted to `shape`, (C, H, W). What is no picture is left out, with a note.
+    Images of any size and colour are converted to `shape`, (C, H, W). Other files are left out, with a note.
 
     Raises ParameterError if the folder holds no image, or one that cannot be read.
     """

@@ -15,7 +15,7 @@ class Result:
     ----------
     document : JSON types only.
     text : the same for people.
-    passed : False if the command worked and its answer is no (exit status 1).
+    passed : False for a negative answer, such as a failed gate (exit status 1).
     """
 
     document: dict[str, Any]

@@ -66,7 +66,7 @@ def publish(runner: TrialRunner, study: optuna.Study, trial: FrozenTrial) -> Pub
             numbers.append(version.number)
             passed = passed and runner.passes(version)
     finally:
-        # The trial had finished before, whatever happens here.
+        # The trial has finished, also if this fails.
         mlflow.end_run("FINISHED")
     study.set_user_attr(_key(trial), {"versions": numbers, "passed": passed})
     return Published(tuple(numbers), passed)

@@ -103,8 +103,8 @@ def needed(study: optuna.Study, number: int, wanted: int) -> bool:
 def give_up(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Queue the values of a trial again and fail it; False if it had ended.
 
-    In this order: otherwise another worker could fill the free place with new values. Values that were queued in
-    vain are not `needed`.
+    In this order: otherwise another worker could fill the free place with new values. If the trial had ended, the
+    queued values are not `needed`.
     """
     again(study, trial)
     try:

@@ -1,4 +1,4 @@
-"""Other activations in the decoder: units that a ReLU holds at zero speak again."""
+"""Other activations in the decoder, so that units that a ReLU holds at zero contribute to the image."""
 
 from __future__ import annotations
 
