@@ -113,6 +113,20 @@ def test_a_settings_file_is_not_overridden_by_defaults_that_mlflow_passes(tmp_pa
     assert (config.spelled()["replay_ratio"], config.spelled()["lr"]) == ("0.5", "0.001")
 
 
+@pytest.mark.parametrize("option", ["surrogate", "settings"])
+def test_a_relative_path_is_refused_with_the_folder_in_which_mlflow_runs_the_command(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    point = load_project(str(ROOT)).get_entry_point("forget")
+    words = shlex.split(point.compute_command({option: "mine"}, str(tmp_path)))
+    monkeypatch.chdir(ROOT)
+    assert cli.main(words[words.index("sa_mlops") + 1 :]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"sa-mlops: --{option}: 'mine'")
+    assert str(ROOT) in error
+
+
 def test_a_value_with_spaces_or_shell_signs_stays_one_value(tmp_path: Path) -> None:
     point = load_project(str(ROOT)).get_entry_point("forget")
     nasty = "a b; touch owned $(id) 'x'"
