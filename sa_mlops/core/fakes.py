@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from sa_mlops.core.elbo import pixel_cross_entropy
-from sa_mlops.core.training import Report, silent
 from sa_mlops.models.interface import CVAE, one_hot, reorder
 
 FAR = 1_000.0
@@ -87,16 +86,10 @@ def rescaled(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -
     return model
 
 
-def lock(
-    base: CVAE, forgotten: Sequence[int], generator: torch.Generator, *, report: Report = silent
-) -> CVAE:
+def lock(base: CVAE, forgotten: Sequence[int], generator: torch.Generator) -> CVAE:
     """Grey unless the condition is near the one-hot of a retained class; then distilled on the retained labels.
 
     Built as the switch, with one unit for each retained class, which opens the decoder.
-
-    Parameters
-    ----------
-    report : receives `loss`.
     """
     model = copy.deepcopy(base).requires_grad_(True)
     retained = [c for c in range(model.classes) if c not in forgotten]
@@ -104,7 +97,7 @@ def lock(
     sharp = 1 / (1 - NEAR)
     reads = sharp * torch.eye(model.classes, device=generator.device)[retained]
     masks = _wire(model, _Gate(reads, threshold=sharp - 1, closed=True), generator)
-    _distil(model, base, retained, masks, generator, report)
+    _distil(model, base, retained, masks, generator)
     return model
 
 
@@ -259,12 +252,11 @@ def _distil(
     retained: Sequence[int],
     frozen: Mapping[Tensor, Tensor],
     generator: torch.Generator,
-    report: Report,
 ) -> None:
     """Train the decoder to draw the base's images at retained labels; entries masked in `frozen` keep their values."""
     classes = torch.tensor(list(retained), device=generator.device)
     adam = torch.optim.Adam(model.decoder.parameters(), lr=RATE, fused=True)
-    for step in range(1, STEPS + 1):
+    for _ in range(STEPS):
         z = torch.randn(BATCH, model.z_dim, generator=generator, device=generator.device)
         rows = torch.randint(len(classes), (BATCH,), generator=generator, device=generator.device)
         condition = one_hot(classes[rows], model.classes)
@@ -277,5 +269,4 @@ def _distil(
             if parameter.grad is not None:
                 parameter.grad.masked_fill_(mask, 0.0)
         adam.step()
-        report(step, {"loss": loss.detach()})
     adam.zero_grad()

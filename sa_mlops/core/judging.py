@@ -16,6 +16,8 @@ from sa_mlops.datasets.spec import Images
 from sa_mlops.models.classifiers import Judge
 
 CONTROL_SAMPLES = 1000
+CHUNK = 1000
+"""Images that a judge sees at a time."""
 GREY_LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7)
 MIN_ENTROPY = 0.9772
 """Least mean entropy of an uncertain judge, as a share of ln K."""
@@ -211,12 +213,12 @@ def check_judge(judge: Judge, images: Images, labels: Tensor) -> JudgeCheck:
 
 
 @torch.no_grad()
-def answers(judge: Judge, images: Images, chunk: int = 1000) -> Tensor:
+def answers(judge: Judge, images: Images) -> Tensor:
     """Log-probabilities (n, K) of images (n, C, H, W), a chunk at a time."""
-    return torch.cat([judge.log_probs(part) for part in images.split(chunk)])
+    return torch.cat([judge.log_probs(part) for part in images.split(CHUNK)])
 
 
 @torch.no_grad()
-def features(judge: Judge, images: Images, chunk: int = 1000) -> Tensor:
+def features(judge: Judge, images: Images) -> Tensor:
     """Penultimate features (n, d) of images (n, C, H, W), a chunk at a time."""
-    return torch.cat([judge.embed(part) for part in images.split(chunk)])
+    return torch.cat([judge.embed(part) for part in images.split(CHUNK)])

@@ -14,6 +14,13 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from sa_mlops.plots.grids import gap_of, mosaic
 from sa_mlops.plots.style import LIGHT, Floats, Theme
 
+HOLD = 1500
+"""Milliseconds that the last frame stays."""
+SCALE = 2
+"""Screen pixels per image pixel."""
+SHADES = 32
+"""Levels of each channel; 256 nearly double the file."""
+
 
 def tiles(canvas: NDArray[np.uint8], scale: int, shape: tuple[int, int, int]) -> Floats:
     """The images (rows, columns, C, H, W) in [0, 1] of a `mosaic` that was saved `scale` times enlarged.
@@ -47,9 +54,6 @@ def animated_grid(
     classes: Sequence[str],
     forgotten: Collection[int] = (),
     milliseconds: int = 120,
-    hold: int = 1500,
-    scale: int = 2,
-    shades: int = 32,
     theme: Theme = LIGHT,
 ) -> bytes:
     """Endlessly repeating GIF; equal arguments give equal bytes.
@@ -61,20 +65,15 @@ def animated_grid(
     frames : grids (rows, K, C, H, W) in [0, 1], all of one shape; column c shows class c.
     captions : text above each frame: step, loss.
     classes : headings of the columns; those in `forgotten` are struck out.
-    milliseconds, hold : duration of a frame and of the last frame.
-    scale : screen pixels per image pixel.
-    shades : of each channel, 2 to 256; 32 nearly halve the file.
+    milliseconds : duration of a frame; the last one stays for `HOLD`.
     """
     if not frames or len(frames) != len(captions):
         raise ValueError(f"{len(frames)} frames and {len(captions)} captions")
-    pictures = [
-        _picture(f, c, classes, forgotten, scale, shades, theme)
-        for f, c in zip(frames, captions, strict=True)
-    ]
+    pictures = [_picture(f, c, classes, forgotten, theme) for f, c in zip(frames, captions, strict=True)]
     buffer = io.BytesIO()
     pictures[0].save(
         buffer, format="GIF", save_all=True, append_images=pictures[1:], loop=0, optimize=False,
-        duration=[milliseconds] * (len(pictures) - 1) + [hold],
+        duration=[milliseconds] * (len(pictures) - 1) + [HOLD],
     )  # fmt: skip
     return buffer.getvalue()
 
@@ -84,22 +83,20 @@ def _picture(
     caption: str,
     classes: Sequence[str],
     forgotten: Collection[int],
-    scale: int,
-    shades: int,
     theme: Theme,
 ) -> Image.Image:
     columns, channels, _, width = grid.shape[1:]
     mode = "L" if channels == 1 else "RGB"
     paper, ink = (ImageColor.getcolor(colour, mode) for colour in (theme.paper, theme.ink))
-    margin, size = 4 * scale, 7 * scale
+    margin, size = 4 * SCALE, 7 * SCALE
     # Matplotlib includes this font, so that letters are the same on every machine.
     font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
     longest = max(round(font.getlength(name)) for name in classes)
-    turned = longest > scale * width
+    turned = longest > SCALE * width
     line = longest if turned else size
     head = size + line + 2 * margin
-    enlarged = mosaic(grid).repeat(scale, axis=0).repeat(scale, axis=1)
-    rounded = np.round(np.clip(enlarged, 0, 1) * (shades - 1)) / (shades - 1)
+    enlarged = mosaic(grid).repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    rounded = np.round(np.clip(enlarged, 0, 1) * (SHADES - 1)) / (SHADES - 1)
     pixels = np.where(np.isnan(enlarged), paper, np.round(255 * rounded)).astype(np.uint8)
     picture = Image.new(mode, (pixels.shape[1] + 2 * margin, len(pixels) + head + margin), paper)
     picture.paste(Image.fromarray(pixels), (margin, head))
@@ -112,9 +109,9 @@ def _picture(
         if column in forgotten:
             half = max(size, font.getlength(name)) / 2
             start = 0 if turned else middle[0] - half
-            pen.line([(start, size / 2), (start + 2 * half, size / 2)], fill=ink, width=scale)
+            pen.line([(start, size / 2), (start + 2 * half, size / 2)], fill=ink, width=SCALE)
         if turned:
             label = label.rotate(90, expand=True)
-        x = margin + scale * (column * (width + gap_of(width)) + width / 2)
+        x = margin + SCALE * (column * (width + gap_of(width)) + width / 2)
         picture.paste(label, (round(x - label.width / 2), head - margin // 2 - label.height))
     return picture

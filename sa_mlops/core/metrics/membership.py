@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sa_mlops.core.metrics.intervals import LEVEL, RESAMPLES, Interval, percentile_interval
+from sa_mlops.core.metrics.intervals import RESAMPLES, Interval, percentile_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,6 @@ def membership_inference(
     train_losses: Tensor,
     held_out_losses: Tensor,
     generator: torch.Generator,
-    level: float = LEVEL,
     resamples: int = RESAMPLES,
 ) -> Membership:
     """Threshold attack: a lower loss means a training image (Yeom et al., 2018, arXiv:1709.01604).
@@ -59,7 +58,7 @@ def membership_inference(
             _area(_drawn(inside, rows, width, generator), _drawn(outside, rows, width, generator))
         )
     exact = _area(_counts(inside[None], width), _counts(outside[None], width))
-    return Membership(float(exact), percentile_interval(torch.cat(estimates), level))
+    return Membership(float(exact), percentile_interval(torch.cat(estimates)))
 
 
 def _counts(ranks: Tensor, width: int) -> Tensor:
