@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ from sa_mlops.core.elbo import negative_elbo
 from sa_mlops.core.judging import Control, failures, features, judge_controls, judge_faded
 from sa_mlops.core.metrics.frechet import Moments, frechet_distance, moments
 from sa_mlops.core.metrics.intervals import Interval, as_metrics, bootstrap_interval
-from sa_mlops.core.metrics.manifold import precision_recall
+from sa_mlops.core.metrics.manifold import NEIGHBOURS, precision_recall
 from sa_mlops.core.metrics.membership import Membership, membership_inference
 from sa_mlops.core.metrics.nearest import nearest_real
 from sa_mlops.core.metrics.objectives import forgetting_gap, retention
@@ -89,7 +90,8 @@ class Retained:
     ----------
     accuracy, accuracy_min : mean and worst over classes of the calibrated judge's agreement with the condition.
     accuracy_interval : 95 % bootstrap of the mean over samples.
-    fid, precision, recall : in the calibrated judge's penultimate features, against real test images of these classes.
+    fid, precision, recall : in the calibrated judge's penultimate features, against real test images of these classes;
+        NaN where there are too few of them.
     nelbo : negative ELBO of these classes' test images, nats per image.
     """
 
@@ -372,10 +374,14 @@ class Evaluator:
     def _quality(self, generated: Tensor, forgotten: tuple[int, ...]) -> tuple[float, float, float]:
         keep = ~torch.isin(self.data.test_labels, self._classes(forgotten))
         real = self._real_features()[keep]
+        if len(real) < 2:
+            return math.nan, math.nan, math.nan
         if forgotten not in self._real_moments:
             self._real_moments[forgotten] = moments(real)
         fid = frechet_distance(self._real_moments[forgotten], moments(generated))
         count = min(MANIFOLD_SAMPLES, len(real), len(generated))
+        if count <= NEIGHBOURS:
+            return fid, math.nan, math.nan
         generator = make_generator(self.device, self.seed, "manifold")
         rows = torch.randperm(len(real), generator=generator, device=self.device)[:count]
         columns = torch.randperm(len(generated), generator=generator, device=self.device)[:count]

@@ -74,6 +74,17 @@ def scene(chain: Chain, model: CVAE) -> Scene:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("forgotten", [(0,), (0, 1)])
+def test_few_test_images_leave_the_manifold_unmeasured(forgotten: tuple[int, ...]) -> None:
+    data = datasets.load("shapes", torch.device("cpu"))
+    few = replace(data, test_images=data.test_images[:3], test_labels=data.test_labels[:3])
+    judge = make_judge("wide", data.spec).eval()
+    found = Evaluator(judge, judge, few, seed=0).evaluate(make_net("tiny", data.spec, 2), forgotten)
+    assert math.isnan(found.retained.fid) == (forgotten == (0, 1))
+    assert math.isnan(found.retained.recall)
+    assert math.isfinite(found.retained.accuracy)
+
+
 def test_a_net_of_one_file_is_known() -> None:
     assert set(models.nets()) >= {"mlp", "tiny"}
     assert make_net("tiny", datasets.spec("shapes"), 2).net == "tiny"

@@ -172,3 +172,12 @@ def test_map_grid_weighs_neighbours_by_inverse_distance() -> None:
     # Columns at 0, 1, 2, 3, 4; at 1 the weights are 1 and 1/3.
     z = map_grid(embedding, np.array([[0.0], [1.0]]), side=5, neighbours=2)
     np.testing.assert_allclose(z[:5, 0], [0.0, 0.25, 0.5, 0.75, 1.0])
+
+
+def test_six_points_are_enough_for_every_map() -> None:
+    means, labels = clusters(per_class=2)
+    means, labels = means[:6], labels[:6]
+    first, second = tsne_pair(means, means + 1, seed=0)
+    assert first.shape == second.shape == (6, 2)
+    assert quarantine(means, labels, 3).purity.shape == (3,)
+    assert map_grid(first, means, side=2).shape == (4, 8)

@@ -102,8 +102,13 @@ def check_axes(ctx: Context, config: LatentConfig, before: Version, after: Versi
 def encode(
     ctx: Context, config: LatentConfig, before: Version, after: Version, models: tuple[CVAE, CVAE]
 ) -> Pair:
-    """Posterior means of all test images under both nets, each image with its own label."""
+    """Posterior means of all test images under both nets, each image with its own label.
+
+    Raises ParameterError for data with a single test image of a class, which has no silhouette.
+    """
     images, labels = ctx.dataset.test_images, ctx.dataset.test_labels
+    if int(torch.bincount(labels).min()) < 2:
+        raise ParameterError("dataset", config.dataset, "one with two test images of every class or more")
     with torch.no_grad():
         means = [
             np.concatenate([

@@ -111,7 +111,7 @@ def quarantine(means: Floats, labels: Labels, classes: int, neighbours: int = 10
 
     Parameters
     ----------
-    means : (n, z_dim), n above `neighbours`.
+    means : (n, z_dim).
     labels : (n,) int, below `classes`.
     neighbours : size of the neighbourhood behind the purity; the point itself is not counted.
 
@@ -119,6 +119,7 @@ def quarantine(means: Floats, labels: Labels, classes: int, neighbours: int = 10
     """
     if len(np.unique(labels)) < 2:
         raise ValueError("needs points of two classes or more")
+    neighbours = min(neighbours, len(means) - 1)
     nearest = NearestNeighbors(n_neighbors=neighbours + 1).fit(means).kneighbors(means, return_distance=False)
     # An equal point may come first in the list: the point itself is dropped by its row, not by its rank.
     others = nearest != np.arange(len(means))[:, None]
@@ -150,7 +151,7 @@ def tsne(points: Floats, seed: int, perplexity: float = 30.0, start: Floats | No
 
     Parameters
     ----------
-    perplexity : effective number of neighbours, below n.
+    perplexity : effective number of neighbours; a third of the points at most.
     start : (n, 2) centred map to start from, rescaled; by default the first two principal components.
     """
     # The usual start of standard deviation 1e-4 lets clusters swap places; at 1 they stay, at equal quality.
@@ -159,6 +160,7 @@ def tsne(points: Floats, seed: int, perplexity: float = 30.0, start: Floats | No
     # Never more than the environment allows: two that wait for one core spin.
     allowed = (pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp")
     with threadpool_limits(limits=min([2, *allowed]), user_api="openmp"):
+        perplexity = min(perplexity, (len(points) - 1) / 3)
         embedding: Floats = TSNE(perplexity=perplexity, init=init, random_state=seed).fit_transform(points)
     return embedding
 
@@ -210,6 +212,7 @@ def map_grid(embedding: Floats, means: Floats, side: int = 20, neighbours: int =
     low, high = embedding.min(axis=0), embedding.max(axis=0)
     x, y = np.linspace(low[0], high[0], side), np.linspace(high[1], low[1], side)
     points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    inverse = KNeighborsRegressor(n_neighbors=neighbours, weights="distance").fit(embedding, means)
+    nearest = min(neighbours, len(means))
+    inverse = KNeighborsRegressor(n_neighbors=nearest, weights="distance").fit(embedding, means)
     latents: Floats = inverse.predict(points).astype(np.float32)
     return latents
