@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -122,7 +121,7 @@ def _json_option() -> click.Option:
 
 
 def _show(result: Result, as_json: bool) -> Result:
-    text = json.dumps(result.document, indent=1) if as_json else result.text
+    text = result.json() if as_json else result.text
     try:
         click.echo(text, color=True)  # only pictures have colours, which pagers and files need too
     except BrokenPipeError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import pandas as pd
 
@@ -36,11 +35,8 @@ def finish(entry: StageRun, rows: Sequence[Row], methods: Sequence[str], classes
         word = name.replace("+", ".")
         entry.recorder.metrics({f"compare.{word}.{key}": s.mean for key, s in spans.items()})
     document = {
-        "rows": [{k: _plain(v) for k, v in row.values(shown).items()} for row in ordered],
-        "summary": {
-            name: {key: {k: _plain(v) for k, v in asdict(s).items()} for key, s in spans.items()}
-            for name, spans in summary.items()
-        },
+        "rows": [row.values(shown) for row in ordered],
+        "summary": {name: {key: asdict(s) for key, s in spans.items()} for name, spans in summary.items()},
     }
     means = {name: {k: spell(k, s.mean) for k, s in spans.items()} for name, spans in summary.items()}
     return Result(document, table(*_summary(groups, means, shown)))
@@ -62,10 +58,6 @@ def _draw(entry: StageRun, summary: Mapping[str, Mapping[str, Span]], classes: i
     }
     if any(attacked.values()):
         entry.figure(attacks_compared(attacked), "figures/attacks.png")
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _summary(

@@ -29,6 +29,10 @@ GATED = {
     "fid.rise": "retain_fid_rise",
 }
 """Column -> the gate whose limit its figure shows."""
+SHOWN = (
+    "forget.prob", "forget.entropy", "forget.pixel_variance", "retain.accuracy", "base.retain.accuracy",
+)  # fmt: skip
+"""Metrics that are columns of the table."""
 POOR = 0.9
 """Base accuracy below which a class is called poor: the base itself cannot draw it well."""
 
@@ -52,22 +56,21 @@ class Row:
         }
         worst = max(measured, key=lambda c: measured[c][0] - measured[c][1])
         before, after = measured[worst]
+        fid, base_fid = (
+            m.get(key, np.nan) for key in ("retain.fid", "base.retain.fid")
+        )  # missing with few images
         return {
             "seed": self.seed,
             "class": self.name,
             "version": self.version.uri,
-            "forget.prob": m["forget.prob"],
-            "forget.entropy": m["forget.entropy"],
-            "forget.pixel_variance": m["forget.pixel_variance"],
-            "retain.accuracy": m["retain.accuracy"],
-            "base.retain.accuracy": m["base.retain.accuracy"],
+            **{key: m[key] for key in SHOWN},
             "retain.drop": m["base.retain.accuracy"] - m["retain.accuracy"],
             "worst.drop": before - after,
             "worst.class": worst,
             "worst.base_accuracy": before,
-            "retain.fid": m["retain.fid"],
-            "base.retain.fid": m["base.retain.fid"],
-            "fid.rise": m["retain.fid"] / m["base.retain.fid"] - 1,
+            "retain.fid": fid,
+            "base.retain.fid": base_fid,
+            "fid.rise": fid / base_fid - 1,
         }
 
 
@@ -108,6 +111,8 @@ def _log(entry: StageRun, rows: list[Row], classes: tuple[str, ...], seeds: tupl
     for column, gate in GATED.items():
         limit, better = limits[gate], gates.GATES[gate].better
         wide = frame.pivot_table(index="class", columns="seed", values=column)
+        if wide.empty:
+            continue  # not measured with so few images
         values = wide.loc[list(classes), list(seeds)].to_numpy(dtype=np.float32)
         figure = class_table(values, name=column, classes=classes, seeds=seeds, limit=limit, better=better)
         entry.figure(figure, f"figures/classes_{column.replace('.', '_')}.png")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +15,7 @@ class Result:
 
     Attributes
     ----------
-    document : JSON types only.
+    document : JSON types only; numbers may be NaN.
     text : the same for people.
     passed : False for a negative answer, such as a failed gate (exit status 1).
     """
@@ -21,6 +23,22 @@ class Result:
     document: dict[str, Any]
     text: str
     passed: bool = field(default=True)
+
+    def json(self) -> str:
+        """The document as text; a number that is not finite is null."""
+        return json.dumps(_finite(self.document), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

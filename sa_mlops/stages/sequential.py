@@ -131,7 +131,7 @@ def _record(ctx: Context, entry: StageRun, steps: list[Step], number: int) -> No
         "retain.accuracy": m["retain.accuracy"],
         "retain.accuracy_change": m["retain.accuracy"] - m.get("base.retain.accuracy", np.nan),
         "retain.accuracy_min": m["retain.accuracy_min"],
-        "retain.fid": m["retain.fid"],
+        "retain.fid": m.get("retain.fid", np.nan),
     }
     values |= {key: m[key] for key in (class_metric(c, "prob") for c in ctx.classes)}
     protection = names.parse_uri(step.version.tags.get(names.FIM, ""))
@@ -191,7 +191,7 @@ def _result(steps: list[Step]) -> Result:
                 f"{m['retain.accuracy']:.4f}",
                 f"{m.get('base.retain.accuracy', m['retain.accuracy']):.4f}",
                 f"{m['retain.accuracy_min']:.4f}",
-                f"{m['retain.fid']:.2f}",
+                f"{m.get('retain.fid', np.nan):.2f}",
             ]
         )
     header = ["step", "largest p", "least H", "retained", "base there", "worst", "FID"]

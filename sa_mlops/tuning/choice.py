@@ -85,7 +85,9 @@ class Candidate:
     @property
     def line(self) -> str:
         """The candidate as one line."""
-        numbers = "  ".join(f"{heading} {self.metrics[key]:.4f}" for heading, key in COLUMNS.items())
+        numbers = "  ".join(
+            f"{heading} {self.metrics.get(key, np.nan):.4f}" for heading, key in COLUMNS.items()
+        )
         verdict = "misses " + ", ".join(self.missed) if self.missed else "passes"
         return f"{self.settings}, class {self.forgotten}, seed {self.seed}: {numbers}  {verdict}"
 
@@ -176,7 +178,7 @@ def _conclude(
 def summary(found: list[Candidate], name: str) -> dict[str, float]:
     """Means over classes and seeds, and the number of candidates that pass every gate."""
     mine = [c for c in found if c.settings == name]
-    means = {key: float(np.mean([c.metrics[key] for c in mine])) for key in COLUMNS.values()}
+    means = {key: float(np.mean([c.metrics.get(key, np.nan) for c in mine])) for key in COLUMNS.values()}
     return means | {"passed": float(sum(not c.missed for c in mine)), "count": float(len(mine))}
 
 
@@ -197,7 +199,7 @@ def _log(entry: StageRun, found: list[Candidate]) -> None:
                 "settings": c.settings,
                 "class": c.forgotten,
                 "seed": c.seed,
-                **{heading: c.metrics[key] for heading, key in COLUMNS.items()},
+                **{heading: c.metrics.get(key, np.nan) for heading, key in COLUMNS.items()},
                 "missed": ", ".join(c.missed),
                 "version": c.version.uri if c.version else "",
             }
