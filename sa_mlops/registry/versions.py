@@ -161,7 +161,8 @@ def describe_known(client: MlflowClient, name: str) -> str:
     if newest is None and name == names.GENERATORS and (others := renamed(client)):
         return f"it after {rename_back(others[0])}: the registered model was renamed"
     if newest is None:
-        return f"it after `sa-mlops base`: {name} has no version yet"
+        entry = {names.GENERATORS: "base", names.FISHERS: "fim", names.JUDGES: "judge"}[name]
+        return f"it after `sa-mlops {entry}`: {name} has no version yet"
     known = dict(client.get_registered_model(name).aliases)
     aliases = [a for a in sorted({*known, names.LATEST_ALIAS}) if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", a)]
     return f"a version number of {name} up to {newest.number} or an alias ({', '.join(aliases)})"

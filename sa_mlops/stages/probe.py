@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sa_mlops.config import ProbeConfig
+from sa_mlops.config import ProbeConfig, RetrainConfig
 from sa_mlops.core.fakes import FAKES
 from sa_mlops.core.metrics.intervals import Interval, as_metrics, difference_interval, wilson_interval
 from sa_mlops.core.probes import PROBES, interface, level
@@ -298,13 +298,16 @@ def _retrained(ctx: Context, config: ProbeConfig, version: Version, judges: Judg
         found = versions.find(ctx.client, names.GENERATORS, tags)
         if found is not None and found.net == version.net:
             return found
+    z_dim = ctx.load(version).z_dim
     if config.no_train:
+        wanted = RetrainConfig(
+            dataset=config.dataset, seed=ctx.seed, recipe=config.recipe, z_dim=z_dim, net=version.net,
+            classes=version.forgotten,
+        )  # fmt: skip
         raise CommandError(
             f"no generator retrained without {classes} is registered for seed {ctx.seed}; "
-            f"make it with `sa-mlops retrain --dataset {ctx.dataset.name} --classes {shlex.quote(classes)} "
-            f"--seed {ctx.seed}`, or leave --no-train out"
+            f"make it with `{shlex.join(('sa-mlops', 'retrain', *wanted.words()))}`, or leave --no-train out"
         )
-    z_dim = ctx.load(version).z_dim
     return base_for(ctx, config, judges, without=version.forgotten_indices, z_dim=z_dim, net=version.net)
 
 

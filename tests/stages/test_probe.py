@@ -172,7 +172,7 @@ def test_a_switch_is_revived_by_an_edit_of_units_and_a_version_that_forgot_is_no
         (
             ("--version", "2", "--seed", "3", "--no-train"),
             1,
-            "`sa-mlops retrain --dataset digits --classes 1 --seed 3`",
+            "make it with `sa-mlops retrain --dataset=digits --seed=3",
         ),
     ],
     ids=["unknown probe", "weights at raised contrast", "nothing forgotten", "another class", "no control"],
