@@ -346,17 +346,13 @@ def _lineage_picture(client: MlflowClient, version: Version) -> bytes:
     chain = {v.number for v in lineage.chain(client, version)}
     shown = [v for v in known if v.name == names.GENERATORS and {v.number, v.parent} & chain]
     numbers = {v.number for v in shown}
-    figure = lineage_tree(
-        [
-            Node(
-                str(v.number), v.title[:40], ", ".join(f"@{a}" for a in v.aliases), v.number == version.number
-            )
-            for v in shown
-        ],
-        [Edge(str(v.parent), str(v.number)) for v in shown if v.parent in numbers],
-        title=f"Lineage of {version.uri}",
-    )
-    return _png(figure)
+    nodes = [
+        Node(str(v.number), v.title[:40], ", ".join(f"@{a}" for a in v.aliases), v.number == version.number)
+        for v in shown
+    ]
+    # Tags edited by hand may name a later version, and form a ring.
+    edges = [Edge(str(v.parent), str(v.number)) for v in shown if v.parent in numbers and v.parent < v.number]
+    return _png(lineage_tree(nodes, edges, title=f"Lineage of {version.uri}"))
 
 
 def _png(figure: Figure) -> bytes:

@@ -129,6 +129,10 @@ class TestReport:
         assert "sa-mlops probe --dataset digits --version 2 --level all" in text
         assert "## Real images faded" in text
 
+    def test_parents_edited_into_a_ring_are_drawn(self, own_store: Store, tmp_path: Path) -> None:
+        MlflowClient().set_model_version_tag(names.GENERATORS, "1", names.PARENT, "models:/sa-cvae/2")
+        assert cli.main(["report", "2", "--out", str(tmp_path)]) == 0
+
     def test_claims_and_levels_are_in_report_and_model_card(self, own_store: Store, tmp_path: Path) -> None:
         client = MlflowClient()
         run_id = versions.get(client, names.GENERATORS, 2).run_id
