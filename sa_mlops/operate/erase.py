@@ -126,6 +126,9 @@ def _withdraw(client: MlflowClient, version: Version, reason: str, delete: bool,
     if not delete:
         client.set_model_version_tag(version.name, number, names.WITHDRAWN, reason)
         return
-    with suppress(MlflowException):  # deleted before an interruption
+    try:
         client.delete_logged_model(str(version.model_id))
+    except MlflowException as error:
+        if not tracking.absent(error):  # deleted before an interruption
+            raise
     client.delete_model_version(version.name, number)

@@ -55,6 +55,8 @@ def check(client: MlflowClient, version: Version, net: Path) -> None:
     weights.load_cvae(net)
     try:
         client.get_run(version.run_id)
-    except MlflowException:
+    except MlflowException as error:
+        if not tracking.absent(error):
+            raise
         advice = "make it again with --fresh"
         raise VersionError(f"{version.uri}: its run was deleted, and its metrics with it; {advice}") from None

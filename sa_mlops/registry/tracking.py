@@ -348,9 +348,19 @@ class Recorder:
         self._dataset = made
 
 
+def absent(error: Exception) -> bool:
+    """Whether an error says that something does not exist; a store that is locked or down does not say that."""
+    codes = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+    return (
+        isinstance(error, FileNotFoundError | NotADirectoryError) or getattr(error, "error_code", "") in codes
+    )
+
+
 def run_metrics(client: MlflowClient, run_id: str) -> dict[str, float]:
     """Latest value of every metric of a run, under present names; empty if the run was deleted."""
     try:
         return names.current_metrics(client.get_run(run_id).data.metrics)
-    except MlflowException:
+    except MlflowException as error:
+        if not absent(error):
+            raise
         return {}

@@ -18,10 +18,10 @@ from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-from sa_mlops.errors import CommandError
+from sa_mlops.errors import CommandError, in_one_line
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, signing, stores
-from sa_mlops.registry.tracking import asked_again
+from sa_mlops.registry.tracking import absent, asked_again
 from sa_mlops.registry.version import Version, refuse_withdrawn
 
 PAGE = 200
@@ -117,6 +117,8 @@ def get(client: MlflowClient, name: str, number: int) -> Version:
     try:
         return from_entity(client.get_model_version(name, str(number)))
     except MlflowException as error:
+        if not absent(error):
+            raise
         raise VersionError(f"{name} has no version {number}") from error
 
 
@@ -133,7 +135,9 @@ def resolve(client: MlflowClient, name: str, word: str) -> Version:
     try:
         # `latest` is MLflow's own alias: the newest version there is.
         return get(client, name, int(client.get_model_version_by_alias(name, word).version))
-    except MlflowException:
+    except MlflowException as error:
+        if not absent(error):
+            raise
         raise VersionError(f"{name} has no version or alias {word!r}") from None
 
 
@@ -201,7 +205,11 @@ def files(version: Version) -> Path:
     except PermissionError as error:
         raise VersionError(f"{version.uri}: its files may not be read ({error})") from None
     except (MlflowException, OSError) as error:
-        raise LostError(f"{version.uri} has lost its files ({' '.join(str(error).split())[:160]})") from None
+        if not absent(error):
+            raise CommandError(
+                f"{version.uri}: its files cannot be fetched ({in_one_line(error, 160)})"
+            ) from None
+        raise LostError(f"{version.uri} has lost its files ({in_one_line(error, 160)})") from None
     if empty:
         raise LostError(f"{version.uri} has lost its files")
     return folder

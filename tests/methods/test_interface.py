@@ -92,7 +92,7 @@ def test_every_method_says_what_it_is(name: str) -> None:
     assert method.name == name
     assert method.help
     assert method.target in ("grey", "noise", "another class", "as retrained")
-    assert issubclass(method.settings, StepSettings)
+    assert issubclass(method.recorded, StepSettings)
 
 
 def test_methods_are_read_without_torch() -> None:

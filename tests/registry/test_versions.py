@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from stores import Store
 
+from sa_mlops.errors import CommandError
 from sa_mlops.registry import names, versions
 from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
@@ -94,6 +96,22 @@ class TestSource:
         version = Version(name=names.GENERATORS, number=1, model_id=ID)
         with pytest.raises(VersionError, match="has lost its files"):
             versions.files(version)
+
+    def test_a_store_that_does_not_answer_has_not_lost_them(
+        self, register: Register, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        version = register()
+
+        def locked(*_: object) -> None:
+            raise MlflowException("database is locked")
+
+        monkeypatch.setattr(MlflowClient, "get_logged_model", locked)
+        monkeypatch.setattr(MlflowClient, "get_model_version", locked)
+        with pytest.raises(CommandError, match="cannot be fetched") as caught:
+            versions.files(version)
+        assert not isinstance(caught.value, VersionError)
+        with pytest.raises(MlflowException, match="locked"):
+            versions.get(MlflowClient(), names.GENERATORS, version.number)
 
 
 class TestResolve:
