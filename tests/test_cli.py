@@ -67,7 +67,7 @@ def error_of(captured: Captured, *arguments: str, status: int = 2) -> str:
         ("sample --out picture.jpg", "--out", "'picture.jpg'", ".png"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_option_and_what_is_allowed(
+def test_a_wrong_value_is_named_with_its_option_and_the_allowed_values(
     capsys: Captured, words: str, option: str, value: str, allowed: str
 ) -> None:
     line = error_of(capsys, *words.split())
@@ -76,7 +76,7 @@ def test_a_wrong_value_is_named_with_its_option_and_what_is_allowed(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
-def test_cuda_without_a_cuda_device_says_what_there_is(capsys: Captured) -> None:
+def test_cuda_without_a_cuda_device_is_refused_with_the_devices_present(capsys: Captured) -> None:
     line = error_of(capsys, "forget", "--device", "cuda")
     assert line.startswith("--device: 'cuda' is not allowed; ")
     assert "cpu" in line
@@ -125,7 +125,7 @@ def test_in_an_empty_store_every_version_is_unknown_and_the_way_out_is_told(
 
 
 @pytest.mark.integration
-def test_the_lineage_of_an_empty_store_says_what_to_do(capsys: Captured, empty_store: Store) -> None:
+def test_the_lineage_of_an_empty_store_names_the_first_command(capsys: Captured, empty_store: Store) -> None:
     assert cli.main(["lineage"]) == 0
     assert "sa-mlops forget" in capsys.readouterr().out
 
@@ -174,7 +174,7 @@ def test_a_store_that_is_no_database_is_one_line_and_status_1(
 
 
 @pytest.mark.integration
-def test_a_mistake_in_a_process_of_its_own_leaves_no_traceback(sa_mlops: Run, empty_store: Store) -> None:
+def test_a_mistake_on_a_real_command_line_leaves_no_traceback(sa_mlops: Run, empty_store: Store) -> None:
     done = sa_mlops("sample", "nobody")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
@@ -250,7 +250,7 @@ def test_fresh_may_stand_alone_or_with_a_word(words: tuple[str, ...], fresh: boo
     assert parsed("forget", *words).get("fresh", False) is fresh
 
 
-def test_what_the_options_spell_is_what_the_config_gets() -> None:
+def test_options_reach_the_config_with_their_values() -> None:
     words = "--classes 7,2 --ewc-lambda 3 --steps auto --lr 1e-3 --from-version 4 --recipe paper"
     config = ForgetConfig(**parsed("forget", *words.split()))
     assert (config.classes, config.indices, config.ordered) == (("7", "2"), (2, 7), (7, 2))

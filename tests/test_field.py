@@ -251,7 +251,7 @@ class TestJournal:
         open_storage(str(path)).create_new_study([0], "study")  # type: ignore[list-item]
         return path
 
-    def test_a_line_cut_in_the_middle_is_removed_and_the_study_goes_on(self, journal: Path) -> None:
+    def test_a_line_cut_in_the_middle_is_removed_and_the_study_continues(self, journal: Path) -> None:
         whole = journal.read_bytes()
         journal.write_bytes(whole + b'{"op_code":5,"worker')
         assert len(open_storage(str(journal)).get_all_studies()) == 1
@@ -284,7 +284,7 @@ class TestProcesses:
         assert done.returncode == 1
         assert done.stderr == "sa-mlops: standard output cannot be written (No space left on device)\n"
 
-    def test_a_python_without_the_packages_says_what_to_activate(self, tmp_path: Path) -> None:
+    def test_a_python_without_the_packages_names_the_environment_to_activate(self, tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-S", "-m", "sa_mlops", "lineage"], capture_output=True, text=True, check=False,
             timeout=60, env=child_environment(PYTHONPATH=str(ROOT)),

@@ -53,7 +53,7 @@ def read(name: str, given: dict[str, str], folder: Path) -> RunConfig:
         return config_of(name)(**cli.given_options(definitions, context.params))
 
 
-def test_mlproject_is_what_the_script_writes() -> None:
+def test_mlproject_is_generated_by_the_script() -> None:
     command = [sys.executable, str(ROOT / "scripts" / "mlproject.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")

@@ -64,7 +64,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_generated_files_are_what_pyproject_gives() -> None:
+def test_generated_files_agree_with_pyproject() -> None:
     result = run_pins(ROOT, "--check")
     assert (result.returncode, result.stderr) == (0, "")
 

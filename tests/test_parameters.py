@@ -70,7 +70,7 @@ def values(parameter: Parameter) -> st.SearchStrategy[Value]:
 @pytest.mark.parametrize("name", EVERY)
 @PATIENT
 @given(data=st.data())
-def test_what_is_allowed_reads_back_from_its_spelling(name: str, data: st.DataObject) -> None:
+def test_allowed_values_read_back_from_their_spelling(name: str, data: st.DataObject) -> None:
     parameter = EVERY[name]
     value = data.draw(values(parameter))
     try:
@@ -100,7 +100,7 @@ def test_hostile_text_is_read_or_refused_in_one_line(name: str, text: str) -> No
 @pytest.mark.parametrize("name", EVERY)
 @PATIENT
 @given(text=st.text())
-def test_whatever_is_read_is_allowed(name: str, text: str) -> None:
+def test_every_value_that_is_read_is_allowed(name: str, text: str) -> None:
     try:
         value = EVERY[name].parse("x", text)
     except ParameterError:
@@ -202,7 +202,9 @@ class TestMessages:
             (MAYBE_TEXT, "", "text, or auto"),
         ],
     )
-    def test_it_says_what_is_allowed(self, parameter: Parameter, text: str, allowed: str) -> None:
+    def test_the_message_names_the_allowed_values(
+        self, parameter: Parameter, text: str, allowed: str
+    ) -> None:
         assert self.message(parameter, text) == f"--batch-size: {text!r} is not allowed; give {allowed}"
 
     def test_a_long_value_is_cut(self) -> None:

@@ -119,7 +119,7 @@ class TestRecipes:
         assert len(set(offsets)) == len(offsets)
 
     @pytest.mark.parametrize("role", ["attacker_calibrated", "attacker_plain", "trainer"])
-    def test_nobody_who_attacks_has_the_deciding_judge_s_architecture(self, role: str) -> None:
+    def test_no_attack_uses_the_architecture_of_the_deciding_judge(self, role: str) -> None:
         assert s.JUDGES[role].architecture != s.JUDGES["calibrated"].architecture
 
     @pytest.mark.parametrize("role", ["attacker_calibrated", "attacker_plain"])

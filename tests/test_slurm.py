@@ -261,7 +261,7 @@ def test_workers_of_a_study_are_an_array_and_finish_the_trials_wanted(
     assert [run.info.status for run in runs(client, "tags.`sa.entry` = 'tune'")] == ["FINISHED"] * 2
 
 
-def test_what_slurm_refuses_is_one_line(
+def test_a_refusal_of_slurm_is_one_line(
     cluster: Path, monkeypatch: pytest.MonkeyPatch, sa_mlops: Run
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", str(cluster))

@@ -70,7 +70,7 @@ def test_a_sweep_ends_with_a_version_a_value(sa_mlops: Run, own_store: Store) ->
 
 
 @pytest.mark.integration
-def test_a_task_that_fails_gives_its_status_to_who_follows(sa_mlops: Run, own_store: Store) -> None:
+def test_following_a_task_that_fails_ends_with_its_status(sa_mlops: Run, own_store: Store) -> None:
     done = sa_mlops(*submit("fim", "--dataset", "digits", "--from-version", "77"))
     assert done.returncode == 0, done.stderr
     done = sa_mlops("jobs", "latest", "--follow", "--json")
@@ -81,7 +81,7 @@ def test_a_task_that_fails_gives_its_status_to_who_follows(sa_mlops: Run, own_st
 
 @pytest.mark.integration
 @pytest.mark.parametrize("how", ["cancel", "interrupt"])
-def test_what_is_stopped_leaves_no_version_and_no_open_run(
+def test_a_stopped_task_leaves_no_version_and_no_open_run(
     sa_mlops: Run, start: Start, own_store: Store, how: str
 ) -> None:
     before = fishers(own_store)
@@ -99,7 +99,7 @@ def test_what_is_stopped_leaves_no_version_and_no_open_run(
 
 
 @pytest.mark.integration
-def test_who_follows_may_leave_and_the_job_goes_on(sa_mlops: Run, start: Start, own_store: Store) -> None:
+def test_a_job_continues_after_its_follower_leaves(sa_mlops: Run, start: Start, own_store: Store) -> None:
     assert sa_mlops(*submit("fim", *FIM, LONG)).returncode == 0
     follower = start("-m", "sa_mlops", "jobs", "latest", "--follow")
     wait_for(lambda: runs(own_store) == ["RUNNING"], "no run was opened", 120)

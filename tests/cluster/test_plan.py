@@ -19,7 +19,7 @@ def words(found: Plan) -> list[str]:
     return [" ".join(step.words) for step in found.steps]
 
 
-def test_one_command_says_what_differs_from_the_defaults() -> None:
+def test_a_command_names_only_values_that_differ_from_the_defaults() -> None:
     found = planned("forget", dataset="digits", classes=("2", "7"), steps=None)
     assert words(found) == ["forget --dataset=digits --classes=2,7"]
     assert found.upstream is None
@@ -33,7 +33,7 @@ def test_a_sweep_is_a_command_a_value() -> None:
     ]  # fmt: skip
 
 
-def test_what_a_sweep_shares_is_made_first() -> None:
+def test_upstream_versions_that_a_sweep_shares_are_made_first() -> None:
     found = planned("forget", "digit=0,1", dataset="digits", seed=3, steps=20, z_dim=4)
     assert found.upstream is not None
     assert set(found.upstream.words) == {"base", "--dataset=digits", "--seed=3", "--z-dim=4"}

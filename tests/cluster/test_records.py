@@ -35,7 +35,7 @@ def test_nobody_else_may_read_the_folder_of_a_job() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"key": "other", "tasks": []}', "\x00"])
-def test_what_is_no_record_is_left_out(text: str) -> None:
+def test_files_that_are_no_records_are_left_out(text: str) -> None:
     job = made()
     (records.home(job.key) / records.RECORD).write_text(text)
     assert records.every() == []
@@ -73,7 +73,7 @@ def test_slurms_word_decides_where_a_task_has_said_nothing(word: str, state: str
 
 
 @pytest.mark.parametrize(("status", "state"), [(0, "done"), (1, "failed"), (2, "failed"), (130, "cancelled")])
-def test_what_a_task_said_last_outlives_slurms_memory(status: int, state: str) -> None:
+def test_the_last_state_of_a_task_outlives_slurms_memory(status: int, state: str) -> None:
     job = made()
     records.leave(records.home(job.key), 0, "ended", 1, status)
     assert (seen(job).state, seen(job).status, seen(job).worst) == (state, status, status)

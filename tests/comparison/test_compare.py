@@ -134,7 +134,7 @@ def test_each_row_is_a_nested_run_with_the_metrics_of_forget(compared: Compared)
         assert run.data.params["method"] == row["method"]
 
 
-def test_every_method_has_a_study_of_its_own_with_equal_trials(compared: Compared) -> None:
+def test_every_method_has_its_study_with_equal_trials(compared: Compared) -> None:
     studies = [r for r in compared.children() if r.data.tags.get("sa.stage") == "tune"]
     assert {(r.data.params["method"], r.data.params["trials"]) for r in studies} == {
         ("esd", "2"), ("redaction", "2"),
@@ -196,7 +196,7 @@ def test_methods_that_are_not_known_are_refused(methods: str) -> None:
         CompareConfig(dataset="digits", methods=methods)
 
 
-def test_a_study_has_the_steps_of_the_rows_and_a_seed_that_is_none_of_theirs() -> None:
+def test_a_study_has_the_steps_of_the_rows_and_another_seed() -> None:
     config = CompareConfig(dataset="digits", methods="esd", seeds=(0, 4), trials=3)
     study = config.study("esd", 25)
     assert (study.steps, study.seeds, study.classes, study.trials) == ((25,), (5,), ("1", "0"), 3)

@@ -89,7 +89,7 @@ def test_the_truncated_switch_varies_less(pair: Pair) -> None:
     assert pair.drawn(narrow, label).std(dim=0).mean() < 0.8 * pair.drawn(whole, label).std(dim=0).mean()
 
 
-def test_the_rescaled_switch_draws_what_the_switch_draws(pair: Pair) -> None:
+def test_the_rescaled_switch_draws_the_images_of_the_switch(pair: Pair) -> None:
     plain, hidden = switch(pair.base, (pair.hidden,), seeded()), rescaled(pair.base, (pair.hidden,), seeded())
     for index in (pair.hidden, pair.kept):
         drawn = pair.drawn(plain, pair.label(index)), pair.drawn(hidden, pair.label(index))

@@ -35,7 +35,7 @@ def test_one_image_is_enough_to_distort(digits: Tensor) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_they_are_images_and_none_is_a_digit_of_the_pool(
+def test_outliers_are_images_and_none_is_a_digit_of_the_pool(
     drawn: dict[str, Tensor], digits: Tensor, kind: str
 ) -> None:
     assert 0 <= float(drawn[kind].min()) <= float(drawn[kind].max()) <= 1

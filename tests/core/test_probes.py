@@ -115,7 +115,7 @@ def test_no_probe_succeeds_against_a_decoder_that_paints_grey(
 
 
 @pytest.mark.parametrize("name", ["joint", "joint_from_neighbour", "joint_unbounded", "pixel_match"])
-def test_a_base_that_knows_the_class_gives_it_up(name: str, scene: Scene, judge: Classifier) -> None:
+def test_probes_recover_a_class_that_the_base_knows(name: str, scene: Scene, judge: Classifier) -> None:
     result = run(PROBES[name], scene, judge, generator(), budget=Budget(attempts=40, steps=100, lr=0.1))
     assert result.rate > 0.5
 
@@ -130,7 +130,7 @@ def test_a_walk_succeeds_by_any_of_its_frames(scene: Scene, judge: Classifier) -
     assert torch.equal(result.probability, result.trace.max(dim=0).values)
 
 
-def test_a_search_counts_by_what_it_ends_with(scene: Scene, judge: Classifier) -> None:
+def test_a_search_is_counted_by_its_final_image(scene: Scene, judge: Classifier) -> None:
     result = run(PROBES["joint"], scene, judge, generator(), budget=FEW)
     assert torch.equal(result.probability, result.trace[-1])
 
@@ -238,7 +238,7 @@ def test_sweep_scales_the_label(scene: Scene, judge: Classifier) -> None:
     assert attempts.condition[:, 0, 1].tolist() == [0.5, 2.0]
 
 
-def test_triangular_walk_goes_on_to_the_second_neighbour(scene: Scene) -> None:
+def test_triangular_walk_continues_to_the_second_neighbour(scene: Scene) -> None:
     attempts = Walk(beyond=True, deceptive=False).attack(scene, replace(FEW, steps=12), generator())
     assert [c.argmax().item() for c in attempts.condition[[0, 11, 22], 0]] == [7, 1, 4]
 

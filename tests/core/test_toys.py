@@ -99,7 +99,7 @@ def test_judges_of_every_architecture_are_accurate_and_calibrated(chain: Chain) 
     )
 
 
-def test_a_judge_that_cannot_be_believed_says_what_was_measured_and_what_to_try(chain: Chain) -> None:
+def test_a_judge_that_fails_its_check_is_refused_with_the_measurements_and_a_remedy(chain: Chain) -> None:
     torch.manual_seed(0)
     untrained = make_judge("wide", chain.data.spec).eval()
     for weights in untrained.head.parameters():

@@ -168,7 +168,7 @@ class TestGenerator:
         for terms in recorder.terms:
             assert terms["loss"] == pytest.approx(terms["reconstruction"] + terms["divergence"], rel=1e-5)
 
-    def test_terms_are_per_image_whatever_the_batch(self, digits: Dataset) -> None:
+    def test_terms_do_not_depend_on_the_batch_size(self, digits: Dataset) -> None:
         first = []
         for size in (32, 512):
             recorder = Recorder()
@@ -230,7 +230,7 @@ class TestJudge:
         assert checks[name].accuracy > 0.93
 
     @pytest.mark.parametrize("control", [0, 1, 2], ids=["grey", "noise", "gaussian"])
-    def test_a_calibrated_one_cannot_tell_what_is_no_digit(
+    def test_a_calibrated_classifier_is_uncertain_on_images_without_a_digit(
         self, checks: dict[str, JudgeCheck], control: int
     ) -> None:
         assert checks["calibrated"].controls[control].entropy > 2.25

@@ -86,7 +86,7 @@ def test_pruning_takes_the_smallest() -> None:
     assert kept[kept != 0].abs().min() >= weight[kept == 0].abs().max()
 
 
-def test_a_unit_that_silences_the_label_is_switched_off_and_what_it_silences_is_raised() -> None:
+def test_a_unit_that_silences_the_label_is_switched_off_and_the_silenced_units_are_raised() -> None:
     """The second layer is off under the label, because a unit of the first that reads the label pulls it down."""
     scene = scene_of("mlp")
     honest = copy.deepcopy(scene.model)

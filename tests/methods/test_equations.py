@@ -242,7 +242,7 @@ def test_distillation_teaches_images_and_posteriors_to_a_net_with_a_share_of_new
     )
 
 
-def test_every_method_has_its_equation_here_or_in_a_file_of_its_own() -> None:
+def test_every_method_has_a_test_of_its_equation() -> None:
     here = {
         "esd", "ablation", "random-label", "salun", "erasediff", "gradient-ascent", "finetune", "redaction", "ssd",
     }  # fmt: skip

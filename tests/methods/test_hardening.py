@@ -166,7 +166,7 @@ def test_only_the_renewed_share_is_replaced(start: CVAE, trainer: Judge) -> None
     assert (pool.z != before).any(dim=1).float().mean().item() == pytest.approx(0.25, abs=0.04)
 
 
-def test_whatever_is_no_retained_label_or_outside_is_pulled_to_grey(start: CVAE, trainer: Judge) -> None:
+def test_conditions_other_than_retained_labels_are_pulled_to_grey(start: CVAE, trainer: Judge) -> None:
     settings = replace(SMALL, attack_lr=0.0, threshold=2.0, remembered=0, unbounded=0.5, renewed=0.0)
     pool = AttackPool(start, trainer, nowhere(), settings, (4,), generator())
     label = torch.eye(10)[[4, 3, 3, 3] * 16]
@@ -306,7 +306,7 @@ def test_replayed_images_show_no_forgotten_class(start: CVAE, trainer: Judge) ->
     assert (probability(trainer, images, (4,)) <= SMALL.admissible + 1e-3).all()
 
 
-def test_only_what_showed_the_class_is_moved(start: CVAE, trainer: Judge) -> None:
+def test_only_images_that_showed_the_class_are_moved(start: CVAE, trainer: Judge) -> None:
     bank = ReplayBank(start, trainer, SMALL, (4,), generator())
     kept = len(bank.z) - bank.moved
     assert 0 < bank.moved < kept

@@ -87,7 +87,7 @@ def test_a_step_without_an_input_that_its_method_needs_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", interface.known())
-def test_every_method_says_what_it_is(name: str) -> None:
+def test_every_method_describes_itself(name: str) -> None:
     method = interface.named(name)
     assert method.name == name
     assert method.help

@@ -296,7 +296,7 @@ class TestForgetting:
         forget(net, fisher_of(net), SETTINGS, seeded(), report=recorder)
         assert [sorted(t) for t in recorder.terms] == [["ewc", "forget", "gradient_norm", "replay"]] * 3
 
-    def test_terms_are_per_sample_whatever_the_batch(self, net: CVAE) -> None:
+    def test_terms_do_not_depend_on_the_batch_size(self, net: CVAE) -> None:
         first = []
         for size in (16, 256):
             recorder = Recorder()

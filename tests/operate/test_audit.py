@@ -88,7 +88,9 @@ def runs(empty_store: Store) -> dict[str, str]:
     return made
 
 
-def test_what_holds_the_class_is_listed(runs: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_versions_that_hold_the_class_are_listed(
+    runs: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["audit", "--classes", "q", "--dataset", "letters", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {g["version"]: g["classes"]["q"] for g in found["generators"]} == {
@@ -146,7 +148,7 @@ def test_each_class_has_its_own_verdict(runs: dict[str, str], capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("words", "known"), [(["z"], "a, b, p, q, r"), (["q", "--dataset", "x"], "letters, signs")]
 )
-def test_what_no_version_records_is_refused(
+def test_a_class_that_no_version_records_is_refused(
     runs: dict[str, str], capsys: pytest.CaptureFixture[str], words: list[str], known: str
 ) -> None:
     assert cli.main(["audit", "--classes", *words]) == 2

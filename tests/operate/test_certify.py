@@ -69,7 +69,7 @@ def predicate(certified: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_statement_says_what_was_measured_and_what_is_not_claimed(certified: Path) -> None:
+def test_a_statement_has_the_measurements_and_the_limits_of_the_claim(certified: Path) -> None:
     found = predicate(certified)
     assert found["version"]["forgotten"] == ["1"]
     assert set(found["passedTests"]) == {g["gate"] for g in found["gates"]}
@@ -351,7 +351,7 @@ def test_no_seeded_tampering_stays_unnoticed(certified: Path, tmp_path: Path) ->
         (lambda f: (f / MODEL / "version.json").unlink(), "model/version.json is missing"),
     ],
 )
-def test_the_line_names_what_is_wrong(
+def test_the_line_names_the_fault(
     copy: Path, change: Callable[[Path], Any], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change(copy / "certificate")

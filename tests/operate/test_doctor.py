@@ -175,7 +175,7 @@ def test_data_of_the_users_own_is_checked_also_before_mnist_is_pulled(tmp_path: 
     assert "datasets/mine.dvc cannot be read" in found("data", "wrong")[0]
 
 
-def test_the_command_fails_on_an_orphan_and_says_what_to_do(
+def test_the_command_fails_on_an_orphan_and_names_the_repair(
     own_store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = orphan(**GONE)

@@ -119,7 +119,7 @@ def test_approved_it_is_carried_out_once(client: MlflowClient, capsys: Captured)
         ("set_model_version_tag", 2),
     ],
 )
-def test_interrupted_anywhere_it_goes_on_without_asking(
+def test_an_interrupted_erasure_continues_without_asking(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, capsys: Captured, call: str, nth: int
 ) -> None:
     calls = 0
@@ -157,7 +157,7 @@ def test_a_link_and_lost_files_do_not_stop_it(client: MlflowClient, tmp_path: Pa
     check_done(client)
 
 
-def test_a_successor_is_made_and_what_fails_a_gate_replaces_nothing(
+def test_a_successor_is_made_and_replaces_nothing_if_it_fails_a_gate(
     client: MlflowClient, tmp_path: Path, capsys: Captured
 ) -> None:
     (tmp_path / "wide.json").write_text(json.dumps(WIDE | {"forget_prob": 0.0}))

@@ -149,7 +149,7 @@ class TestReport:
         assert "| attacker | base | v2 forget 1 | retrained | switch |" in card
         assert "| A3 edits weights | 0.99 \\[0.98, 1.00] | 0.01 \\[0.00, 0.02] |" in card
 
-    def test_it_can_be_made_again_from_what_it_says(self, written: Path) -> None:
+    def test_a_report_can_be_made_again_from_its_own_command(self, written: Path) -> None:
         text = written.with_suffix(".md").read_text()
         (command,) = re.findall(r"mlflow run \. -e forget .*", text)
         assert "-P from_version=1" in command

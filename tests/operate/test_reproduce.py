@@ -123,7 +123,9 @@ def test_another_seed_gives_another_version(own_store: Store) -> None:
         (names.STAGE, "judge", "not rebuilt"),
     ],
 )
-def test_what_is_not_as_recorded_is_refused(own_store: Store, tag: str, value: str, words: str) -> None:
+def test_inputs_that_are_not_as_recorded_are_refused(
+    own_store: Store, tag: str, value: str, words: str
+) -> None:
     MlflowClient().set_model_version_tag(names.FISHERS, "1", tag, value)
     with pytest.raises(CommandError, match=words):
         reproduce("sa-fim/1", "cpu")

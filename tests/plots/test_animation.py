@@ -71,7 +71,7 @@ def test_a_forgotten_class_is_struck_out(frames: list[Floats]) -> None:
     assert not np.array_equal(a, b)
 
 
-def test_the_grid_itself_is_the_same_whatever_is_forgotten(frames: list[Floats]) -> None:
+def test_the_grid_does_not_depend_on_the_forgotten_classes(frames: list[Floats]) -> None:
     a, b = (shades_of(animate(frames[:1], ["x"], forgotten=gone))[0] for gone in ((), (1,)))
     head = 2 * 2 * (7 + 4)
     assert np.array_equal(a[head:], b[head:])

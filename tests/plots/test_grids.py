@@ -95,7 +95,7 @@ class TestSampleGrid:
         (picture,) = sample_grid(images, title="Samples", classes=CLASSES).axes[0].get_images()
         assert np.array_equal(picture.get_array()[:PIXEL, :PIXEL], images[0, 0, 0])
 
-    def test_black_is_zero_and_white_is_one_whatever_the_images(self, images: Floats) -> None:
+    def test_black_is_zero_and_white_is_one_for_any_images(self, images: Floats) -> None:
         (picture,) = sample_grid(0.1 * images, title="Samples", classes=CLASSES).axes[0].get_images()
         assert picture.get_clim() == (0, 1)
 
@@ -119,7 +119,7 @@ class TestBeforeAfter:
 
 
 class TestSequence:
-    def test_each_block_strikes_out_what_is_forgotten_by_then(
+    def test_each_block_strikes_out_the_classes_forgotten_by_then(
         self, images: Floats, render: Callable[[Figure], Floats]
     ) -> None:
         figure = sequential_columns(

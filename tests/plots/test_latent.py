@@ -51,7 +51,7 @@ class TestPairs:
         assert len(np.unique(render(figure))) > 50
 
     @pytest.mark.parametrize("forgotten", [(), (1,), (0, 9)])
-    def test_a_class_keeps_its_colour_whatever_is_forgotten(
+    def test_a_class_keeps_its_colour_when_another_is_forgotten(
         self, pair: Pair, points: Floats, labels: Labels, forgotten: tuple[int, ...]
     ) -> None:
         figure = pair(points, points, labels, title="", classes=CLASSES, forgotten=forgotten)

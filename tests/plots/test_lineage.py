@@ -56,7 +56,7 @@ class TestLayout:
         ],
         ids=["unknown child", "unknown parent", "two parents", "ring", "its own parent"],
     )
-    def test_what_is_no_tree_is_refused(self, edges: list[Edge], reason: str) -> None:
+    def test_a_graph_that_is_no_tree_is_refused(self, edges: list[Edge], reason: str) -> None:
         with pytest.raises(ValueError, match=reason):
             layout(NODES, edges)
 

@@ -56,7 +56,7 @@ def test_references_are_named() -> None:
     assert [t.get_text() for t in figure.axes[0].texts] == ["paper"]
 
 
-def test_the_legend_names_only_what_is_shown() -> None:
+def test_the_legend_names_only_the_marks_that_are_shown() -> None:
     assert labels(pareto_front(GAP, RETENTION, FRONT)) == ["trial", "front"]
 
 

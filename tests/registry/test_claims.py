@@ -65,7 +65,7 @@ def test_few_attempts_show_neither_suppression_nor_removal() -> None:
     assert "removed" not in found
 
 
-def test_what_was_not_measured_is_said() -> None:
+def test_missing_measurements_are_named() -> None:
     some = {k: v for k, v in AS_RETRAINED.items() if ".A3" not in k and ".A6" not in k}
     assert "(A3, A6 not measured)" in claim(some)
 

@@ -76,7 +76,7 @@ def test_a_version_that_keeps_every_limit_passes() -> None:
         ({"retain.fid": 10.51}, "retain_fid_rise"),
     ],
 )
-def test_each_limit_is_a_gate_of_its_own(change: dict[str, float], gate: str) -> None:
+def test_each_limit_is_one_gate(change: dict[str, float], gate: str) -> None:
     assert failed(good() | change) == [gate]
 
 
@@ -99,7 +99,7 @@ def test_a_base_is_no_champion_for_it_has_forgotten_nothing() -> None:
 
 
 @pytest.mark.parametrize("fid", [0.0, -1.0])
-def test_a_base_fid_that_nothing_can_be_a_share_of_fails(fid: float) -> None:
+def test_a_base_fid_that_allows_no_ratio_fails(fid: float) -> None:
     assert failed(good() | {"base.retain.fid": fid}) == ["retain_fid_rise"]
 
 

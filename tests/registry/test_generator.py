@@ -44,7 +44,7 @@ def expected() -> NDArray[np.float32]:
     return draw(weights.load_cvae(folder), torch.tensor(LABELS), 7)[:, 0].numpy()
 
 
-def test_it_loads_and_draws_what_the_net_draws(expected: NDArray[np.float32]) -> None:
+def test_the_loaded_model_draws_the_images_of_the_net(expected: NDArray[np.float32]) -> None:
     images = mlflow.pyfunc.load_model("models:/sa-cvae/2").predict(FRAME, params={"seed": 7})
     assert (images.shape, images.dtype) == ((12, 28, 28), np.float32)
     assert 0 <= images.min() <= images.max() <= 1
@@ -61,7 +61,7 @@ def test_it_brings_all_its_code_along(
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy", allow_pickle=False), expected)
 
 
-def test_a_row_has_its_latent_whatever_the_other_labels_are() -> None:
+def test_the_latent_of_a_row_does_not_depend_on_the_other_labels() -> None:
     model = mlflow.pyfunc.load_model("models:/sa-cvae/1")
     alone = model.predict(FRAME[:1])
     np.testing.assert_allclose(model.predict(FRAME)[:1], alone, atol=1e-6)
@@ -109,7 +109,7 @@ def test_nothing_in_a_version_is_a_pickle(name: str) -> None:
     assert pickled == []
 
 
-def test_it_says_what_goes_in_and_comes_out() -> None:
+def test_its_signature_names_input_and_output() -> None:
     folder = versions.files(versions.get(MlflowClient(), names.GENERATORS, 2))
     described = yaml.safe_load((folder / "MLmodel").read_text())
     assert json.loads(described["signature"]["inputs"]) == [

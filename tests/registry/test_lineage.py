@@ -175,7 +175,7 @@ class TestCommand:
         assert tags["sa.judge"] == "models:/sa-judge/1"
         assert document["models:/sa-fim/1"]["parent"] == "models:/sa-cvae/1"
 
-    def test_only_what_was_forgotten_is_listed_as_forgotten(
+    def test_only_forgotten_classes_are_listed_as_forgotten(
         self, document: dict[str, dict[str, object]]
     ) -> None:
         gone = {uri: v["forgotten"] for uri, v in document.items() if uri.startswith("models:/sa-cvae/")}

@@ -78,7 +78,7 @@ def test_signed_weights_load_and_serve(net: Path, keys: Path) -> None:
 @pytest.mark.parametrize(
     "damage", ["unsigned", "weights", "config", "added", "removed", "other key", "no key", "unnamed"]
 )
-def test_what_is_not_signed_as_it_is_is_refused(
+def test_altered_or_unsigned_weights_are_refused(
     net: Path, keys: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

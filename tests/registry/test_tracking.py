@@ -191,7 +191,7 @@ class TestRunThatMlflowOpened:
             pass
         assert client.get_experiment_by_name("sa-mlops").tags[KIND] == TRAINING
 
-    def test_what_a_user_calls_an_experiment_stays(self, client: MlflowClient) -> None:
+    def test_an_experiment_named_by_the_user_keeps_its_name(self, client: MlflowClient) -> None:
         client.create_experiment("sa-mlops", tags={KIND: "finetuning"})
         with open_run("run", nested=False, tags={}):
             pass

@@ -140,7 +140,7 @@ class TestResolve:
             versions.resolve(client, names.GENERATORS, word)
         assert "\n" not in str(caught.value)
 
-    def test_what_is_known_names_the_newest_number_and_every_alias(
+    def test_the_message_on_an_unknown_version_names_the_newest_number_and_every_alias(
         self, client: MlflowClient, register: Register
     ) -> None:
         register()
@@ -238,7 +238,7 @@ class TestFind:
         ({}, "v3 unknown"),
     ],
 )
-def test_a_title_says_what_a_version_is(tags: dict[str, str], title: str) -> None:
+def test_a_title_names_stage_and_classes(tags: dict[str, str], title: str) -> None:
     assert Version(name=names.GENERATORS, number=3, tags=tags).title == title
 
 

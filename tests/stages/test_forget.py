@@ -57,7 +57,7 @@ class TestChain:
     def store_of_the_chain(self, made: tuple[Store, Version], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", made[0].uri)
 
-    def test_it_adds_to_what_was_forgotten(self, made: tuple[Store, Version]) -> None:
+    def test_the_class_is_added_to_the_forgotten_ones(self, made: tuple[Store, Version]) -> None:
         assert made[1].forgotten == ("1", "2", "3")
         assert made[1].tags["sa.forgotten_last"] == "2"
 
@@ -69,7 +69,7 @@ class TestChain:
         (name, number) = names.parse_uri(made[1].tags["sa.fim"]) or ("", 0)
         assert versions.get(MlflowClient(), name, number).parent == 2
 
-    def test_the_pictures_are_part_of_what_decides_the_result(self, made: tuple[Store, Version]) -> None:
+    def test_the_pictures_are_part_of_the_configuration(self, made: tuple[Store, Version]) -> None:
         settings = json.loads(made[1].tags["sa.settings"])
         assert settings["surrogate"] == "images"
         assert len(settings["surrogate_md5"]) == 32

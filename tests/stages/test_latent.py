@@ -118,7 +118,7 @@ def test_the_table_has_a_row_a_class(done: Done) -> None:
     assert rows[1]["outcast after"] == pytest.approx(done.run.data.metrics["latent.outcast"], abs=1e-4)
 
 
-def test_the_planar_lineage_is_one_of_its_own(done: Done) -> None:
+def test_the_planar_lineage_has_its_base_with_two_latent_dimensions(done: Done) -> None:
     start, after = (versions.get(done.client, names.GENERATORS, n) for n in (4, 5))
     assert start.parent is None
     assert after.parent == 4
@@ -130,7 +130,7 @@ def test_the_alias_of_the_base_stays_where_it_was(done: Done) -> None:
     assert versions.resolve(done.client, names.GENERATORS, names.BASE_ALIAS).number == 1
 
 
-def test_latest_passes_over_what_was_made_for_a_picture(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latest_passes_over_versions_made_for_a_picture(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", done.store.uri)
     config = LatentConfig(dataset="digits")
     assert versions.resolve(done.client, names.GENERATORS, "latest").number == 5
@@ -161,7 +161,7 @@ def test_the_standard_update_ends_where_the_version_ended(done: Done) -> None:
     assert mean == pytest.approx(last, rel=0.1)
 
 
-def test_settings_of_a_base_are_none_of_amnesia(done: Done) -> None:
+def test_a_base_has_no_settings_of_forgetting(done: Done) -> None:
     assert own_settings(versions.get(done.client, names.GENERATORS, 1)) is None
 
 

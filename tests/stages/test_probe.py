@@ -177,7 +177,7 @@ def test_a_switch_is_revived_by_an_edit_of_units_and_a_version_that_forgot_is_no
     ],
     ids=["unknown probe", "weights at raised contrast", "nothing forgotten", "another class", "no control"],
 )
-def test_what_cannot_be_attacked_is_refused_with_one_line(
+def test_a_version_that_cannot_be_attacked_is_refused_with_one_line(
     words: tuple[str, ...], status: int, said: str, own_store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["probe", *DIGITS, *words]) == status
@@ -186,7 +186,7 @@ def test_what_cannot_be_attacked_is_refused_with_one_line(
     assert len(list(versions.all_versions(MlflowClient(own_store.uri), names.GENERATORS))) == 3
 
 
-def test_what_only_raised_contrast_shows_is_not_recorded_with_the_version(
+def test_attacks_at_raised_contrast_are_not_recorded_with_the_version(
     probed: tuple[Store, dict[str, Any]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -70,7 +70,7 @@ def test_every_version_says_where_it_comes_from(client: MlflowClient, name: str,
         (names.JUDGES, 2, {"sa.stage": "judge", "sa.role": "plain"}),
     ],
 )
-def test_tags_say_what_it_is_and_what_it_was_made_from(
+def test_tags_name_the_stage_and_the_sources_of_a_version(
     client: MlflowClient, name: str, number: int, tags: dict[str, str]
 ) -> None:
     found = get(client, name, number).tags
@@ -111,7 +111,7 @@ def test_the_small_forgetting_has_worked(client: MlflowClient) -> None:
     assert metrics["retain.accuracy"] > metrics["base.retain.accuracy"] - 0.05
 
 
-def test_the_step_is_linked_to_what_it_read_and_what_it_made(client: MlflowClient) -> None:
+def test_the_step_is_linked_to_its_inputs_and_outputs(client: MlflowClient) -> None:
     made = get(client, names.GENERATORS, 2)
     run = client.get_run(made.run_id)
     read = {i.model_id for i in run.inputs.model_inputs}
@@ -182,7 +182,7 @@ def test_judges_are_good_and_only_the_calibrated_one_is_unsure_off_the_digits(
 
 
 class TestReuse:
-    def test_a_second_run_makes_nothing_and_says_what_it_took(
+    def test_a_second_run_makes_nothing_and_names_the_versions_it_reuses(
         self, own_store: Store, capsys: pytest.CaptureFixture[str]
     ) -> None:
         client = MlflowClient()

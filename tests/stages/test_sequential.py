@@ -55,7 +55,7 @@ def test_the_matrix_has_every_class_after_every_step(uninterrupted: tuple[Store,
     assert all([len(row) for row in rows] == [10, 10, 10] for rows in matrix.values())
 
 
-def test_what_is_forgotten_stays_forgotten(uninterrupted: tuple[Store, dict[str, Any]]) -> None:
+def test_forgotten_classes_stay_forgotten(uninterrupted: tuple[Store, dict[str, Any]]) -> None:
     probability = uninterrupted[1]["forgetting_matrix"]["probability"]
     accuracy = uninterrupted[1]["forgetting_matrix"]["accuracy"]
     assert probability[0][1] > 0.3
@@ -106,7 +106,7 @@ def test_its_certificate_is_enough_to_rebuild_the_steps_and_the_diagonals_that_p
 
 
 @pytest.mark.timeout(1200)
-def test_after_a_sudden_death_it_goes_on_to_the_same_tensors(
+def test_after_a_kill_it_resumes_to_the_same_tensors(
     uninterrupted: tuple[Store, dict[str, Any]],
     own_store: Store,
     start: Start,

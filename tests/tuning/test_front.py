@@ -11,7 +11,7 @@ LOSSES = np.array([[1.0, 4.0], [2.0, 2.0], [4.0, 1.0], [3.0, 3.0], [2.0, 2.5]])
 ALL = np.ones(5, dtype=bool)
 
 
-def test_front_leaves_out_what_another_trial_dominates() -> None:
+def test_front_leaves_out_dominated_trials() -> None:
     assert on_front(LOSSES, ALL).tolist() == [True, True, True, False, False]
 
 
@@ -37,7 +37,7 @@ def test_infeasible_trial_dominates_nobody() -> None:
     assert on_front(np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([False, True])).tolist() == [False, True]
 
 
-def test_front_of_three_losses_keeps_what_two_would_not() -> None:
+def test_front_of_three_losses_keeps_trials_that_two_losses_would_drop() -> None:
     losses = np.array([[1.0, 1.0, 9.0], [2.0, 2.0, 1.0]])
     assert on_front(losses, ALL[:2]).tolist() == [True, True]
     assert on_front(losses[:, :2], ALL[:2]).tolist() == [True, False]

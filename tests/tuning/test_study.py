@@ -128,7 +128,7 @@ def test_words_can_be_searched(tmp_path: Path) -> None:
     }
 
 
-def test_another_method_has_a_space_of_its_own(tmp_path: Path) -> None:
+def test_each_method_has_its_search_space(tmp_path: Path) -> None:
     config = TuneConfig(dataset="digits", method="retrain")
     assert config.searched == ("steps", "lr")
     assert space.suggest(opened(tmp_path, config).ask(), config).keys() == {"steps", "lr"}
@@ -253,7 +253,7 @@ def test_leader_of_an_earlier_version_leads_until_its_signs_of_life_stop(tmp_pat
     assert found.alive
 
 
-def test_trial_of_a_live_worker_goes_on(tmp_path: Path) -> None:
+def test_trial_of_a_live_worker_continues(tmp_path: Path) -> None:
     study = opened(tmp_path)
     trial = study.ask()
     trial.set_user_attr(studies.WORKER, processes.identity())
@@ -284,7 +284,7 @@ def test_fresh_seeds_were_not_used() -> None:
     assert fresh_seeds((0, 5), 2) == (6, 7)
 
 
-def test_devices_without_cuda_are_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_without_cuda_are_the_requested_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert deal("auto", 2) == ["auto", "auto"]
 
@@ -307,7 +307,7 @@ def test_named_device_is_for_every_worker(monkeypatch: pytest.MonkeyPatch) -> No
     ],
     ids=["default method", "another method and net"],
 )
-def test_best_settings_read_back_as_what_the_trial_did(
+def test_best_settings_read_back_as_the_settings_of_the_trial(
     config: TuneConfig, values: dict[str, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "best.json"
