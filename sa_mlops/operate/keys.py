@@ -30,11 +30,17 @@ def keygen(out: Path) -> Result:
     if not out.is_dir() or private.exists() or public.exists():
         raise ParameterError("out", str(out), f"an existing folder without {PRIVATE} and {PUBLIC}")
     key = ec.generate_private_key(ec.SECP256R1())
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    shared = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    written: list[Path] = []
     try:
-        with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        for path, text, mode in ((private, secret, 0o600), (public, shared, 0o666)):
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+                written.append(path)
+                file.write(text)
     except OSError as error:
+        for path in written:
+            path.unlink()
         raise CommandError(f"{out}: keys cannot be written ({error.strerror})") from None
     mark = signing.fingerprint(key.public_key())
     document = {"private": str(private), "public": str(public), "sha256": mark}

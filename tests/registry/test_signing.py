@@ -46,6 +46,12 @@ def test_a_private_key_is_its_owners_alone_and_never_replaced(tmp_path: Path) ->
     assert cli.main(["keygen", "--out", str(tmp_path)]) == 2
 
 
+def test_without_its_public_half_no_private_key_is_left(tmp_path: Path) -> None:
+    (tmp_path / "public.pem").symlink_to("missing/public.pem")
+    assert cli.main(["keygen", "--out", str(tmp_path)]) == 1
+    assert not (tmp_path / "private.pem").exists()
+
+
 def test_trust_is_kept_shown_and_removed(
     keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
