@@ -190,7 +190,8 @@ def remove(name: str) -> Result:
         if (root / imported.file_of(name)).exists():
             with repository(root) as repo:
                 repo.remove(imported.file_of(name))
-        shutil.rmtree(root / imported.FOLDER / name, ignore_errors=True)
+        if (folder := root / imported.FOLDER / name).exists():
+            shutil.rmtree(folder)
     text = f"removed {imported.file_of(name)} and {imported.FOLDER}/{name}/; `dvc gc -w` frees DVC's cache"
     return Result({"removed": name}, text)
 
