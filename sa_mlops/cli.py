@@ -15,10 +15,11 @@ from click.core import ParameterSource
 
 from sa_mlops import __version__, environment
 from sa_mlops.cluster.plan import option_words
-from sa_mlops.config import ALIASES, ENTRY_POINTS, SEED, EntryPoint, SubmitConfig
+from sa_mlops.config import ALIASES, ENTRY_POINTS, EntryPoint, SubmitConfig
 from sa_mlops.datasets.spec import SIDE_RANGE
 from sa_mlops.errors import CommandError, Stopped, comes_from_outside, in_one_line, plain
 from sa_mlops.parameters import Kind, Parameter, ParameterError, Value, spell_option
+from sa_mlops.settings import SEED
 
 if TYPE_CHECKING:
     from sa_mlops.cluster.jobs import Outcome

@@ -34,10 +34,10 @@ def keygen(out: Path) -> Result:
     shared = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     written: list[Path] = []
     try:
-        for path, text, mode in ((private, secret, 0o600), (public, shared, 0o666)):
+        for path, pem, mode in ((private, secret, 0o600), (public, shared, 0o666)):
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 written.append(path)
-                file.write(text)
+                file.write(pem)
     except OSError as error:
         for path in written:
             path.unlink()

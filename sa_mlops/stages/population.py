@@ -12,12 +12,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sa_mlops.config import SEED, EvaluateConfig
+from sa_mlops.config import EvaluateConfig
 from sa_mlops.core.population import Spread, ceiling, margins, overlap
 from sa_mlops.registry import lineage, names
 from sa_mlops.registry.names import BASE_PREFIX
 from sa_mlops.registry.tracking import Recorder
 from sa_mlops.registry.version import Version
+from sa_mlops.settings import SEED
 from sa_mlops.stages import base, fisher, forget, history
 from sa_mlops.stages.context import Context
 from sa_mlops.stages.history import History
