@@ -175,7 +175,7 @@ def test_promotion_names_the_evidence_that_it_lacks(
         f"{m}:" for m in missing
     ]
     assert f"it fails: {', '.join(missing)}; measure" in said
-    assert "`sa-mlops evaluate --version 2`" in said
+    assert "`sa-mlops evaluate --dataset digits --version 2`" in said
     assert int(MlflowClient().get_model_version_by_alias(names.GENERATORS, "champion").version) == 3
 
 

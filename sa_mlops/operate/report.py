@@ -25,7 +25,7 @@ from sa_mlops.errors import CommandError, plain
 from sa_mlops.files import replacing
 from sa_mlops.parameters import ParameterError
 from sa_mlops.plots.lineage import Edge, Node, lineage_tree
-from sa_mlops.registry import claims, inventory, lineage, names, tracking, versions
+from sa_mlops.registry import claims, gates, inventory, lineage, names, tracking, versions
 from sa_mlops.registry.version import Version
 from sa_mlops.registry.versions import VersionError
 from sa_mlops.stages import judge, measure, population
@@ -50,6 +50,7 @@ AS_IS = (
     "Probability of the images as they are. That of the forgotten in the table above is of the worse of two views: as "
     "they are, and with automatic levels."
 )
+GATES = "A version becomes the champion only if it passes every gate; these are the default limits."
 CALIBRATED = (
     "A judge that is certain about grey or noise cannot measure forgetting, because a model that has forgotten a class "
     "draws grey. On such images the calibrated judge's entropy must stay near the maximum, ln K, and its largest "
@@ -175,7 +176,10 @@ def _sections(client: MlflowClient, version: Version, *, alone: bool) -> list[Se
         Section("By class", paragraphs=(AS_IS,) if forgotten else (), table=_by_class(version, metrics)),
     ]
     if version.stage == "forget":
-        sections.append(_claims(client, version, metrics))
+        sections += [
+            Section("Gates", paragraphs=(GATES,), table=_gates(version, metrics)),
+            _claims(client, version, metrics),
+        ]
     if "population.size" in metrics:
         header, rows = population.rows(metrics)
         compared = (tuple(header), *map(tuple, rows))
@@ -205,6 +209,17 @@ def _sections(client: MlflowClient, version: Version, *, alone: bool) -> list[Se
         Section("Limits", paragraphs=(DESCRIBED, BIASED)),
         Section("Reproduce", command=_command(client, version)),
     ]
+
+
+def _gates(version: Version, metrics: Mapping[str, float]) -> tuple[tuple[str, ...], ...]:
+    """The verdict of each gate at its default limit."""
+    rows = [("gate", "found", "limit", "verdict")]
+    for v in gates.judge_version(version, metrics):
+        gate = gates.GATES[v.gate]
+        found = "not measured" if math.isnan(v.found) else f"{v.found:.4f}"
+        limit = f"at {'most' if gate.better == 'low' else 'least'} {v.limit:.4g}"
+        rows.append((gate.help, found, limit, "pass" if v.passed else "FAIL"))
+    return tuple(rows)
 
 
 def _claims(client: MlflowClient, version: Version, metrics: Mapping[str, float]) -> Section:

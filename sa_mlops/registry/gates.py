@@ -56,7 +56,9 @@ GATES: Mapping[str, Gate] = {
         FEATURELESS,
     ),
     "screen_prob": Gate(
-        1.5, "low", "the same after the weights that changed most are set back to the base's", lambda k: 1 / k
+        1.5, "low",
+        "largest probability of a forgotten class after the weights that changed most are set back to the base's",
+        lambda k: 1 / k,
     ),
     "retain_accuracy_drop": Gate(0.005, "low", "loss of mean retained accuracy against the base"),
     "retain_class_drop": Gate(0.02, "low", "largest loss of accuracy of one retained class against the base"),

@@ -15,7 +15,7 @@ from stores import Store
 from sa_mlops import cli
 from sa_mlops.operate.look import terminal
 from sa_mlops.plots.half_blocks import UPPER_HALF
-from sa_mlops.registry import claims, names, tracking, versions
+from sa_mlops.registry import claims, gates, names, tracking, versions
 
 pytestmark = pytest.mark.integration
 
@@ -123,6 +123,15 @@ class TestReport:
                 assert f"{metrics[key]:.4f}" in text
             assert version.tags["sa.data_md5"] in text
             assert "retrained without 1" in text
+
+    def test_it_has_the_verdict_of_every_gate(self, written: Path) -> None:
+        client = MlflowClient()
+        version = versions.get(client, names.GENERATORS, 2)
+        rows = written.with_suffix(".md").read_text().splitlines()
+        for verdict in gates.judge_version(version, tracking.run_metrics(client, version.run_id)):
+            (row,) = (row for row in rows if row.startswith(f"| {gates.GATES[verdict.gate].help} |"))
+            assert f"| {verdict.found:.4f} |" in row
+            assert row.endswith("| pass |" if verdict.passed else "| FAIL |")
 
     def test_without_probes_it_names_the_command_that_makes_the_evidence(self, written: Path) -> None:
         text = written.with_suffix(".md").read_text()
