@@ -204,13 +204,20 @@ def _standard(activity: Tensor) -> Tensor:
 
 
 def _matched(likeness: Tensor, moving: Tensor) -> Tensor:
-    """For each row of correlations (n, n) a column, int64: of the moving ones (n,) bool the most alike pair first."""
+    """For each row of correlations (n, n) a column, int64: of the moving ones (n,) bool the most alike pair first.
+
+    Of equally alike pairs the first. Two that are each other's best become a pair whatever the others become.
+    """
     order = torch.arange(len(likeness), device=likeness.device)
-    left = likeness.masked_fill(~(moving[:, None] & moving[None]), -torch.inf)
-    for _ in range(int(moving.sum())):
-        row, column = divmod(int(left.argmax()), len(left))
-        order[row] = column
-        left[row], left[:, column] = -torch.inf, -torch.inf
+    rows = columns = moving.nonzero().flatten()
+    left = likeness[rows][:, columns]
+    while len(rows):
+        best = left.argmax(dim=1)
+        paired = left.argmax(dim=0)[best] == torch.arange(len(rows), device=rows.device)
+        order[rows[paired]] = columns[best[paired]]
+        free = torch.ones_like(paired)
+        free[best[paired]] = False
+        left, rows, columns = left[~paired][:, free], rows[~paired], columns[free]
     return order
 
 
