@@ -26,6 +26,9 @@ test suite: export OMP_NUM_THREADS := 1
 test suite: export MKL_NUM_THREADS := 1
 test suite: export OPENBLAS_NUM_THREADS := 1
 
+# Nothing here uses MLflow's jobs, whose runner and consumers take eight processes of 240 MB each.
+ui: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION ?= false
+
 # The tests make their own stores.
 forget tune tui: export MLFLOW_TRACKING_URI := $(STORE)
 
