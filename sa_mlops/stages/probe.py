@@ -225,7 +225,8 @@ def run(config: ProbeConfig) -> Result:
         near = neighbours(measuring.net, data.test_images, data.test_labels, index)
         target = Target(data.spec.classes, index, near)
         attacked = []
-        for subject in subjects:
+        for number, subject in enumerate(subjects, start=1):
+            say(f"generator {number} of {len(subjects)}: {subject.label} ({subject.source})")
             subject.used_by(entry.recorder)
             scene = Scene(
                 model=subject.model, base=subjects[0].model, target=index, neighbours=near,
@@ -339,8 +340,8 @@ def _attack(
             with Progress(f"{subject.label}: {name}", max(budget.steps, 1)) as progress:
                 watched = replace(scene, report=progress)
                 result = interface.run(probe, watched, measuring, ctx.generator("probe", name), budget=budget)
+                progress.outcome = f"{result.rate:.0%} of the attempts succeed"
             results[name] = result
-            say(f"{subject.label}: {name} {result.rate:.3f} in {progress.seconds:.1f} s")
             run.recorder.metrics(_probe_metrics(name, result) | {f"time.probe.{name}": progress.seconds})
         data = ctx.dataset
         training = replace(scene, images=data.train_images, labels=data.train_labels)
@@ -350,10 +351,13 @@ def _attack(
             available = int((data.train_labels == target.index).sum())
             for case, teaching in CASES.items():
                 few = replace(teaching, images=min(teaching.images, available))
-                with Progress(f"{subject.label}: relearning {case}", sweep_steps(few)) as progress:
+                title = f"{subject.label}: relearning from {target.taught(case)}"
+                with Progress(title, sweep_steps(few)) as progress:
                     watched = replace(training, report=progress)
                     draws = ctx.generator("relearn", teaching.images)
                     relearned[case] = sweep(watched, measuring, few, draws)
+                    worst = max(curve.worst[0] for curve in relearned[case])
+                    progress.outcome = f"at worst {worst:.0%} of the samples accepted"
                 run.recorder.metrics(_relearn_metrics(case, relearned[case]))
             readings = probe_features(training, FeatureBudget(), ctx.generator("features"))
             run.recorder.metrics({f"features.layer{r.layer}.area": r.area for r in readings})

@@ -63,6 +63,10 @@ class Progress:
     total : number of steps of the loop, or of samples if `unit` says so.
     recorder : receives points as `train/TERM`; None records nothing.
     before : steps of earlier loops of the same run.
+
+    Attributes
+    ----------
+    outcome : a few words for the last line, which stands when the loop is done.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Progress:
         self.total = total
         self.recorder = recorder
         self.before = before
+        self.outcome = ""
         self.every = max(1, total // POINTS)
         self.points: dict[str, list[tuple[int, int, float]]] = {}
         self._pending: dict[str, list[tuple[int, int, float]]] = {}
@@ -96,7 +101,7 @@ class Progress:
         self._send()
         self._end = time.monotonic()
         if kind is None:
-            say(f"{self.title}: done in {self.seconds:.1f} s")
+            say(f"{self.title}: {self.outcome or 'done'} in {self.seconds:.1f} s")
 
     @property
     def seconds(self) -> float:
