@@ -85,6 +85,8 @@ BIASED = (
     "judges are trained on the same data set as the generator."
 )
 
+CODE = re.compile("`([^`]+)`")
+"""A command in a paragraph."""
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .75rem;border-bottom:1px solid #ddd;text-align:right}
@@ -217,8 +219,8 @@ def _gates(version: Version, metrics: Mapping[str, float]) -> tuple[tuple[str, .
     for v in gates.judge_version(version, metrics):
         gate = gates.GATES[v.gate]
         found = "not measured" if math.isnan(v.found) else f"{v.found:.4f}"
-        limit = f"at {'most' if gate.better == 'low' else 'least'} {v.limit:.4g}"
-        rows.append((gate.help, found, limit, "pass" if v.passed else "FAIL"))
+        sign = "≤" if gate.better == "low" else "≥"
+        rows.append((gate.help, found, f"{sign} {v.limit:.4g}", "pass" if v.passed else "FAIL"))
     return tuple(rows)
 
 
@@ -403,7 +405,8 @@ def to_html(title: str, sections: Sequence[Section]) -> str:
     ]
     for s in sections:
         parts.append(f"<h2>{html.escape(s.heading)}</h2>")
-        parts += [f"<p>{html.escape(plain(p))}</p>" for p in s.paragraphs]
+        words = (CODE.sub(r"<code>\1</code>", html.escape(plain(p))) for p in s.paragraphs)
+        parts += [f"<p>{p}</p>" for p in words]
         if s.table:
             head, *body = s.table
             parts.append("<table><tr>" + "".join(f"<th>{html.escape(c)}</th>" for c in head) + "</tr>")

@@ -135,7 +135,9 @@ class TestReport:
 
     def test_without_probes_it_names_the_command_that_makes_the_evidence(self, written: Path) -> None:
         text = written.with_suffix(".md").read_text()
-        assert "sa-mlops probe --dataset digits --version 2 --level all" in text
+        command = "sa-mlops probe --dataset digits --version 2 --level all"
+        assert f"`{command}`" in text
+        assert f"<code>{command}</code>" in written.read_text()
         assert "## Real images faded" in text
 
     def test_parents_edited_into_a_ring_are_drawn(self, own_store: Store, tmp_path: Path) -> None:
