@@ -16,7 +16,7 @@ from tui.screens.registry import RegistryScreen
 from tui.screens.runs import RunsScreen
 from tui.services.sampler import Sampler
 
-WIDE, SMALL = (200, 60), (80, 24)
+WIDE, USUAL, SMALL = (200, 60), (140, 44), (80, 24)
 SIZES = (SMALL, WIDE)
 
 
@@ -59,7 +59,7 @@ def application(
 
 
 @asynccontextmanager
-async def opened(app: AmnesiaApp, size: tuple[int, int] = WIDE) -> AsyncIterator[Pilot[None]]:
+async def opened(app: AmnesiaApp, size: tuple[int, int] = USUAL) -> AsyncIterator[Pilot[None]]:
     """The application with the store read."""
     async with app.run_test(size=size) as pilot:
         await until(lambda: app.workspace.stale or app.workspace.snapshot.complete, "the store was not read")

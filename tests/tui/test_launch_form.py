@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from scenes import Scene
-from screen import SIZES, WIDE, application, opened, press, select, text
+from screen import SIZES, SMALL, WIDE, application, opened, press, select, text
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Select, Static
 from waiting import until
@@ -37,7 +37,7 @@ def problem(screen: LaunchScreen) -> str:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_the_form_starts_from_the_selected_version(
+async def test_the_form_starts_from_the_selected_version_and_its_command_says_only_what_differs(
     scene: Scene, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     app = application(scene.uri, tmp_path)
@@ -46,6 +46,15 @@ async def test_the_form_starts_from_the_selected_version(
         assert screen.values()["from_version"] == "2"
         assert screen.values()["dataset"] == "digits"
         assert "mlflow run . -e forget" in text(app).replace("\n", " ")
+        assert "run_on" not in {one.name for one in screen.query(Select)}, "there is no SLURM"
+        assert screen.order() == {}
+        field(screen, "classes").value = "3"
+        field(screen, "steps").value = "20"
+        await press(pilot, "ctrl+y")
+        assert app.clipboard == (
+            f"MLFLOW_TRACKING_URI={scene.uri} mlflow run . -e forget --env-manager local --experiment-name sa-mlops "
+            "-P classes=3 -P from_version=2 -P steps=20 -P dataset=digits"
+        )
 
 
 async def told(pilot: Pilot[None], screen: LaunchScreen, mistakes: Sequence[tuple[str, str, str]]) -> None:
@@ -79,33 +88,22 @@ async def test_a_mistake_is_told_while_typing_and_nothing_runs(scene: Scene, tmp
     assert app.workspace.launcher.launches() == []
 
 
-async def test_the_command_says_only_what_differs_and_is_copied(scene: Scene, tmp_path: Path) -> None:
-    app = application(scene.uri, tmp_path)
-    async with opened(app, WIDE) as pilot:
-        screen = await form(pilot)
-        field(screen, "classes").value = "3"
-        field(screen, "steps").value = "20"
-        await press(pilot, "ctrl+y")
-        assert app.clipboard == (
-            f"MLFLOW_TRACKING_URI={scene.uri} mlflow run . -e forget --env-manager local --experiment-name sa-mlops "
-            "-P classes=3 -P from_version=2 -P steps=20 -P dataset=digits"
-        )
-
-
 async def test_every_entry_point_has_its_fields(scene: Scene, tmp_path: Path) -> None:
     app = application(scene.uri, tmp_path)
-    async with opened(app, WIDE) as pilot:
-        await select(pilot, 2)
+    async with opened(app, WIDE):
+        app.post_message(OpenLaunch("base", {}))
+        await until(lambda: isinstance(app.screen, LaunchScreen) and app.screen.query(".field"), "no form")
+        screen = app.screen
+        assert isinstance(screen, LaunchScreen)
         for entry, definition in ENTRY_POINTS.items():
-            app.post_message(OpenLaunch(entry, {}))
-            await until(lambda: isinstance(app.screen, LaunchScreen), "no form")
-            screen = app.screen
-            assert isinstance(screen, LaunchScreen)
+            choice(screen, "entry").value = entry
             config = definition.config
             of_default = issubclass(config, StepConfig)
             wanted = set(config.parameters_with("selective-amnesia") if of_default else config.parameters())
-            await until(lambda s=screen, w=wanted: set(s.values()) == w, f"{entry}: not its fields")
-            await press(pilot, "escape")
+            await until(
+                lambda w=wanted: {one.name for one in screen.query(".field")} == set(screen.values()) == w,
+                f"{entry}: not its fields",
+            )
 
 
 async def test_what_the_form_hands_back_is_queued(
@@ -171,20 +169,11 @@ async def on_slurm(pilot: Pilot[None]) -> LaunchScreen:
     return screen
 
 
-async def test_without_slurm_there_is_nothing_to_choose(scene: Scene, tmp_path: Path) -> None:
-    app = application(scene.uri, tmp_path)
-    async with opened(app, WIDE) as pilot:
-        screen = await form(pilot)
-        assert "run_on" not in {one.name for one in screen.query(Select)}
-        assert screen.order() == {}
-
-
-@pytest.mark.parametrize("size", SIZES)
 async def test_a_run_on_slurm_is_the_command_that_submits_and_follows_it(
-    scene: Scene, tmp_path: Path, size: tuple[int, int]
+    scene: Scene, tmp_path: Path
 ) -> None:
     app = application(scene.uri, tmp_path, slurm=True)
-    async with opened(app, size) as pilot:
+    async with opened(app, SMALL) as pilot:
         screen = await on_slurm(pilot)
         field(screen, "classes").value = "3"
         field(screen, "partition").value = "long"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from scenes import Scene
-from screen import SMALL, application, opened, press, registry, select, text, toasts
+from screen import SMALL, WIDE, application, opened, press, registry, select, text, toasts
 from textual.widgets import Input
 from waiting import until
 
@@ -185,7 +185,7 @@ async def test_the_plan_of_an_erasure_is_shown_with_the_command_that_carries_it_
     scene: Scene, tmp_path: Path
 ) -> None:
     app = application(scene.uri, tmp_path)
-    async with opened(app) as pilot:
+    async with opened(app, WIDE) as pilot:
         await press(pilot, "a", *["backspace"] * 4, "1", "enter")
         await until(lambda: isinstance(app.screen, AuditScreen), "the audit is not shown")
         await press(pilot, "p")

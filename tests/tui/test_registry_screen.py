@@ -176,7 +176,7 @@ async def test_the_filter_keeps_what_fits(scene: Scene, tmp_path: Path) -> None:
 
 async def test_marked_versions_are_compared(scene: Scene, tmp_path: Path) -> None:
     app = application(scene.uri, tmp_path)
-    async with opened(app) as pilot:
+    async with opened(app, WIDE) as pilot:
         for number in (2, 4):
             await select(pilot, number)
             await press(pilot, "space")

@@ -19,7 +19,6 @@ from waiting import wait_for
 from sa_mlops.registry import names
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.timeout(900),
     pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed"),
 ]
@@ -93,28 +92,28 @@ def terminal(own_store: Store, tmp_path: Path) -> Iterator[Terminal]:
 def test_a_run_is_launched_followed_and_its_version_previewed(terminal: Terminal, own_store: Store) -> None:
     terminal.shows("v1 base", "v2 forget (1)", "v3 retrained without (1)")
 
-    # The run that made version 2, once more, with another digit.
+    # The run that made version 1, once more, with fewer steps.
     terminal.press("2")
     terminal.shows("Runs · ", "retrain", "done")
-    terminal.press("Home", "Down", "a")
-    terminal.shows("mlflow run . -e forget", "-P from_version=1", "ready")
-    terminal.type("3")
-    terminal.shows("-P classes=3", "ready")
+    terminal.press("Home", "Down", "Down", "a")
+    terminal.shows("mlflow run . -e base", "-P steps=300", "ready")
+    terminal.type("30")
+    terminal.shows("-P steps=30 ", "ready")
     terminal.press("C-r")
 
-    terminal.shows("◐ running", "forget", deadline=TRAINING)
+    terminal.shows("◐ running", deadline=TRAINING)
     # In one picture: between two of them the table may be on its way.
     terminal.wait(
-        lambda shown: re.search(r"● done .* v1 +3 ", shown) is not None,
+        lambda shown: len(re.findall(r"● done +base ", shown)) == 2,
         "the end of the run",
         TRAINING,
     )
 
     client = MlflowClient(own_store.uri)
     made = client.get_model_version(names.GENERATORS, "4")
-    assert made.tags[names.FORGOTTEN] == "3"
+    assert made.tags[names.STAGE] == "base"
 
     terminal.press("v")
-    terminal.shows("v4 forget 3   seed 0", "▀▀▀▀")
+    terminal.shows("v4 base   seed 0", "▀▀▀▀")
     terminal.press("q")
     terminal.shows("ended with status 0")
