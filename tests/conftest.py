@@ -1,12 +1,10 @@
 """A store of its own for every test, and one small lineage on scikit-learn's digits that all of them may read.
 
-The tests pass in one process or in several (`pytest -n`). What takes long is made once for all of them. Tests marked
-`alone` follow a terminal: while one of them runs, no other process runs a test.
+The tests pass in one process or in several (`pytest -n`). What takes long is made once for all of them.
 """
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import json
 import os
@@ -17,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -189,25 +187,16 @@ SERVING = {"server", "refused"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a process of `pytest --dist loadgroup` gets whole: a file, the terminal UI, all that share a server.
-
-    Last come the tests that are alone.
-    """
-
-    def alone(item: pytest.Item) -> bool:
-        return item.get_closest_marker("alone") is not None
-
+    """What a process of `pytest --dist loadgroup` gets whole: a file, the terminal UI, all that share a server."""
     serving = {item.path for item in items if SERVING & set(getattr(item, "fixturenames", ()))}
 
     def group(item: pytest.Item) -> str:
-        if alone(item):
-            return "alone"
         if item.path in serving:
             return "server"
         return "tui" if item.path.parent.name == "tui" else item.path.stem
 
     def place(item: pytest.Item) -> int:
-        order = (*LONG, "", "alone")
+        order = (*LONG, "")
         return order.index(group(item) if group(item) in order else "")
 
     for item in items:
@@ -218,23 +207,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """A test and its fixtures, beside those of other processes unless it is to be alone."""
+    """A test and its fixtures; those of a store measure with few samples."""
     measures = STORES & set(getattr(item, "fixturenames", ()))
-    with room(alone=item.get_closest_marker("alone") is not None), ExitStack() as stack:
-        if measures:
-            stack.enter_context(brief.shortened())
+    with brief.shortened() if measures else nullcontext():
         return (yield)
-
-
-@contextmanager
-def room(*, alone: bool) -> Iterator[None]:
-    """Shared with other processes, or not. A process that waits to be alone keeps later ones out."""
-    folder = Path(os.environ[SHARED])
-    with (folder / "door").open("w") as door, (folder / "room").open("w") as inside:
-        fcntl.flock(door, fcntl.LOCK_EX)
-        fcntl.flock(inside, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(door, fcntl.LOCK_UN)
-        yield
 
 
 @pytest.fixture(scope="session")
