@@ -44,7 +44,7 @@ def application(
     slurm: bool = False,
     sampler: Sampler = DRAWING,
 ) -> AmnesiaApp:
-    """An application with its state in `folder`. Samples are drawn only by those who ask for that tab.
+    """An application with its state in `folder`, without animations. Only the tab `samples` draws samples.
 
     Parameters
     ----------
@@ -54,6 +54,7 @@ def application(
     state.mkdir(exist_ok=True)
     (state / "tui.json").write_text(json.dumps({"tab": tab, "screen": start}))
     app = AmnesiaApp(uri, read_only=read_only, state=state)
+    app.animation_level = "none"
     app.workspace.slurm, app.workspace.sampler = slurm, sampler
     return app
 
