@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from stores import Store, isolate
 
 from sa_mlops import cli
 from sa_mlops.config import ProbeConfig
-from sa_mlops.core.probes import PROBES
+from sa_mlops.core import fakes, training
+from sa_mlops.core.probes import PROBES, relearning
 from sa_mlops.core.probes.relearning import CASES
-from sa_mlops.core.probes.weights import EDITS, finetuning
+from sa_mlops.core.probes.weights import EDITS, finetuning, interface, units
 from sa_mlops.models.interface import CVAE
 from sa_mlops.registry import claims, names, versions
 from sa_mlops.stages import probe
@@ -27,19 +29,34 @@ pytestmark = pytest.mark.integration
 
 DIGITS = ("--dataset", "digits")
 PROBE = ("probe", *DIGITS, "--version", "2", "--probes", "weak_condition,joint", "--attempts", "20", "--json")
-STEPS = 50
-"""Of relearning, where the command takes 1,000."""
+STEPS = 10
+"""Of searches and of relearning, where the command takes 500 and 1,000."""
+BRIEF = {
+    name: replace(p, budget=replace(p.budget, steps=min(p.budget.steps, STEPS))) for name, p in PROBES.items()
+}
 SUBJECTS = ["base", "v2", "retrained"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def brief_probes(digits_store: Store) -> Iterator[None]:
+    """Attacks of few steps by attackers of few steps; relearning is measured with few samples."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "MIN_JUDGE_STEPS", 60)
+        patch.setattr(probe, "PROBES", BRIEF)
+        patch.setattr(probe, "CASES", {case: replace(taught, steps=STEPS) for case, taught in CASES.items()})
+        for module in (probe, relearning.interface):
+            patch.setattr(module, "SAMPLES", 100)
+        yield
+
+
 @pytest.fixture(scope="module")
-def probed(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Any]]:
+def probed(
+    digits_store: Store, brief_probes: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Store, dict[str, Any]]:
     """A copy of the shared lineage after the version 2 was attacked, and what the command printed."""
     store = digits_store.copy(tmp_path_factory.mktemp("probed"))
     with pytest.MonkeyPatch.context() as patch:
         isolate(patch, store.folder)
-        brief = {case: replace(teaching, steps=STEPS) for case, teaching in CASES.items()}
-        patch.setattr(probe, "CASES", brief)
         with contextlib.redirect_stdout(io.StringIO()) as out:
             assert cli.main(list(PROBE)) == 0
     return store, json.loads(out.getvalue())
@@ -135,10 +152,14 @@ def test_a_switch_is_revived_by_an_edit_of_units_and_a_version_that_forgot_is_no
     store = probed[0].copy(tmp_path)
     monkeypatch.setattr(probe, "EDITS", {name: EDITS[name] for name in ("ablate", "finetune", "line")})
     monkeypatch.setattr(
-        probe, "PROBES", {name: PROBES[name] for name in ("direct", "own_encoder", "transfer")}
+        probe, "PROBES", {name: BRIEF[name] for name in ("direct", "own_encoder", "transfer")}
     )
+    monkeypatch.setattr(fakes, "STEPS", 40)
     monkeypatch.setattr(finetuning, "STEPS", (5, 20))
-    monkeypatch.setattr(probe, "CASES", {"10": replace(probe.CASES["10"], steps=20)})
+    monkeypatch.setattr(units, "UNITS", 2)
+    shorter = {word: follow for word, follow in interface.FOLLOW_UPS.items() if word != "joint"}
+    monkeypatch.setattr(interface, "FOLLOW_UPS", shorter)
+    monkeypatch.setattr(probe, "CASES", {"10": probe.CASES["10"]})
     before = {v.uri for v in versions.all_versions(MlflowClient(store.uri), names.GENERATORS)}
     words = ("--level", "all", "--version", "2", "--attempts", "20", "--json")
     assert cli.main(["probe", *DIGITS, *words]) == 0
