@@ -143,7 +143,7 @@ def with_toys(*commands: str) -> str:
     """The output of commands that know the toys; the words of a command are separated by commas."""
     done = subprocess.run(
         [sys.executable, "-c", WITH_TOYS, str(ROOT / "tests" / "toys"), *commands],
-        capture_output=True, text=True, check=False, timeout=480, env=child_environment(),
+        capture_output=True, text=True, check=False, timeout=840, env=child_environment(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
