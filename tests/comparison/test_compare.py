@@ -25,7 +25,7 @@ from sa_mlops.parameters import ParameterError
 
 COMPARE = (
     *("compare", "--dataset", "digits", "--from-version", "1", "--classes", "1", "--seeds", "0"),
-    *("--methods", "redaction,esd", "--steps", "60", "--trials", "2", "--json"),
+    *("--methods", "redaction,esd", "--steps", "10", "--trials", "2", "--json"),
 )
 ROOT_COLUMNS = {"method", "class", "seed", "needs_data", "target", "version", "command"}
 
@@ -36,7 +36,7 @@ class Compared:
 
     Attributes
     ----------
-    first : what the interrupted command said, with two workers for the trials.
+    first : what the interrupted command said.
     parents : ids of the runs of both commands.
     document, log : what the second one printed and said.
     """
@@ -65,7 +65,7 @@ def compared(digits_store: Store, tmp_path_factory: pytest.TempPathFactory) -> C
     store = digits_store.copy(folder)
     client = MlflowClient(store.uri)
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts" / "brief.py"), *COMPARE, "--workers", "2"],
+        [sys.executable, str(ROOT / "scripts" / "brief.py"), *COMPARE],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
         env=child_environment(MLFLOW_TRACKING_URI=store.uri),
     )  # fmt: skip
@@ -197,8 +197,9 @@ def test_methods_that_are_not_known_are_refused(methods: str) -> None:
 
 
 def test_a_study_has_the_steps_of_the_rows_and_another_seed() -> None:
-    config = CompareConfig(dataset="digits", methods="esd", seeds=(0, 4), trials=3)
+    config = CompareConfig(dataset="digits", methods="esd", seeds=(0, 4), trials=3, workers=2)
     study = config.study("esd", 25)
-    assert (study.steps, study.seeds, study.classes, study.trials) == ((25,), (5,), ("1", "0"), 3)
+    assert (study.steps, study.seeds, study.classes) == ((25,), (5,), ("1", "0"))
+    assert (study.trials, study.workers) == (3, 2)
     assert "steps" not in study.searched
     assert config.study("redaction", 1).searched == ("replacement",)

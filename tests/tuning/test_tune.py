@@ -193,7 +193,9 @@ def test_settings_file_makes_the_version_of_the_chosen_trial(
     assert json.loads(capsys.readouterr().out)["version"] == f"models:/sa-cvae/{version}"
 
 
-def test_study_is_interrupted_and_resumed(digits_store: Store, tmp_path: Path) -> None:
+def test_study_is_interrupted_and_resumed(
+    digits_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study = copied(digits_store, tmp_path)
     process = study.start("--trials", "2", "--final-seeds", "0")
     try:
@@ -211,9 +213,7 @@ def test_study_is_interrupted_and_resumed(digits_store: Store, tmp_path: Path) -
     assert study.runs("attributes.status = 'RUNNING'") == []
     assert "tables/trials.csv" in {f.path for f in study.client.list_artifacts(parent.info.run_id, "tables")}
 
-    process = study.start("--trials", "2", "--final-seeds", "0")
-    out, log = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, log
-    assert json.loads(out)["trials"] == 2
+    assert main([*TUNE, "--trials", "2", "--final-seeds", "0"]) == 0
+    assert json.loads(capsys.readouterr().out)["trials"] == 2
     after = {t.number: t.values for t in study.trials(TrialState.COMPLETE)}
     assert kept.items() <= after.items()
