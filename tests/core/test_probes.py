@@ -301,7 +301,7 @@ def test_relearning_can_be_under_a_neighbours_label(grey: Scene, judge: Classifi
     learned = relearn(fresh, judge, budget, generator())
     assert budget.under(fresh.target, fresh.neighbours) == fresh.neighbours[:1] != (fresh.target,)
     assert learned.accepted[0] < 0.1 < 0.5 < learned.accepted[-1]
-    own = relearn(fresh, judge, replace(budget, label="own"), generator())
+    own = relearn(fresh, judge, replace(budget, label="own", steps=1), generator())
     assert not torch.equal(own.images[0], learned.images[0])
 
 

@@ -12,6 +12,7 @@ import torch
 from draws import Recorder, seeded
 from torch import Tensor, nn
 
+from sa_mlops.core import training
 from sa_mlops.core.elbo import negative_elbo
 from sa_mlops.core.judging import JudgeCheck, check_judge
 from sa_mlops.core.training import (
@@ -240,11 +241,14 @@ class TestJudge:
         plain, calibrated = (checks[name].controls[control] for name in ("plain", "calibrated"))
         assert plain.entropy < calibrated.entropy - 0.5
 
-    def test_the_same_seed_gives_equal_tensors(self, digits: Dataset) -> None:
+    def test_the_same_seed_gives_equal_tensors(
+        self, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(training, "MIN_JUDGE_STEPS", 20)
         a, b = (
             train_judge(
-                digits.train_images,
-                digits.train_labels,
+                digits.train_images[:64],
+                digits.train_labels[:64],
                 digits.spec,
                 replace(JUDGE, calibrated=True),
                 seeded(3),
@@ -253,7 +257,8 @@ class TestJudge:
         )
         assert all(torch.equal(a[name], b[name]) for name in a)
 
-    def test_it_comes_back_ready_to_answer(self, digits: Dataset) -> None:
+    def test_it_comes_back_ready_to_answer(self, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(training, "MIN_JUDGE_STEPS", 1)
         judge = train_judge(digits.train_images[:64], digits.train_labels[:64], digits.spec, JUDGE, seeded())
         assert not judge.training
 

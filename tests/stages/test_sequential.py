@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
-from stores import Start, Store, isolate
+from stores import ROOT, Start, Store, isolate
 
 from sa_mlops import cli
 from sa_mlops.operate.keys import keygen
@@ -112,7 +112,7 @@ def test_after_a_kill_it_resumes_to_the_same_tensors(
     start: Start,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    process = start("-m", "sa_mlops", *COMMAND)
+    process = start(str(ROOT / "scripts" / "brief.py"), *COMMAND)
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("forget 4 "):
