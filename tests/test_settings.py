@@ -14,6 +14,7 @@ from sa_mlops.config import BaseConfig, ForgetConfig
 from sa_mlops.methods.hardening import recipe
 from sa_mlops.methods.selective_amnesia import EWC_LAMBDA, ForgetSettings
 from sa_mlops.methods.selective_amnesia import OPTIMISATION as FORGET_OPTIMISATION
+from sa_mlops.stages.make import flat
 
 OPTIMISATION = s.Optimisation(steps=300, lr=3e-3, batch_size=256, schedule="one_cycle")
 FORGET = ForgetSettings(
@@ -134,3 +135,11 @@ class TestRecipes:
             steps=100_000, lr=1e-4, batch_size=256, schedule="constant"
         )
         assert EWC_LAMBDA["paper"] == 100.0
+
+
+def test_a_phase_is_recorded_by_its_fields_and_one_left_out_not_at_all() -> None:
+    hardened = flat(s.jsonable(ForgetConfig(harden=True).resolved((), None)))
+    assert hardened["harden.steps"] > 0
+    assert hardened["steps"] != hardened["harden.steps"]
+    plain = flat(s.jsonable(ForgetConfig().resolved((), None)))
+    assert not [key for key, value in plain.items() if "harden" in key or value is None or value == {}]

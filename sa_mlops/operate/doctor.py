@@ -212,13 +212,13 @@ def runs(client: MlflowClient, fix: bool) -> Iterator[Finding]:
     alive = 0
     # Read to the end first: a run that is ended here would move the pages.
     for run in list(running):
-        run_id, tags = run.info.run_id, run.data.tags
+        run_id, process = run.info.run_id, processes.of_run(run.data.tags)
         title = f"{run_id} ({run.info.run_name})"
-        match processes.fate(tags):
+        match processes.fate(process):
             case "alive":
                 alive += 1
             case "elsewhere":
-                host = tags.get(processes.HOST, "")
+                host = process.get(processes.HOST, "")
                 yield Finding("runs", "note", f"{title} runs on {host!r}", "run `sa-mlops doctor` there")
             case "unknown":
                 advice = f"if it was abandoned: MlflowClient().set_terminated('{run_id}', 'KILLED')"
@@ -233,7 +233,8 @@ def _orphan(client: MlflowClient, run: Run, title: str, fix: bool) -> Iterator[F
     # A process writes its last status before it exits, so the status read now is final.
     if client.get_run(run_id).info.status != "RUNNING":
         return
-    found = f"{title} is RUNNING, but its process {run.data.tags[processes.PID]} no longer exists"
+    pid = processes.of_run(run.data.tags)[processes.PID]
+    found = f"{title} is RUNNING, but its process {pid} no longer exists"
     if not fix:
         yield Finding("runs", "wrong", found, "`sa-mlops doctor --fix` marks it KILLED")
         return

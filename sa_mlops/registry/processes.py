@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -14,23 +15,41 @@ HOST = "sa.host"
 PID = "sa.pid"
 STARTED = "sa.started"
 """Start of the process, unique among all processes of all machines: `MACHINE:BOOT:PID_NAMESPACE:BEGIN`."""
+PROCESS = "sa.process"
+"""Tag of a run: the identity of its process as JSON."""
 
 Fate = Literal["alive", "gone", "elsewhere", "unknown"]
-"""`elsewhere`: a process of another machine or container, which only that one can check. `unknown`: no such tags."""
+"""`elsewhere`: a process of another machine or container, which only that one can check. `unknown`: no identity."""
 
 
 def identity(pid: int | None = None) -> dict[str, str]:
-    """Tags that identify a process of this machine; this one without `pid`."""
+    """What identifies a process of this machine; this one without `pid`."""
     pid = os.getpid() if pid is None else pid
     return {HOST: platform.node(), PID: str(pid), STARTED: ":".join((*_place(), _begin(pid)))}
 
 
-def fate(tags: Mapping[str, str]) -> Fate:
+def tag() -> dict[str, str]:
+    """The tag that names this process as that of a run."""
+    return {PROCESS: json.dumps(identity())}
+
+
+def of_run(tags: Mapping[str, str]) -> Mapping[str, str]:
+    """The identity in the tags of a run, {} for none; older runs have a tag for each part of it."""
+    if PROCESS not in tags:
+        return {key: tags[key] for key in (HOST, PID, STARTED) if key in tags}
+    try:
+        found = json.loads(tags[PROCESS])
+    except ValueError:
+        return {}
+    return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}
+
+
+def fate(identity: Mapping[str, str]) -> Fate:
     """State of the process that `identity` described.
 
     The number alone is not enough: numbers are used again, and each container has its own.
     """
-    host, pid, started = (tags.get(key, "") for key in (HOST, PID, STARTED))
+    host, pid, started = (identity.get(key, "") for key in (HOST, PID, STARTED))
     parts = started.split(":")
     if not host or not (pid.isascii() and pid.isdecimal() and len(pid) < 10) or len(parts) != 4:
         return "unknown"

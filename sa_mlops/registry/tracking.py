@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import math
 import os
@@ -35,6 +36,13 @@ EXPERIMENT = "sa-mlops"
 LOCK_SECONDS = 120
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
 """Tag that makes MLflow's UI open an experiment with its training runs, not with traces."""
+VIEW = "mlflow.sharedViewState.results"
+"""Tag with a view of MLflow's table of runs, which the address `.../runs?viewStateShareKey=results` opens."""
+COLUMNS = [
+    *(f"metrics.`{key}`" for key in ("forget.prob", "forget.entropy", "retain.accuracy", "retain.fid")),
+    *(f"attributes.`{name}`" for name in ("Models", "Dataset")),
+]
+"""Columns of that view, by MLflow's names."""
 MADE_UP = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
 """A name that MLflow made up for a run, as `amazing-wasp-363`."""
 TRIES = 5
@@ -166,7 +174,7 @@ def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[st
                 if adopted and MADE_UP.fullmatch(run.info.run_name or ""):
                     MlflowClient().update_run(run.info.run_id, name=name)
                 if not nested:
-                    _call_training(run.info.experiment_id)
+                    _tag_experiment(run.info.experiment_id)
             yield run.info.run_id
         except (Stopped, KeyboardInterrupt):
             status = "KILLED"
@@ -186,7 +194,7 @@ def open_run(name: str, *, nested: bool, tags: Mapping[str, str]) -> Iterator[st
 def _start(name: str, adopted: str | None, nested: bool, tags: Mapping[str, str]) -> ActiveRun:
     """Start a run, or the one that `mlflow run` has opened: a single one, even if an answer of the server is lost."""
     client = MlflowClient()
-    tags = {**tags, **processes.identity()}
+    tags = {**tags, **processes.tag()}
     remote = stores.remote(mlflow.get_tracking_uri()) and adopted is None
     if remote:
         tags[OPENED] = uuid.uuid4().hex
@@ -268,10 +276,12 @@ def _use_experiment(name: str) -> None:
 
 
 @asked_again
-def _call_training(experiment_id: str) -> None:
+def _tag_experiment(experiment_id: str) -> None:
     client = MlflowClient()
-    if KIND not in client.get_experiment(experiment_id).tags:
-        client.set_experiment_tag(experiment_id, KIND, TRAINING)
+    known = client.get_experiment(experiment_id).tags
+    for key, value in ((KIND, TRAINING), (VIEW, json.dumps({"selectedColumns": COLUMNS}))):
+        if key not in known:
+            client.set_experiment_tag(experiment_id, key, value)
 
 
 class Recorder:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sa_mlops.core.runtime import machine
@@ -62,7 +63,7 @@ class Made:
     metrics : of the run and of the version.
     description : Markdown, shown with the version.
     tags : further tags of the version.
-    picture : path of the run's figure that stands above the description on MLflow's page; empty for none.
+    picture : path of the run's figure that stands below the description on MLflow's page; empty for none.
     """
 
     content: CVAE | Callable[[Path], None]
@@ -111,7 +112,8 @@ def make(
             publish = partial(publish_generator, ctx.client, run.recorder, made.content)
         else:
             publish = partial(publish_files, ctx.client, run.recorder, key.name, made.content)
-        description = _picture(run.run_id, made.picture) + made.description
+        # The words first: MLflow's table of versions shows the beginning.
+        description = made.description + _picture(run.run_id, made.picture)
         record = {
             "command": ctx.runs.command,
             "seed": ctx.seed,
@@ -134,14 +136,25 @@ def reusable(ctx: Context, key: Key) -> Version | None:
 
 def spelled(ctx: Context, settings: object) -> dict[str, str]:
     """Settings as a run's params: fields as text, classes by name, the training loop's fields among the others."""
-    flat = jsonable(settings)
-    fields = {**flat.pop("optimisation", {}), **flat}
+    fields = flat(jsonable(settings))
     return {k: ctx.spell(v) if k in CLASS_FIELDS else str(v) for k, v in fields.items()}
+
+
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of settings; those of a phase after its name and a dot, without phases that are left out."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            before = "" if key == "optimisation" else f"{key}."
+            found |= {f"{before}{k}": v for k, v in flat(value).items()}
+        elif value is not None:
+            found[key] = value
+    return found
 
 
 def _picture(run_id: str, path: str) -> str:
     """Markdown of an artifact's picture; its address has no server, so that every MLflow server shows its own."""
-    return f"![{path}](get-artifact?path={quote(path, safe='')}&run_uuid={run_id})\n\n" if path else ""
+    return f"\n\n![{path}](get-artifact?path={quote(path, safe='')}&run_uuid={run_id})" if path else ""
 
 
 def _run_title(key: Key) -> str:

@@ -15,6 +15,13 @@ def test_this_process_is_alive() -> None:
     assert processes.fate(processes.identity()) == "alive"
 
 
+def test_a_run_names_its_process_in_one_tag() -> None:
+    assert processes.of_run(processes.tag()) == processes.identity()
+    assert processes.of_run(processes.identity() | {"sa.stage": "forget"}) == processes.identity()
+    for odd in ("", "[1]", "{", '{"sa.pid": 1}'):
+        assert processes.fate(processes.of_run({processes.PROCESS: odd})) == "unknown"
+
+
 def identity_of_a_dead_process() -> dict[str, str]:
     code = "import json; from sa_mlops.registry import processes; print(json.dumps(processes.identity()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from stores import Start, Store
 
 from sa_mlops.errors import Stopped
 from sa_mlops.registry import last_words, tracking
-from sa_mlops.registry.tracking import KIND, TRAINING, Recorder, StoreError, open_run
+from sa_mlops.registry.tracking import KIND, TRAINING, VIEW, Recorder, StoreError, open_run
 
 pytestmark = pytest.mark.integration
 
@@ -186,10 +187,14 @@ class TestRunThatMlflowOpened:
         assert (run.info.status, run.data.tags["sa.entry"]) == ("FINISHED", "base")
         assert client.get_experiment_by_name("sa-mlops") is None
 
-    def test_the_experiment_is_shown_as_one_of_training(self, client: MlflowClient) -> None:
+    def test_the_experiment_is_shown_as_one_of_training_with_a_view_of_results(
+        self, client: MlflowClient
+    ) -> None:
         with open_run("run", nested=False, tags={}):
             pass
-        assert client.get_experiment_by_name("sa-mlops").tags[KIND] == TRAINING
+        tags = client.get_experiment_by_name("sa-mlops").tags
+        assert tags[KIND] == TRAINING
+        assert "metrics.`forget.prob`" in json.loads(tags[VIEW])["selectedColumns"]
 
     def test_an_experiment_named_by_the_user_keeps_its_name(self, client: MlflowClient) -> None:
         client.create_experiment("sa-mlops", tags={KIND: "finetuning"})
