@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual import work
+from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.message import Message
 from textual.screen import Screen
+from textual.widgets import Input
 
 from sa_mlops.registry import names
 from sa_mlops.registry.stores import StoreError
@@ -37,6 +38,7 @@ from tui.services.layout import Layout
 from tui.services.records import Snapshot, with_lost
 from tui.services.store import Store
 from tui.services.workspace import Graphics, Workspace
+from tui.widgets.prompt import Prompt
 from tui.widgets.toast import say
 
 POLL_SECONDS = 2.0
@@ -253,6 +255,12 @@ class AmnesiaApp(App[None]):
 
     # ------------------------------------------------------------------ screens
 
+    def on_key(self, event: events.Key) -> None:
+        """A letter that was on its way to a list when the line for typing was opened belongs to that line."""
+        if isinstance(self.focused, Prompt) and event.is_printable and event.character is not None:
+            self.focused.insert_text_at_cursor(event.character)
+            event.prevent_default()
+
     def action_show(self, mode: str) -> None:
         """Show another screen; not from a modal one."""
         if isinstance(self.screen, MainScreen):
@@ -296,7 +304,8 @@ class AmnesiaApp(App[None]):
         yield from super().get_system_commands(screen)
         for active in screen.active_bindings.values():
             binding = active.binding
-            if binding.description and binding.action != "app.command_palette":
+            editing = isinstance(active.node, Input)
+            if binding.description and binding.action != "app.command_palette" and not editing:
                 name = f"{binding.description}  ({self.get_key_display(binding)})"
                 run = partial(self.run_action, binding.action, active.node)
                 yield SystemCommand(name, active.tooltip or binding.tooltip, run)
@@ -367,7 +376,10 @@ class AmnesiaApp(App[None]):
         now = self.workspace.snapshot.aliases.get(names.GENERATORS, {}).get(names.CHAMPION_ALIAS)
         verdicts = gates.judge_version(version, self.workspace.snapshot.metrics_of(version))
         detail = "\n".join(v.brief() for v in verdicts)
-        detail += "\nIt becomes @champion only if its recorded metrics pass every gate."
+        passed = all(v.passed for v in verdicts)
+        detail += (
+            "\nIt passes every gate." if passed else "\nIt does not pass every gate and will be refused."
+        )
         detail += f" v{now} is the champion now." if now else " There is no champion yet."
         question = f"Promote {clean(version.title, 80)}?"
         self.ask(question, detail, lambda: self.command(["promote", str(version.number)]))
@@ -424,9 +436,19 @@ class AmnesiaApp(App[None]):
     # ------------------------------------------------------------------ demo
 
     def action_demo(self) -> None:
-        """Open the demo's store, and fill it if it is empty."""
+        """Open the demo's store, after a question in the place of a store with versions."""
         if not self._may_change():
             return
+        if self.workspace.snapshot.versions and not self.workspace.demo:
+            detail = (
+                "It is shown in place of this store until the next start, and made if it is empty (a minute)."
+            )
+            self.ask("Open the demo?", detail, self.open_demo)
+        else:
+            self.open_demo()
+
+    def open_demo(self) -> None:
+        """Show the demo's store, and fill it if it is empty."""
         w = self.workspace
         if not w.demo:
             self.folder = demo.demo_folder()

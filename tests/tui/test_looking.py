@@ -121,11 +121,14 @@ async def test_keys_reach_the_detail_on_a_small_terminal(scene: Scene, tmp_path:
     app = application(scene.uri, tmp_path, tab=tab)
     async with opened(app, SMALL) as pilot:
         await select(pilot, 2)
+        assert "vs base" not in text(app)
         await press(pilot, "enter")
         await pilot.pause()
         assert app.focused is not None
         assert app.focused.is_on_screen
+        assert "forget (1)" not in text(app)
         if tab == "metrics":
+            await until(lambda: "vs base" in text(app), "the detail did not open")
             await press(pilot, "end")
             await until(lambda: app.focused and app.focused.scroll_offset.y > 0, "End does not scroll")
         await press(pilot, "escape")

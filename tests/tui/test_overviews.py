@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 from scenes import Scene
-from screen import application, opened, press, registry, runs, select, text, toasts
+from screen import SMALL, application, opened, press, registry, runs, select, text, toasts
 from textual.color import Color
 from waiting import until
 
@@ -132,7 +132,7 @@ async def test_the_detail_of_a_heading_is_empty(scene: Scene, tmp_path: Path) ->
         registry(app).lineage.set_rows([])
         registry(app).show_version()
         await pilot.pause()
-        assert "vs parent" not in text(app)
+        assert "vs base" not in text(app)
         assert "sa-cvae v2" not in text(app)
 
 
@@ -165,6 +165,21 @@ async def test_trials_are_filtered_and_sorted_in_their_table(scene: Scene, tmp_p
         assert {t.gap for t in scatter.trials} == {0.1, 0.2}
         await press(pilot, "escape")
         assert len(table.rows) == 3
+
+
+async def test_a_column_of_trials_without_room_is_left_out_whole(
+    scene: Scene, client: MlflowClient, tmp_path: Path
+) -> None:
+    names_of = [f"parameter_{i}" for i in range(8)]
+    for number in range(3):
+        for name in names_of:
+            client.log_param(scene.runs[f"trial {number}"], name, number)
+    app = application(scene.uri, tmp_path, start="tuning")
+    async with opened(app, SMALL) as pilot:
+        await press(pilot, "t", "O")
+        words = next(line for line in text(app).split("\n") if "retention" in line).strip("│ ▁▇").split()
+    assert words[-1] == "parameter_7↑"
+    assert set(words[:-1]) < {"trial", "gap", "retention", "ewc_lambda", *names_of}
 
 
 async def test_a_study_shows_its_trials_alone_and_the_front_within_the_constraint(

@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 from scenes import Scene
-from screen import SIZES, SMALL, WIDE, application, opened, press, registry, select, text, toasts
+from screen import SIZES, WIDE, application, opened, press, registry, select, text, toasts
 from textual.widgets import Input
 from waiting import until
 
 from sa_mlops.registry import claims, names
+from sa_mlops.registry.version import Version
 from tui.screens.compare import CompareScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.launch import LaunchScreen
 from tui.screens.text import TextScreen
+from tui.services.filters import UNMATCHED, Filter, of_version
 from tui.services.sampler import Sampler
 
 
@@ -73,6 +75,17 @@ async def test_a_probed_version_shows_its_claim_and_its_levels(
     [row] = [line for line in lines if "A3  " in line]
     assert all(cell in row for cell in ("94 93-99", "2 1-7", "3 2-8", "95 94-100", "90 89-95"))
     assert "retrained.level" not in "".join(lines)
+    assert "fakes" in "".join(lines)
+
+
+async def test_a_line_says_by_which_method_and_phases_a_version_was_made_and_that_it_was_withdrawn(
+    scene: Scene, tmp_path: Path, client: MlflowClient
+) -> None:
+    for key, value in ((names.METHOD, "esd"), (names.SETTINGS, '{"distil": true}'), (names.WITHDRAWN, "why")):
+        client.set_model_version_tag(names.GENERATORS, "3", key, value)
+    app = application(scene.uri, tmp_path)
+    async with opened(app):
+        assert "forget (1) (8) esd distilled (withdrawn)" in text(app)
 
 
 async def test_v_goes_to_a_number_or_an_alias_and_leaves_the_filter_alone(
@@ -170,8 +183,15 @@ async def test_the_filter_keeps_what_fits(scene: Scene, tmp_path: Path) -> None:
                 if r.version and not r.dim and r.version.name == names.GENERATORS
             }
             assert found == numbers, words
+            assert (UNMATCHED in text(app)) == (not numbers), words
             await press(pilot, "enter", "escape")
             assert len(registry(app).lineage.rows) == whole, words
+
+
+def test_a_word_is_not_found_in_the_sentence_of_a_claim() -> None:
+    tags = {names.STAGE: "forget", names.LEVEL: "not removed: A3 at 0.58 (retrained 0.02)"}
+    version = of_version(Version(names.GENERATORS, 2, tags), (), {})
+    assert Filter("-retrain level:retrained").matches(version)
 
 
 async def test_marked_versions_are_compared(scene: Scene, tmp_path: Path) -> None:
@@ -211,6 +231,7 @@ async def test_a_refused_promotion_names_the_gate(scene: Scene, tmp_path: Path, 
         await press(pilot, "p")
         assert isinstance(app.screen, ConfirmScreen)
         assert "FAIL  forget_prob" in text(app)
+        assert "will be refused" in text(app)
         await press(pilot, "y")
         await until(lambda: isinstance(app.screen, TextScreen), "no answer")
         await until(lambda: "forget_prob" in text(app), "the gate is not named")
@@ -231,9 +252,13 @@ async def test_a_question_is_answered_with_no_by_default(scene: Scene, tmp_path:
     app = application(scene.uri, tmp_path)
     async with opened(app) as pilot:
         await select(pilot, 2)
-        await press(pilot, "p", "enter")
-        assert registry(app)
+        for key in ("p", "d"):
+            await press(pilot, key)
+            assert isinstance(app.screen, ConfirmScreen)
+            await press(pilot, "enter")
+            assert registry(app)
         assert not toasts(app)
+        assert not app.workspace.demo
 
 
 async def test_a_version_in_use_is_not_deleted(scene: Scene, tmp_path: Path) -> None:
@@ -278,19 +303,6 @@ async def test_an_empty_store_says_what_to_press(
         await press(pilot, "3")
         await until(lambda: "No study yet" in text(app), "nothing is said about studies")
     assert not (tmp_path / "mlflow.db").exists()
-
-
-async def test_one_pane_at_a_time_on_a_small_terminal(scene: Scene, tmp_path: Path) -> None:
-    app = application(scene.uri, tmp_path)
-    async with opened(app, SMALL) as pilot:
-        await select(pilot, 2)
-        assert "forget (1)" in text(app)
-        assert "vs parent" not in text(app)
-        await press(pilot, "enter")
-        await until(lambda: "vs parent" in text(app), "the detail did not open")
-        assert "forget (1)" not in text(app)
-        await press(pilot, "escape")
-        assert "vs parent" not in text(app)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -20,7 +20,10 @@ from tui.messages import OpenRun
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.tuning import TuningScreen
 from tui.services.launcher import Launcher
+from tui.services.records import Run, Snapshot, progress
+from tui.widgets.ink import Ink
 from tui.widgets.rows import RowList
+from tui.widgets.runline import activity
 from tui.widgets.scatter import Scatter
 
 
@@ -100,18 +103,6 @@ async def test_the_log_is_that_of_the_selected_launch(
         await until(lambda: starter.look(starter.launches()[1].launch).state == "cancelled", "it goes on")
 
 
-async def test_the_newest_grid_of_samples_is_drawn(
-    scene: Scene, tmp_path: Path, client: MlflowClient
-) -> None:
-    grid = Image.linear_gradient("L").resize((100, 40))
-    client.log_image(scene.runs["going"], grid, key="samples", step=7)
-    app = application(scene.uri, tmp_path, start="runs")
-    async with opened(app) as pilot:
-        await on_run(pilot, scene.runs["going"])
-        await press(pilot, "t", "t")
-        await until(lambda: "▀" in text(app), "no grid")
-
-
 async def test_pictures_of_a_version_are_listed_and_shown(
     scene: Scene, tmp_path: Path, client: MlflowClient
 ) -> None:
@@ -179,6 +170,17 @@ async def test_a_run_that_has_done_its_steps_measures(
         line = next(line for line in text(app).split("\n") if "forget 3" in line)
     assert "measuring" in line
     assert "100%" not in line
+
+
+def test_a_comparison_shows_the_share_of_its_rows_and_the_row_that_is_made() -> None:
+    tags = {names.STAGE: "compare", names.STEPS: "100", "mlflow.runName": "compare 1"}
+    top = Run(run_id="a", tags=tags, metrics={"progress/step": 17.0})
+    row = Run(run_id="b", tags={names.STAGE: "forget", "mlflow.parentRunId": "a", "mlflow.runName": "salun"})
+    found = Snapshot(runs={"a": top, "b": row})
+    assert progress(found, top) == (top, 0.17)
+    line = activity(found, top, Ink(*["#808080"] * 5)).plain
+    assert "compare 1: salun" in line
+    assert "17%" in line
 
 
 async def test_a_run_that_reused_a_version_shows_the_curves_of_its_making(

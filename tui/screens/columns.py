@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import SelectionList
-from textual.widgets.selection_list import Selection
 
 from tui.plain import clean
 from tui.screens.keys import bind, named
 from tui.screens.modal import Modal
+from tui.services import columns
+from tui.widgets.rows import RowList
 
 
 class ColumnsScreen(Modal[list[str] | None]):
@@ -32,6 +33,7 @@ class ColumnsScreen(Modal[list[str] | None]):
         "columns",
         [
             bind("enter", "accept", "accept", priority=True),
+            bind("space", "choose", "choose"),
             bind("escape,q", "dismiss(None)", "close"),
             bind("r", "usual", "reset"),
         ],
@@ -44,17 +46,35 @@ class ColumnsScreen(Modal[list[str] | None]):
         self.usual = list(usual)
 
     def compose(self) -> ComposeResult:
-        """A line a column with its mark."""
-        lines = [Selection(clean(key, 60), key, key in self.chosen) for key in self.known]
-        shown: SelectionList[str] = SelectionList(*lines, id="columns")
-        shown.border_title = "Columns"
-        shown.border_subtitle = "space choose   enter accept   r reset   esc close"
-        yield shown
+        """A line a column, with a mark at the chosen ones."""
+        lines: RowList[str] = RowList(str, self.paint, id="columns")
+        lines.border_title = "Columns"
+        lines.border_subtitle = "space choose   enter accept   r reset   esc close"
+        yield lines
+
+    def on_mount(self) -> None:
+        """List the columns."""
+        self.lines.set_rows(self.known)
+
+    @property
+    def lines(self) -> RowList[str]:
+        """The list."""
+        return self.query_one("#columns", RowList)
+
+    def paint(self, key: str, width: int) -> Text:
+        """A column; the heading stands beside a metric that has a short one."""
+        short = f"   {columns.WORDS[key]}" if key in columns.WORDS else ""
+        return Text(clean(f"{'✓' if key in self.chosen else ' '} {key}{short}", width))
+
+    def action_choose(self) -> None:
+        """Choose the column under the cursor, or leave it out."""
+        if (key := self.lines.selected) is not None:
+            self.chosen ^= {key}
+            self.lines.refresh()
 
     def action_accept(self) -> None:
         """Return the choice."""
-        chosen = set(self.query_one(SelectionList).selected)
-        self.dismiss([key for key in self.known if key in chosen])
+        self.dismiss([key for key in self.known if key in self.chosen])
 
     def action_usual(self) -> None:
         """Return the columns that nobody has changed."""

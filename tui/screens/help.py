@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 from textual.binding import ActiveBinding
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 
 from tui.screens.text import TextScreen
 
@@ -19,7 +19,7 @@ EVERYWHERE = (
     ("d", "open the built-in demo store"),
     ("^q, q", "quit; runs and the queue continue"),
 )
-"""Keys of every main screen."""
+"""Keys of the three main screens; those over them have none of these."""
 
 
 class HelpScreen(TextScreen):
@@ -43,8 +43,9 @@ class HelpScreen(TextScreen):
         if inner:
             text.append("\nKeys of the selected pane\n", style="bold")
             _list(text, screen, inner)
-        text.append("\nKeys of every screen\n", style="bold")
-        for key, words in EVERYWHERE:
+        if not isinstance(screen, ModalScreen):
+            text.append("\nKeys of every screen\n", style="bold")
+        for key, words in () if isinstance(screen, ModalScreen) else EVERYWHERE:
             text.append(f"{key:>12}  ", style="bold")
             text.append(f"{words}\n", style="not bold")
         super().__init__(f"help: {name}", text)

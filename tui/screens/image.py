@@ -53,7 +53,8 @@ class ImageScreen(Modal[None]):
     def compose(self) -> ComposeResult:
         """The picture."""
         canvas = Canvas(self.graphics, id="image")
-        canvas.border_subtitle = "← → previous, next   esc close   ? help"
+        several = "← → previous, next   " * (len(self.paths) > 1)
+        canvas.border_subtitle = f"{several}esc close   ? help"
         yield canvas
 
     def on_resize(self, _event: events.Resize) -> None:

@@ -88,7 +88,11 @@ class LaunchScreen(Modal[Order | None]):
         """The parameters of the chosen entry point and method, grouped."""
         config = ENTRY_POINTS[self.entry].config
         found = config.parameters_with(self.method) if issubclass(config, StepConfig) else config.parameters()
-        return dict(sorted(found.items(), key=lambda item: list(TITLES).index(item[1].group)))
+        # The method decides which other fields there are.
+        groups = list(TITLES)
+        return dict(
+            sorted(found.items(), key=lambda item: (groups.index(item[1].group), item[0] != "method"))
+        )
 
     def compose(self) -> ComposeResult:
         """Fields beside the command and the devices."""

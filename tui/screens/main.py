@@ -11,7 +11,7 @@ from textual.widgets import Input
 
 from tui.plain import clean
 from tui.screens.keys import bind, named
-from tui.services.filters import Filter
+from tui.services.filters import UNMATCHED, Filter
 from tui.services.records import Snapshot
 from tui.services.workspace import Workspace
 from tui.widgets.ink import Ink
@@ -108,6 +108,11 @@ class MainScreen(Screen[None]):
         """Filter while typing."""
         self.filter = Filter(words[:500])
         self.fill()
+
+    @property
+    def hint(self) -> str:
+        """A line in the place of a list's rows where there are none."""
+        return UNMATCHED if self.filter else ""
 
     def drop_filter(self) -> bool:
         """Show everything again; whether anything was left out."""

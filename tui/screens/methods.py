@@ -25,7 +25,7 @@ from tui.screens.keys import bind, hidden, named
 from tui.screens.modal import Modal
 from tui.services import columns, export
 from tui.services.columns import Column
-from tui.services.orders import after, ranked
+from tui.services.orders import after, ranked, wish
 from tui.services.records import Run
 from tui.services.workspace import Workspace
 from tui.widgets.ink import Ink
@@ -60,11 +60,6 @@ class Line:
         """Number of its generator; None with several."""
         target = names.parse_uri(self.rows[0].version) if len(self.rows) == 1 else None
         return None if target is None else target[1]
-
-
-def rising(measure: str) -> bool:
-    """Whether more of a measure is better."""
-    return measure.startswith("retain.") and measure != "retain.fid"
 
 
 class MethodsScreen(Modal[None]):
@@ -160,7 +155,7 @@ of a column among the methods."""
 
     def _sorted(self, lines: list[Line]) -> list[Line]:
         return (
-            ranked(lines, lambda n: n.value(self.order), rising=rising(self.order)) if self.order else lines
+            ranked(lines, lambda n: n.value(self.order), rising=wish(self.order) > 0) if self.order else lines
         )
 
     def _columns(self, width: int) -> list[Column]:
@@ -210,7 +205,7 @@ of a column among the methods."""
         """The best value of a measure among the methods, as text."""
         values = [n.value(measure) for n in self.lines.rows if n.depth == 0 and n.name != "base"]
         known = [v for v in values if not math.isnan(v)]
-        return spell(measure, (max if rising(measure) else min)(known)) if len(known) > 1 else ""
+        return spell(measure, (max if wish(measure) > 0 else min)(known)) if len(known) > 1 else ""
 
     def on_row_list_chosen(self) -> None:
         """Unfold a method with several rows, else go to the version."""

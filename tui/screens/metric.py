@@ -17,7 +17,7 @@ from tui.messages import OpenVersion
 from tui.plain import clean, fit, number
 from tui.screens.keys import bind, named
 from tui.screens.modal import Modal
-from tui.services.orders import after, ranked
+from tui.services.orders import after, ranked, wish
 from tui.services.tree import Row, rows
 from tui.services.workspace import Workspace
 from tui.widgets import facts
@@ -93,7 +93,7 @@ above them; versions without the metric have none. Enter goes to a version."""
         self.ends = (min(known), max(known)) if known else (0.0, 0.0)
         if self.sorted:
             found = [replace(row, guide="") for row in found if self.value(row) is not None]
-            found = ranked(found, self.value, rising=facts.wish(self.metric) > 0)
+            found = ranked(found, self.value, rising=wish(self.metric) > 0)
         at = self.shown.index(self.metric) + 1 if self.metric in self.shown else 0
         words = f"{clean(self.metric, 60) or 'no metrics'}   {at} of {len(self.shown)}"
         self.lines.border_title = Text(words + "   best first" * self.sorted)

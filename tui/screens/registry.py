@@ -215,6 +215,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
             # At first: the newest generator.
             numbers = [r.version.number for r in found if r.version and r.version.name == names.GENERATORS]
             wanted = names.version_uri(names.GENERATORS, max(numbers)) if numbers else None
+        tree.hint = self.hint
         tree.set_rows(found, wanted or self._sought)
         count = sum(1 for row in found if row.version is not None and not row.dim)
         words = [f"{count} versions" if count != 1 else "1 version"]
@@ -248,15 +249,15 @@ The tree shows each version under its parent; struck-out classes in parentheses 
         text.append(
             f"{'f' if v.name == names.FISHERS else 'j' if v.name == names.JUDGES else 'v'}{v.number} ", "bold"
         )
-        if v.stage in ("forget", "retrain"):
-            text.append("forget " if v.stage == "forget" else "retrained without ")
+        words = v.title.partition(" ")[2]
+        lead = {"forget": "forget ", "retrain": "retrained without "}.get(v.stage, "")
+        if lead:
+            text.append(lead)
             for name in v.forgotten:
                 text.append(f"({clean(name, 16)})", style="strike")
                 text.append(" ")
-            method = v.method if v.method not in ("selective-amnesia", "retrain") else ""
-            text.append(f"{clean(method, 20)} " * bool(method) + "hardened " * v.hardened)
-        else:
-            text.append(clean(v.title.partition(" ")[2], 40) + " ")
+            words = words.removeprefix(lead + names.spell_classes(v.forgotten)).strip().removeprefix("by ")
+        text.append(f"{clean(words, 40)} " if words else "")
         metrics = self.snapshot.metrics_of(v)
         fields = [
             f"{label} {spelling.format(metrics[key])}"
@@ -270,7 +271,11 @@ The tree shows each version under its parent; struck-out classes in parentheses 
             clean(aliases[0], room - 1) if aliases and room > 4 else ""
         )
         text.append(f"{words} " if words else "", style=f"bold {ink.warn}")
-        right = joined(fields, width - text.cell_len)
+        # From the right, so that the first metrics of all rows stand below each other however many fit.
+        room = width - text.cell_len
+        counts = range(len(fields), 0, -1)
+        ways = ("  ".join(reversed(fields[:count])) for count in counts)
+        right = next((way for way in ways if cell_len(way) <= room), "")
         if right:
             text.append(" " * (width - text.cell_len - cell_len(right)) + right, style="dim")
 
@@ -297,13 +302,12 @@ The tree shows each version under its parent; struck-out classes in parentheses 
             case "samples":
                 self.preview.show(self._sampled(version), "no samples: this is no generator")
             case "metrics":
-                parent, base = (
-                    self.snapshot.before(version, ancestor)
-                    for ancestor in (self.snapshot.parent_of(version), self.snapshot.root_of(version))
-                )
+                base, parent = self.snapshot.root_of(version), self.snapshot.parent_of(version)
+                above = {"vs parent": parent if parent != base else None, "vs base": base}
+                before = {k: self.snapshot.before(version, v) for k, v in above.items() if v is not None}
                 metrics = self.snapshot.metrics_of(version)
                 width = detail.size.width - 6
-                lines = facts.metric_lines(metrics, parent, base, self.ink, version.forgotten, width)
+                lines = facts.metric_lines(metrics, before, self.ink, version.forgotten, width)
                 evidence = facts.evidence(metrics, version.claim)
                 text = Group(evidence, lines) if evidence else lines
                 self.query_one("#metric-text", Static).update(text)
@@ -389,6 +393,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
     def open_detail(self) -> None:
         """Show the detail alone, on a narrow terminal; keys scroll its pane."""
         self.add_class("-detail")
+        self.detail.border_subtitle = "esc back"
         self.call_after_refresh(self.detail.focus_pane)
         self.preview.redraw()
 
@@ -398,6 +403,7 @@ The tree shows each version under its parent; struck-out classes in parentheses 
         """Close the detail, else remove the filter, else the marks."""
         if self.has_class("-detail"):
             self.remove_class("-detail")
+            self.detail.border_subtitle = ""
             self.lineage.focus()
         elif self.focused is not self.lineage:
             self.lineage.focus()

@@ -34,7 +34,7 @@ from tui.services.orders import after
 from tui.services.pages import page_url
 from tui.services.records import CURVES, LOST, SYSTEM, Run, progress, seconds_left, term
 from tui.services.runlist import ORDERS, Item, items
-from tui.services.store import IMAGE_TYPES, picture_name
+from tui.services.store import IMAGE_TYPES, by_step, image_step, picture_name
 from tui.services.workspace import Workspace
 from tui.widgets import facts
 from tui.widgets.canvas import Canvas, Shown
@@ -121,7 +121,7 @@ into the same charts, each with a letter."""
                 with TabPane("System", id="system"):
                     yield Charts(id="system-charts")
                 with TabPane("Files", id="files"):
-                    yield RowList[str](str, lambda path, width: Text(clean(path, width)), id="file-list")
+                    yield RowList[str](str, _paint_file, id="file-list")
                 with TabPane("Results", id="results"), VerticalScroll():
                     yield Static(id="result-text", markup=False)
         yield Static(id="no-runs", markup=False)
@@ -168,6 +168,7 @@ into the same charts, each with a letter."""
         """Compute the rows."""
         order = self.run_order
         found = items(self.snapshot, self.workspace.launches, self.opened, self.filter, order)
+        self.runs.hint = self.hint
         if self._select is not None and any(item.key == self._select for item in found):
             self.runs.set_rows(found, self._select)
             self._select = None
@@ -217,7 +218,8 @@ into the same charts, each with a letter."""
     def _columns(self, width: int) -> list[Column]:
         """The columns that fit; without active runs there is no progress to show."""
         keys = self.workspace.layout.columns.get("runs") or columns.RUNS
-        if not any(r.active for r in self.snapshot.runs.values()):
+        active = [r for r in self.snapshot.runs.values() if r.active]
+        if all(progress(self.snapshot, r)[1] is None for r in active):
             keys = [key for key in keys if key != "progress"]
         return columns.fitting([columns.column(key) for key in keys], width - 2)
 
@@ -264,6 +266,7 @@ into the same charts, each with a letter."""
     def follow(self) -> None:
         """Fill the error and the open pane for the selected line."""
         item = self.item
+        self.query_one("#run-detail", Vertical).border_title = Text(_title(item))
         error = self.query_one("#run-error", Static)
         message = self._error(item)
         error.set_class(bool(message), "-on")
@@ -417,7 +420,7 @@ into the same charts, each with a letter."""
             source = item.run and (self.snapshot.maker_of(item.run) or item.run)
             found = [] if source is None else self.workspace.store.artifacts(source)
             # MLflow keeps a compressed copy beside each logged image.
-            found = [path for path in found if "+compressed" not in path]
+            found = sorted((path for path in found if "+compressed" not in path), key=by_step)
         except Exception as error:  # no artifacts, no store
             self.say(f"files: {clean(error)}", True)
             found = []
@@ -453,7 +456,7 @@ into the same charts, each with a letter."""
                 clean(page_url(self.workspace.store.uri, run=item.run), 300) + "\n\n", style="underline"
             )
             found = names.results(item.run.metrics)
-            text.append_text(facts.pairs({k: number(v) for k, v in found.items()}))
+            text.append_text(facts.pairs({k: number(v) for k, v in found.items()}, facts.by_importance))
             text.append("\nparameters\n", style="bold")
             text.append_text(facts.pairs(item.run.given))
             text.append("\ntags\n", style="bold")
@@ -477,6 +480,7 @@ into the same charts, each with a letter."""
             self.action_fold(not item.closed)
         elif self.narrow:
             self.add_class("-detail")
+            self.query_one("#run-detail", Vertical).border_subtitle = "esc back"
             self.call_after_refresh(self.panes.focus_pane)
             self.follow()
         else:
@@ -566,6 +570,7 @@ into the same charts, each with a letter."""
         """Back to the list, else remove the filter, else the marks."""
         if self.has_class("-detail"):
             self.remove_class("-detail")
+            self.query_one("#run-detail", Vertical).border_subtitle = ""
         elif self.focused is self.runs and not self.drop_filter() and self.marked:
             self.marked.clear()
             self.runs.refresh()
@@ -666,3 +671,18 @@ into the same charts, each with a letter."""
         item = self.item
         if item is not None and item.launch is not None and item.launch.state == "queued":
             self.post_message(MoveInQueue(item.launch, places))
+
+
+def _title(item: Item | None) -> str:
+    """The name of a run, or the command of a launch without one."""
+    if item is None:
+        return ""
+    if item.run is not None:
+        return clean(item.run.label, 70)
+    return clean(spell(item.launch.launch.command), 70) if item.launch is not None else ""
+
+
+def _paint_file(path: str, width: int) -> Text:
+    """A path; an image that MLflow has given a long name by the name it was logged with."""
+    folder, slash, _ = path.rpartition("/")
+    return Text(clean(f"{folder}{slash}{picture_name(path)}" if image_step(path) >= 0 else path, width))

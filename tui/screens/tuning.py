@@ -18,7 +18,8 @@ from tui.messages import OpenLaunch, OpenVersion, Promote
 from tui.plain import clean, fit, number, whole
 from tui.screens.keys import bind, hidden, named
 from tui.screens.main import MainScreen
-from tui.services import importance
+from tui.services import columns, importance
+from tui.services.columns import Column
 from tui.services.filters import of_run
 from tui.services.orders import after, ranked
 from tui.services.records import STUDY, TRIAL, Run
@@ -41,7 +42,10 @@ EMPTY = (
 
 FILTER_HELP = "gap<0.01  retention>=0.98  lr<0.02  -word excludes"
 LOGS: tuple[Log, ...] = ("", "gap", "both")
-PARAM_CELLS = 12
+OBJECTIVES = ("trial", "gap", "retention")
+"""Columns of the table before those of the parameters."""
+MARK_CELLS = 3
+"""Cells of the mark of a trial on the front."""
 
 
 class TuningScreen(MainScreen):
@@ -75,6 +79,7 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
         self.studies: list[Run] = []
         self.study: str | None = None
         self.order = "trial"
+        self.widths: dict[str, int] = {}
         self._weighed: tuple[str, int] | None = None
 
     def compose(self) -> ComposeResult:
@@ -131,7 +136,10 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
         scatter = self.query_one(Scatter)
         study = self.snapshot.runs.get(self.study or "")
         trials = self._kept(study)
-        self.query_one("#trial-list", RowList).set_rows(self._sorted(trials))
+        table = self.query_one("#trial-list", RowList)
+        table.hint = scatter.hint = self.hint
+        self.widths = self._widths(trials)
+        table.set_rows(self._sorted(trials))
         scatter.set_trials(
             [Trial(r.run_id, r.metrics[GAP], r.metrics[RETENTION], r.metrics.get(DROP, 0.0)) for r in trials]
         )
@@ -161,31 +169,39 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
                 continue
         return found
 
-    def _headings(self) -> list[str]:
-        found = self.query_one("#trial-list", RowList).rows
-        return list(dict.fromkeys(key for run in found for key in self.numbers(run)))
+    def _widths(self, runs: Sequence[Run]) -> dict[str, int]:
+        """Cells of every column of the table."""
+        keys = dict.fromkeys(key for run in runs for key in self.numbers(run))
+        return {key: max([len(key), *(len(self._cell(run, key)) for run in runs)]) for key in keys}
 
     def _sorted(self, runs: Sequence[Run]) -> list[Run]:
         """By the chosen column; the largest retention first, else the smallest."""
         return ranked(runs, lambda r: self.numbers(r).get(self.order), rising=self.order == "retention")
 
-    def header(self, _width: int) -> Text:
-        """Headings of the table; an arrow at the one that sorts."""
-        words = [f"{k}{'↓' if k == 'retention' else '↑'}" if k == self.order else k for k in self._headings()]
-        shown = (
-            [words[0].rjust(8), *(fit(w, PARAM_CELLS).rjust(PARAM_CELLS) for w in words[1:])] if words else []
-        )
-        return Text("   " + " ".join(shown), no_wrap=True)
+    def _columns(self, width: int) -> list[Column]:
+        """The columns that fit beside the mark of the front; the one that sorts has room for its arrow."""
+        found = []
+        for i, (key, cells) in enumerate(self.widths.items()):
+            sorts = key == self.order
+            found.append(Column(key, key, max(cells, len(key) + sorts), 0 if sorts else i))
+        return columns.fitting(found, width - MARK_CELLS)
 
-    def paint(self, run: Run, _width: int) -> Text:
+    def _cell(self, run: Run, key: str) -> str:
+        value = self.numbers(run).get(key)
+        return "-" if value is None else f"{value:.4g}" if key in OBJECTIVES else f"{value:.3g}"
+
+    def header(self, width: int) -> Text:
+        """Headings of the table; an arrow at the one that sorts."""
+        arrow = "↓" if self.order == "retention" else "↑"
+        words = (f"{c.key}{arrow * (c.key == self.order)}".rjust(c.width) for c in self._columns(width))
+        return Text(" " * MARK_CELLS + " ".join(words), no_wrap=True)
+
+    def paint(self, run: Run, width: int) -> Text:
         """A trial of the table; ● on the front."""
-        front = {t.key for t in self.query_one(Scatter).front}
-        values = self.numbers(run)
-        text = Text(" ● " if run.run_id in front else "   ", style=self.ink.good, no_wrap=True)
-        for key in self._headings():
-            cell = f"{values[key]:.4g}" if key in values else "-"
-            text.append(f"{cell:>8}" if key == "trial" else f" {cell:<{PARAM_CELLS}}", style="default")
-        return text
+        front = run.run_id in {t.key for t in self.query_one(Scatter).front}
+        text = Text(" ● " if front else " " * MARK_CELLS, style=self.ink.good, no_wrap=True)
+        cells = " ".join(self._cell(run, c.key).rjust(c.width) for c in self._columns(width))
+        return text.append(cells, style="default")
 
     def weigh_once(self, study: Run) -> None:
         """Compute the importance once for each number of trials, when its pane is open."""
@@ -233,7 +249,7 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
 
     def action_order(self, by: int) -> None:
         """Sort the table by another column."""
-        if orders := self._headings():
+        if orders := list(self.widths):
             self.order = after(orders, self.order, by)
             self.fill()
             self.query_one("#trial-list", RowList).refresh()
@@ -280,10 +296,10 @@ objective that a parameter explains (fANOVA). Filter words: gap<0.01 retention>=
                 for k, v in run.metrics.items()
                 if k.startswith(("objective.", "forget.", "retain.", "time."))
             }
-            text.append_text(facts.pairs({k: number(v) for k, v in shown.items()}))
+            text.append_text(facts.pairs({k: number(v) for k, v in shown.items()}, facts.by_importance))
             text.append("\nvalues\n", style="bold")
-            values = {k: v for k, v in self.numbers(run).items() if k in run.params}
-            text.append_text(facts.pairs({**run.given, **{k: f"{v:.6g}" for k, v in values.items()}}))
+            numeric = {k: f"{v:.6g}" for k, v in self.numbers(run).items() if k in run.params}
+            text.append_text(facts.pairs({**run.given, **numeric}))
         self.query_one("#trial-text", Static).update(text)
 
     def versions(self, run: Run) -> list[Version]:

@@ -35,7 +35,7 @@ FIXED = {
     c.key: c
     for c in (
         Column("state", "state", 10, 0),
-        Column(NAME, "run", 18, 0),
+        Column(NAME, "run", 22, 0),
         Column("progress", "progress", 19, 1),
         Column("entry", "entry", 11, 7),
         Column("from", "from", 5, 5),

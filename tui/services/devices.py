@@ -7,6 +7,8 @@ import shutil
 from dataclasses import dataclass
 
 GIB = 2**30
+LOAD_SECONDS = 0.1
+"""Over which the load of the CPU is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Device:
 
 
 def devices() -> list[Device]:
-    """GPUs, then Apple's GPU, then the CPU. Blocks for some milliseconds."""
+    """GPUs, then Apple's GPU, then the CPU. Blocks for a tenth of a second."""
     found = _gpus()
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         found.append(Device("mps", "Apple GPU"))
@@ -51,10 +53,9 @@ def _cpu() -> Device:
 
     memory = psutil.virtual_memory()
     cores = psutil.cpu_count() or 1
-    # The load is 0 at the first call, which has nothing to compare with.
-    return Device(
-        "cpu", f"{cores} cores", memory.total - memory.available, memory.total, psutil.cpu_percent()
-    )
+    # Without an interval psutil compares with the last call of the same thread; workers are different ones.
+    load = psutil.cpu_percent(interval=LOAD_SECONDS)
+    return Device("cpu", f"{cores} cores", memory.total - memory.available, memory.total, load)
 
 
 def _gpus() -> list[Device]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sa_mlops.registry import names
@@ -20,10 +20,10 @@ SHORT = {
 }
 """Short names of metrics in filters and orders."""
 
-HELP = "words  stage:forget  class:1  @champion  seed=0  p<0.15  r>=0.95  -word excludes"
-RUN_HELP = (
-    "words  state:failed  entry:forget  class:1  from:2  p<0.15  seconds>60  ewc_lambda=50  -word excludes"
-)
+HELP = "words  stage:forget  class:1  @champion  seed=0  p<0.15  -word excludes"
+RUN_HELP = "words  state:failed  entry:forget  class:1  p<0.15  lr=.01  -word excludes"
+"""Both fit into a line of 80 cells."""
+UNMATCHED = "nothing fits the filter; esc shows all"
 NOT = ("-", "!")
 """Marks of a word that must not hold."""
 COMPARE: Mapping[str, Callable[[float, float], bool]] = {
@@ -55,7 +55,7 @@ class Subject:
 def of_version(version: Version, aliases: Sequence[str], metrics: Mapping[str, float]) -> Subject:
     """A version as a filter reads it."""
     return Subject(
-        texts=(version.title, version.uri, version.description, *version.tags, *version.tags.values()),
+        texts=(version.title, version.uri, version.description, *version.tags, *_short(version.tags)),
         fields={**version.tags, names.STAGE: version.stage},
         metrics=metrics,
         classes=version.forgotten,
@@ -73,6 +73,11 @@ def of_run(run: Run, numbers: Mapping[str, float] | None = None) -> Subject:
         metrics=names.results(run.metrics) | {"seconds": run.seconds()} | dict(numbers or {}),
         classes=names.parse_classes(run.classes),
     )
+
+
+def _short(tags: Mapping[str, str]) -> Iterable[str]:
+    """Values of tags less those that hold whole sentences or settings, in which any word may stand."""
+    return (value for key, value in tags.items() if key not in (names.LEVEL, names.SETTINGS, names.CLASSES))
 
 
 @dataclass(frozen=True, slots=True)

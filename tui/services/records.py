@@ -231,7 +231,11 @@ def term(metric: str, prefixes: tuple[str, ...] = CURVES) -> str:
 def with_lost(snapshot: Snapshot) -> Snapshot:
     """The snapshot with active runs without a process marked as lost; the same object if there are none."""
     active = (run for run in snapshot.runs.values() if run.active)
-    lost = {r.run_id: replace(r, status=LOST) for r in active if processes.fate(r.tags) == "gone"}
+    lost = {
+        r.run_id: replace(r, status=LOST)
+        for r in active
+        if processes.fate(processes.of_run(r.tags)) == "gone"
+    }
     return replace(snapshot, runs={**snapshot.runs, **lost}) if lost else snapshot
 
 
@@ -245,7 +249,7 @@ def working(snapshot: Snapshot, run: Run) -> Run:
 
 
 def progress(snapshot: Snapshot, run: Run) -> tuple[Run, float | None]:
-    """The run that works at the moment and the share of its steps done.
+    """A run and the share of its steps done: the run itself if it counts them, else the one that works at the moment.
 
     The steps of a study are its finished trials, except while something that its trials need is made.
     """
@@ -255,7 +259,8 @@ def progress(snapshot: Snapshot, run: Run) -> tuple[Run, float | None]:
         trials = [r for r in children if r.stage == "trial"]
         if now is run or any(r.active for r in trials):
             return run, min(1.0, sum(r.status == "FINISHED" for r in trials) / steps)
-    return now, now.share
+    own = run.share
+    return (run, own) if own is not None and (own < 1 or now is run) else (now, now.share)
 
 
 def seconds_left(run: Run, share: float | None) -> float | None:

@@ -6,21 +6,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sa_mlops.registry import names
-from tui.services.filters import Filter, of_run
+from tui.services.filters import SHORT, Filter, of_run
 from tui.services.launcher import Tracked, spell
-from tui.services.orders import ranked
+from tui.services.orders import ranked, wish
 from tui.services.records import Run, Snapshot
 
 ORDERS = {
     "newest": "",
     "longest": "",
-    "p": "forget.prob",
-    "r": "retain.accuracy",
-    "fid": "retain.fid",
+    **{word: SHORT[word] for word in ("p", "r", "fid")},
     "gap": "objective.gap",
 }
 """Orders of the list: by time, by duration, or by a metric, the best first."""
-RISING = ("r",)
 DEEPEST = 6
 
 
@@ -80,7 +77,9 @@ def _sorted(runs: Sequence[Run], order: str) -> list[Run]:
     if not (metric := ORDERS[order]):
         return newest
     found = {r.run_id: v for r in runs if (v := names.current_metrics(r.metrics).get(metric)) is not None}
-    return ranked([r for r in newest if r.run_id in found], lambda r: found[r.run_id], rising=order in RISING)
+    return ranked(
+        [r for r in newest if r.run_id in found], lambda r: found[r.run_id], rising=wish(metric) > 0
+    )
 
 
 def _add(

@@ -366,6 +366,11 @@ def image_step(path: str) -> int:
         return -1
 
 
+def by_step(path: str) -> tuple[str, int, str]:
+    """Sorts artifacts by their paths, images of one name by their steps."""
+    return path.partition("+")[0], image_step(path), path
+
+
 def _merge(
     kept: dict[Key, Version], name: str, page: list[Version], *, last: bool, below: int | None = None
 ) -> None:

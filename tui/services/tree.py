@@ -8,21 +8,13 @@ from dataclasses import dataclass
 
 from sa_mlops.registry import names
 from sa_mlops.registry.version import Version
-from tui.services.filters import Filter, of_version
-from tui.services.orders import ranked
+from tui.services.filters import SHORT, Filter, of_version
+from tui.services.orders import ranked, wish
 from tui.services.records import Run, Snapshot
 
 GENERATOR_STAGES = ("base", "forget", "retrain")
-ORDERS = {
-    "lineage": "",
-    "newest": "",
-    "p": "forget.prob",
-    "r": "retain.accuracy",
-    "fid": "retain.fid",
-    "nelbo": "base.test_nelbo",
-}
+ORDERS = {"lineage": "", "newest": ""} | {word: SHORT[word] for word in ("p", "r", "fid", "nelbo")}
 """Orders of the list: the tree, by number, or by a metric."""
-RISING = ("r",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +61,7 @@ def _flat(snapshot: Snapshot, order: str, chosen: Collection[str]) -> list[Row]:
     versions = [v for v in snapshot.versions.values() if v.uri in chosen and v.name == names.GENERATORS]
     versions.sort(key=lambda v: v.number, reverse=order == "newest")
     if metric := ORDERS[order]:
-        versions = ranked(versions, lambda v: snapshot.metrics_of(v).get(metric), rising=order in RISING)
+        versions = ranked(versions, lambda v: snapshot.metrics_of(v).get(metric), rising=wish(metric) > 0)
     return [Row(key=v.uri, version=v) for v in versions]
 
 

@@ -92,14 +92,12 @@ def chart(
     text.append(
         " " * MARGIN + f"{first:g}".ljust(max(0, plot_width - len(right))) + right + "\n", style="dim"
     )
-    room = width
+    room = width // max(1, len(series))
     for i, s in enumerate(series):
-        end = f" {_unscale(kept[i][-1][1], log):.4g}" if kept[i] else " -"
-        word = f"{LETTERS[i % len(LETTERS)]} {clean(s.name, 24)}{end}  "
-        if len(word) > room:
-            break
-        room -= len(word)
-        text.append(word, style=colours[i % len(colours)])
+        end = f"{_unscale(kept[i][-1][1], log):.4g}" if kept[i] else "-"
+        name = room - len(end) - 5
+        words = [LETTERS[i % len(LETTERS)], *([clean(s.name, min(name, 24))] if name > 2 else []), end]
+        text.append(" ".join(words) + "  ", style=colours[i % len(colours)])
     return text
 
 

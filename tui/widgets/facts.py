@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from sa_mlops.datasets.spec import metric_word
 from sa_mlops.registry import claims, names
 from sa_mlops.registry.version import Version
 from tui.plain import clean, fit, moment, number
+from tui.services.orders import wish
 from tui.services.records import CLASS_SETS, Snapshot
 from tui.widgets.ink import Ink
 
@@ -18,24 +18,13 @@ if TYPE_CHECKING:
     from sa_mlops.registry.log import AliasEvent
 
 BASE_LOSS = "base.test_nelbo"
-FALLING = (
-    "forget.prob",
-    "forget.accuracy",
-    "nelbo",
-    "retain.fid",
-    "time.",
-    "attack.",
-    "level.",
-    "tamper.",
-    "relearn.",
-    "membership",
-    "objective.gap",
-    "class_drop",
-    "ece",
-    "overhead",
-)
-RISING = ("forget.entropy", "retain.", "objective.retention", "judge.accuracy", "accuracy")
 SAME = 5e-5
+LONGEST_NAME = 45
+"""Cells of a name beside its value."""
+NARROWEST = 13
+"""Cells of a column of numbers with a mark."""
+CHANGE = 13
+"""Cells of a change."""
 DERIVED = (names.SETTINGS, names.CONFIG)
 """Tags that repeat the parameters."""
 FIRST = (
@@ -49,21 +38,10 @@ FIRST = (
 """Order of the most important metrics, above the others."""
 
 
-def wish(key: str, forgotten: Collection[str] = ()) -> int:
-    """+1 if more of a metric is better, -1 if less is, 0 if neither is known."""
-    if key.startswith("class."):
-        lost = any(key.startswith(f"class.{metric_word(c)}.") for c in forgotten)
-        wanted = {"entropy": -1, "prob": 1, "accuracy": 1}.get(key.rpartition(".")[2], 0)
-        return -wanted if lost else wanted
-    if any(word in key for word in FALLING):
-        return -1
-    return 1 if any(word in key for word in RISING) else 0
-
-
 def change(key: str, value: float, other: float | None, ink: Ink, forgotten: Collection[str] = ()) -> Text:
-    """The change against another value: signed, ▲ better, ▼ worse, = equal; 13 cells."""
+    """The change against another value: signed, ▲ better, ▼ worse, = equal; `CHANGE` cells."""
     if other is None:
-        return Text(" " * 13)
+        return Text(" " * CHANGE)
     difference = value - other
     sign = 0 if abs(difference) < SAME else wish(key, forgotten) * (1 if difference > 0 else -1)
     glyph = "=" if abs(difference) < SAME else {1: "▲", -1: "▼", 0: " "}[sign]
@@ -74,22 +52,28 @@ def change(key: str, value: float, other: float | None, ink: Ink, forgotten: Col
 
 def metric_lines(
     metrics: Mapping[str, float],
-    parent: Mapping[str, float],
-    base: Mapping[str, float],
+    before: Mapping[str, Mapping[str, float]],
     ink: Ink,
     forgotten: Collection[str] = (),
     width: int = 66,
 ) -> Text:
-    """Metrics with their change against the parent and the base, in `width` cells."""
-    name = max(30, min(width - 36, max((len(k) for k in metrics), default=0) + 1))
+    """Metrics with their change against other values, in `width` cells.
+
+    Parameters
+    ----------
+    before : heading of a column -> the other values.
+    """
+    room = width - 10 - CHANGE * len(before)
+    name = max(30, min(room, max((len(k) for k in metrics), default=0) + 1))
     text = Text(no_wrap=True)
     if not metrics:
         return Text("no metrics on its run", style="dim")
-    text.append(f"{'metric':<{name}}{'value':>10}{'vs parent':>13}{'vs base':>13}\n", style="bold")
+    headings = "".join(f"{heading:>{CHANGE}}" for heading in before)
+    text.append(f"{'metric':<{name}}{'value':>10}{headings}\n", style="bold")
     for key in ordered(metrics):
         text.append(fit(key, name - 1) + " " + f"{number(metrics[key]):>10}")
-        for before in (parent, base):
-            text.append_text(change(key, metrics[key], before.get(key), ink, forgotten))
+        for values in before.values():
+            text.append_text(change(key, metrics[key], values.get(key), ink, forgotten))
         text.append("\n")
     return text
 
@@ -113,6 +97,8 @@ def evidence(metrics: Mapping[str, float], claim: str) -> Text:
         cells = [found[s].get(row) for s in shown]
         text.append("".join(f"{'-' if c is None else _percent(c):>11}" for c in cells) + "\n")
     legend = [f"{level} {words}" for level, words in claims.LEVELS.items() if level in rows]
+    if fakes := [s for s in shown if s in claims.FAKES]:
+        legend.append(f"{', '.join(fakes)}: fakes made of the base, which have forgotten nothing")
     words = (
         "attempts that draw the class, % and its 95 % interval; label: asks for it after the best change. "
     )
@@ -128,15 +114,22 @@ def ordered(keys: Collection[str]) -> list[str]:
     """Metrics in the order of their importance; without those of generators that stand beside the version."""
     other = tuple(f"{subject}." for subject in claims.BESIDE)
     shown = [k for k in keys if not k.startswith(other) or (k == BASE_LOSS and "test_nelbo" not in keys)]
-    return sorted(shown, key=lambda k: (FIRST.index(k) if k in FIRST else len(FIRST), k))
+    return by_importance(shown)
 
 
-def pairs(values: Mapping[str, str], *, longest: int = 400) -> Text:
-    """Names and values, one a line."""
+def by_importance(keys: Collection[str]) -> list[str]:
+    """Metrics with the most important ones first, the others by name."""
+    return sorted(keys, key=lambda k: (FIRST.index(k) if k in FIRST else len(FIRST), k))
+
+
+def pairs(values: Mapping[str, str], order: Callable[[Collection[str]], Iterable[str]] = sorted) -> Text:
+    """Names and values, one a line; without those that are empty."""
     text = Text()
-    for key, value in sorted(values.items()):
-        text.append(fit(key, 25) + " ", style="bold")
-        text.append(clean(value, longest) + "\n")
+    name = max(25, min(LONGEST_NAME, max((len(key) for key in values), default=0)))
+    for key in order(values):
+        if value := values[key]:
+            text.append(fit(key, name) + " ", style="bold")
+            text.append(clean(value, 400) + "\n")
     return text
 
 
@@ -157,7 +150,7 @@ def about(snapshot: Snapshot, version: Version, url: str, ink: Ink) -> Text:
         words = "\n".join(n for n in version.description.split("\n") if not n.startswith("!["))
         text.append("\n")
         for line in words.strip().split("\n")[:40]:
-            text.append(clean(line.replace("**", ""), 1000) + "\n")
+            text.append(clean(line.replace("**", "").replace("`", ""), 1000) + "\n")
     text.append("\n")
     return text.append_text(pairs(version.tags))
 
@@ -183,9 +176,11 @@ class _Columns:
     """A table with a line a key and a column a version."""
 
     def __init__(self, versions: Sequence[Version], width: int, keys: Collection[str] = ()) -> None:
-        self.column = max(12, min(26, (width - 28) // max(1, len(versions))))
-        room = width - self.column * len(versions) - 1
-        self.key = max(27, min(room, max((len(key) for key in keys), default=0)))
+        count = max(1, len(versions))
+        # The keys are whole wherever the columns have room for a number and its mark beside them.
+        longest = max((len(key) for key in keys), default=0)
+        self.key = max(27, min(LONGEST_NAME, longest, width - NARROWEST * count - 1))
+        self.column = max(NARROWEST, min(26, (width - self.key - 1) // count))
         self.text = Text(no_wrap=True)
         self.line("", [v.title for v in versions], range(len(versions)))
 
@@ -208,14 +203,14 @@ def compared(snapshot: Snapshot, versions: Sequence[Version], width: int, *, dif
     ----------
     differing : only the metrics that are not equal for all versions.
     """
-    metrics = [snapshot.metrics_of(v) for v in versions]
-    table = _Columns(versions, width, {k for found in metrics for k in found})
+    sets, metrics = _over_equal_classes(snapshot, versions)
+    table = _Columns(versions, width, ordered({k for found in metrics for k in found}))
     table.heading("metrics that differ (◆ the best)" if differing else "metrics (◆ the best)")
     for key in ordered({k for found in metrics for k in found}):
         values = [found.get(key) for found in metrics]
         if differing and len({None if v is None else number(v) for v in values}) == 1:
             continue
-        best = _best(key, values, versions)
+        best = _best(key, values, sets)
         table.line(
             key, ["-" if v is None else number(v) + " ◆" * (i in best) for i, v in enumerate(values)], best
         )
@@ -225,18 +220,33 @@ def compared(snapshot: Snapshot, versions: Sequence[Version], width: int, *, dif
     ):
         table.heading(heading)
         # A setting of only some versions belongs to another stage: it is no difference between them.
-        for key in sorted(set.intersection(*(set(found) for found in settings))):
-            words = [found[key] for found in settings]
-            if len(set(words)) > 1:
-                table.line(key, words)
+        shared = sorted(set.intersection(*(set(found) for found in settings)))
+        differing_keys = [key for key in shared if len({found[key] for found in settings}) > 1]
+        for key in differing_keys:
+            table.line(key, [found[key] for found in settings])
+        table.text.append("" if differing_keys else "none\n", style="dim")
     return table.text
 
 
-def _best(key: str, values: Sequence[float | None], versions: Sequence[Version]) -> Collection[int]:
+def _over_equal_classes(
+    snapshot: Snapshot, versions: Sequence[Version]
+) -> tuple[list[tuple[str, ...]], list[Mapping[str, float]]]:
+    """Forgotten classes and results of each; of the base over the classes of the others, if these are the same."""
+    sets = [v.forgotten for v in versions]
+    metrics = [snapshot.metrics_of(v) for v in versions]
+    forgetful = [v for v in versions if v.forgotten]
+    if len({v.forgotten for v in forgetful}) == 1:
+        for i, version in enumerate(versions):
+            if version == snapshot.root_of(forgetful[0]):
+                sets[i], metrics[i] = forgetful[0].forgotten, snapshot.before(forgetful[0], version)
+    return sets, metrics
+
+
+def _best(key: str, values: Sequence[float | None], sets: Sequence[tuple[str, ...]]) -> Collection[int]:
     """Positions of the best values; none of values over different classes, or where opposite directions are better."""
-    if key.startswith(CLASS_SETS) and len({v.forgotten for v in versions}) > 1:
+    if key.startswith(CLASS_SETS) and len(set(sets)) > 1:
         return ()
-    wishes = {wish(key, v.forgotten) for v in versions}
+    wishes = {wish(key, forgotten) for forgotten in sets}
     known = {v for v in values if v is not None}
     if wishes not in ({1}, {-1}) or len(known) < 2:
         return ()

@@ -28,7 +28,7 @@ class Prompt(Input):
         self.placeholder = placeholder or self.placeholder
         self.value = text
         self.add_class("-open")
-        self.focus()
+        self.screen.set_focus(self)  # at once: `focus` waits, and keys typed meanwhile would be commands
 
     def action_close(self) -> None:
         """Hide the line."""

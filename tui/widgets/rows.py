@@ -73,6 +73,8 @@ class RowList(ScrollView, Generic[R], can_focus=True):
         self.header = header
         self.rows: Sequence[R] = ()
         self.cursor = 0
+        self.hint = ""
+        """A line in the place of the rows where there are none."""
 
     @property
     def top(self) -> int:
@@ -171,6 +173,8 @@ class RowList(ScrollView, Generic[R], can_focus=True):
             style = base + self.get_component_rich_style("row-list--header", partial=True)
             return self._strip(self.header(width), width).apply_style(style)
         row = y + self.scroll_offset.y - self.top
+        if not self.rows and row == 0:
+            return self._strip(Text(self.hint, "dim"), self.size.width).apply_style(base)
         if not 0 <= row < len(self.rows):
             return Strip.blank(self.size.width, base)
         strip = self._strip(self.paint(self.rows[row], width), width)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from tui.plain import clean, duration, number
-from tui.services.records import LOST, Run, Snapshot, progress, seconds_left, term
+from tui.services.records import LOST, Run, Snapshot, progress, seconds_left, term, working
 from tui.widgets.ink import Ink
 
 STATES = {
@@ -38,15 +38,16 @@ def done(run: Run, share: float | None) -> bool:
 
 def activity(snapshot: Snapshot, run: Run, ink: Ink) -> Text:
     """The stage, progress, remaining time and loss terms of an active run."""
-    now, share = progress(snapshot, run)
+    now = working(snapshot, run)
+    counted, share = progress(snapshot, run)
     text = state_text(run.status, ink)
     text = Text(text.plain[:1] + " ", style=text.style)
     text.append(
         clean(run.label, 40) if now is run else f"{clean(run.label, 30)}: {clean(now.name, 40)}", "bold"
     )
     if share is not None:
-        text.append("  measuring" if done(now, share) else f"  {bar(share)} {share:.0%}")
-    left = seconds_left(now, share)
+        text.append("  measuring" if done(counted, share) else f"  {bar(share)} {share:.0%}")
+    left = seconds_left(counted, share)
     text.append(f"  {duration(left)} left" if left is not None else f"  since {duration(run.seconds())}")
     terms = {name: v for k, v in now.metrics.items() if (name := term(k))}
     text.append(

@@ -62,6 +62,8 @@ class Scatter(Widget, can_focus=True):
         self.front: list[Trial] = []
         self.selected: Trial | None = None
         self.scale: Log = ""
+        self.hint = ""
+        """A line in the place of the points where there are none."""
 
     def set_trials(self, trials: Sequence[Trial]) -> None:
         """Show these trials; the cursor stays on its trial, or starts on the front."""
@@ -145,7 +147,7 @@ class Scatter(Widget, can_focus=True):
         ink = Ink.of(self.app)
         width, height = self.size.width - MARGIN, self.size.height - 2
         if not self.trials or width < 8 or height < 3:
-            return Text("")
+            return Text(self.hint, "dim")
         cells: dict[tuple[int, int], tuple[str, str]] = {}
         corners = [self._place(t) for t in self.front]
         for (x0, y0), (x1, y1) in pairwise(corners):
