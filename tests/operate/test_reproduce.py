@@ -17,7 +17,6 @@ from sa_mlops.config import RunConfig
 from sa_mlops.core import training
 from sa_mlops.errors import CommandError
 from sa_mlops.methods import hardening
-from sa_mlops.methods.hardening import replay
 from sa_mlops.operate.reproduce import ReproduceError, compare, measured, reproduce
 from sa_mlops.parameters import ParameterError
 from sa_mlops.registry import names, provenance, versions
@@ -75,7 +74,6 @@ def test_a_hardened_version_says_so_counts_both_phases_and_is_rebuilt_equal(
     recipe = hardening.recipe(10)
     brief = replace(recipe, optimisation=replace(recipe.optimisation, steps=5), pool=32)
     monkeypatch.setattr(hardening, "recipe", lambda classes: brief)
-    monkeypatch.setattr(replay, "BANK", replay.BANK // 8)
     assert main([*FORGET, "--steps", "20", "--harden", "--harden-retain", "99"]) == 0
     said = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(r"seconds: (judge \d+, )?forget \d+; \d+ in all", said), said
