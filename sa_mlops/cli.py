@@ -202,8 +202,8 @@ def checked(name: str, doc: str, kind: Kind, default: Value = None, **bounds: An
     )  # fmt: skip
 
 
-def _classes(_context: click.Context, _option: click.Parameter, text: str) -> Value:
-    return Parameter(help="", kind="classes", default=()).parse("classes", text)
+def _classes(_context: click.Context, _option: click.Parameter, text: str | None) -> Value:
+    return None if text is None else Parameter(help="", kind="classes", default=()).parse("classes", text)
 
 
 HELD = click.option(
@@ -471,7 +471,7 @@ def erase(
     "--classes", default="all", show_default=True, help="classes to draw, by name or number, comma-separated",
     callback=_classes,
 )  # fmt: skip
-@click.option("--digits", hidden=True)
+@click.option("--digits", hidden=True, callback=_classes)
 @checked("seed", "random seed of the latents", "int", 0, low=SEED[0], high=SEED[1])
 @checked("rows", "number of latents, one a row; 1 to 64", "int", 4, low=1, high=64)
 @click.option("--out", type=FILE, help="PNG file to write; default: the terminal")
@@ -480,7 +480,8 @@ def erase(
 )
 @printed
 def sample(
-    version: str, classes: tuple[str, ...], digits: str | None, seed: int, rows: int, out: Path | None, compare: bool
+    version: str, classes: tuple[str, ...], digits: tuple[str, ...] | None, seed: int, rows: int, out: Path | None,
+    compare: bool,
 ) -> Result:  # fmt: skip
     """Draw samples of VERSION in the terminal or as a PNG file.
 
@@ -488,7 +489,7 @@ def sample(
     """
     if digits is not None:
         say("--digits is now --classes")
-        classes = tuple(digits.split(","))
+        classes = digits
     _check_png(out)
     from sa_mlops.operate import look
 
