@@ -195,7 +195,7 @@ def files(version: Version) -> Path:
     """Local folder of a version's files; from a server they are downloaded once a process, and deleted at its end.
 
     Raises LostError if the source is not a logged model of the store, or the files are missing; VersionError if they
-    may not be read.
+    may not be read; CommandError if the store does not answer.
     """
     if version.model_id is None:
         raise LostError(f"{version.uri} does not come from a logged model of this store; it is not read")
@@ -243,6 +243,8 @@ def _fetched(model_id: str) -> Path:
         place = stores.local(str(MlflowClient().get_logged_model(model_id).artifact_location))
         return place or Path(mlflow.artifacts.download_artifacts(source))
     if (uri, model_id) not in _FETCHED:
+        if not MlflowClient().list_logged_model_artifacts(model_id):
+            raise FileNotFoundError(f"the server has no files of {model_id}")
         # Without `dst_path` MLflow downloads them into a new folder each time, and never removes it.
         folder = tempfile.mkdtemp(dir=get_temp_dir())
         _FETCHED[uri, model_id] = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder))
