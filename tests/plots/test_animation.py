@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from sa_mlops.plots.animation import animated_grid, tiles
+from sa_mlops.plots.animation import HOLD, SCALE, SHADES, animated_grid, tiles
 from sa_mlops.plots.grids import mosaic, pixels
 from sa_mlops.plots.style import DARK, LIGHT, Floats, Theme
 
@@ -43,22 +43,18 @@ def test_it_repeats_for_ever(frames: list[Floats]) -> None:
 
 
 def test_the_last_frame_stays_longer(frames: list[Floats]) -> None:
-    gif = opened(animate(frames, CAPTIONS, milliseconds=100, hold=900))
+    gif = opened(animate(frames, CAPTIONS, milliseconds=100))
     durations = [frame.info["duration"] for frame in ImageSequence.Iterator(gif)]
-    assert durations == [100, 100, 900]
+    assert durations == [100, 100, HOLD]
 
 
-def test_pixels_survive_to_the_last_grey(frames: list[Floats]) -> None:
-    last = shades_of(animate(frames, CAPTIONS, scale=1, shades=256))[-1]
+def test_pixels_are_enlarged_and_rounded_to_the_nearest_shade(frames: list[Floats]) -> None:
+    last = shades_of(animate(frames, CAPTIONS))[-1]
     # Below two lines of text and margins; the first image's first pixels.
-    top, left = 2 * (7 + 4), 4
-    expected = np.round(255 * frames[-1][0, 0, 0]).astype(np.uint8)
-    assert np.array_equal(last[top : top + 28, left : left + 28], expected)
-
-
-def test_scale_enlarges(frames: list[Floats]) -> None:
-    small, large = (opened(animate(frames, CAPTIONS, scale=s)).size for s in (1, 3))
-    assert large == (3 * small[0], 3 * small[1])
+    top, left = SCALE * 2 * (7 + 4), SCALE * 4
+    rounded = np.round(frames[-1][0, 0, 0] * (SHADES - 1)) / (SHADES - 1)
+    expected = np.round(255 * rounded).astype(np.uint8)
+    assert np.array_equal(last[top : top + 28 * SCALE : SCALE, left : left + 28 * SCALE : SCALE], expected)
 
 
 def test_captions_are_drawn(frames: list[Floats]) -> None:
@@ -85,7 +81,7 @@ def test_the_paper_is_the_theme_s(frames: list[Floats], theme: Theme, paper: int
 
 def test_values_outside_the_range_are_clipped() -> None:
     grid = np.full((1, 10, 1, 28, 28), 7.0, dtype=np.float32)
-    assert shades_of(animate([grid], ["x"], scale=1))[0][30, 10] == 255
+    assert shades_of(animate([grid], ["x"]))[0][60, 20] == 255
 
 
 @pytest.mark.parametrize(("count", "captions"), [(0, []), (2, ["a"]), (1, ["a", "b"])])
@@ -98,8 +94,8 @@ def test_frames_and_captions_that_do_not_fit_are_refused(
 
 def test_equal_frames_are_all_kept() -> None:
     grid = np.zeros((1, 10, 1, 28, 28), dtype=np.float32)
-    gif = opened(animate([grid, grid, grid], ["same"] * 3, milliseconds=100, hold=500))
-    assert sum(frame.info["duration"] for frame in ImageSequence.Iterator(gif)) == 700
+    gif = opened(animate([grid, grid, grid], ["same"] * 3, milliseconds=100))
+    assert sum(frame.info["duration"] for frame in ImageSequence.Iterator(gif)) == 200 + HOLD
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 12, 20)], ids=["grey", "colour"])
