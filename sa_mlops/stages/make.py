@@ -97,7 +97,6 @@ def make(
         if key.steps:
             run.recorder.tags({names.STEPS: str(key.steps)})
         made = train(run)
-        run.recorder.metrics(made.metrics)
         tags = {
             names.STAGE: key.stage,
             names.SETTINGS: json.dumps(jsonable(key.settings)),
