@@ -32,6 +32,8 @@ from pathlib import Path
 from typing import Any
 
 import brief
+import warm
+from crowd import DIGITS, FISHER
 from invariants import aftermath, state
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,15 +48,6 @@ SPEECHLESS = ("SIGKILL", "held")
 """Kinds that may leave a run RUNNING until `doctor --fix`: the process could not close it."""
 NOBODY = 65_534
 DEADLINE = 300
-DIGITS = ("--dataset", "digits", "--device", "cpu")
-
-WARM = (
-    *("matplotlib.backends.backend_agg", "mlflow.store.db.utils", "mlflow.store.tracking.sqlalchemy_store"),
-    *("mlflow.store.model_registry.sqlalchemy_store", "sa_mlops.cli", "sa_mlops.operate.doctor"),
-    *("sa_mlops.stages.forget", "sa_mlops.stages.judge", "encodings.ascii"),
-)
-"""Modules that are imported once, before the first fork: a child that is another user may not read all of them."""
-
 Job = Callable[[], object]
 
 
@@ -99,10 +92,11 @@ class ForkedStore:
     ----------
     folder : of the store.
     given : folder of another store with judges and a base as version 1, which is copied; else both are made.
+    steps : of a `forget`.
     """
 
-    def __init__(self, folder: Path, given: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, given: Path | None, steps: int) -> None:
+        self.folder, self.steps = folder, steps
         self.lambdas = 0
         os.chdir(folder)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
@@ -169,7 +163,7 @@ class ForkedStore:
 
     def forget(self, weight: str, before: Job | None = None) -> Forked:
         """A short but complete `forget`."""
-        words = ("--from-version", "1", "--steps", "40", "--fisher-samples", "300", "--ewc-lambda", weight)
+        words = ("--from-version", "1", "--steps", str(self.steps), *FISHER, "--ewc-lambda", weight)
         return self.run("forget", *DIGITS, *words, before=before)
 
     def ask(self, question: Callable[[], Any]) -> Any:
@@ -251,7 +245,7 @@ def _signal(store: ForkedStore, weight: str, after: float, name: str) -> Iterato
 
 @contextlib.contextmanager
 def _nan(store: ForkedStore, weight: str, _after: float, rng: random.Random) -> Iterator[int]:
-    step = rng.randint(1, 40)
+    step = rng.randint(1, store.steps)
 
     def poison() -> None:
         from sa_mlops.methods.selective_amnesia import training as amnesia
@@ -422,11 +416,13 @@ EXPECTED = {
 """Kind -> correct exit statuses; 0 if the fault came after the end."""
 
 
-def campaign(folder: Path, count: int, seed: int, kinds: list[str], given: Path | None) -> dict[str, Any]:
+def campaign(
+    folder: Path, count: int, seed: int, kinds: list[str], given: Path | None, steps: int
+) -> dict[str, Any]:
     """Inject `count` faults into a store in `folder`, each kind at least once if possible; returns the figures."""
     rng = random.Random(seed)
     begin = time.monotonic()
-    store = ForkedStore(folder, given)
+    store = ForkedStore(folder, given, steps)
     say(f"store ready; a clean run takes {store.seconds:.1f} s")
     plan = rng.choices(kinds, [KINDS[k] for k in kinds], k=count) if count != len(kinds) else list(kinds)
     outcomes = []
@@ -453,14 +449,17 @@ def campaign(folder: Path, count: int, seed: int, kinds: list[str], given: Path 
     }
 
 
-def warm() -> None:
-    """Import and read once what every child would import and read by itself, apart from the store."""
+def prepare() -> None:
+    """Import and read once what every child would import and read by itself, apart from the store.
+
+    A child that is another user may not read all of it.
+    """
     import torch
 
     from sa_mlops import datasets
     from sa_mlops.registry import provenance
 
-    for name in WARM:
+    for name in warm.MODULES:
         importlib.import_module(name)
     datasets.load("digits", torch.device("cpu"))
     provenance.packages()
@@ -484,6 +483,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=ROOT / "docs" / "faults.json", help="file for the figures"
     )
+    parser.add_argument("--steps", type=int, default=40, help="training steps of a run")
     parser.add_argument("--store", type=Path, help="folder of a store whose judges and base are used")
     arguments = parser.parse_args()
     kinds = arguments.kinds.split(",")
@@ -496,19 +496,23 @@ def main() -> int:
         "CI": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
+        # MLflow's jobs, which nothing here uses, are eight processes beside its server.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     os.environ |= {"GIT_PYTHON_REFRESH": "quiet"}
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_REGISTRY_URI"):
         os.environ.pop(name, None)
     sys.path.insert(0, str(ROOT))
-    warm()
+    prepare()
 
     here = Path.cwd()
     # No TemporaryDirectory: every child would delete it when it exits.
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
         with brief.shortened():
-            figures = campaign(folder, arguments.count, arguments.seed, kinds, arguments.store)
+            figures = campaign(
+                folder, arguments.count, arguments.seed, kinds, arguments.store, arguments.steps
+            )
     finally:
         os.chdir(here)
         shutil.rmtree(folder)

@@ -61,20 +61,25 @@ def judge(before: dict[str, Any], found: dict[str, Any], done: list[tuple[Comman
     return wrong
 
 
-def campaign(runs: int, at_once: int, *, brief: bool) -> dict[str, Any]:
-    """Run everything, measured with few samples if `brief`; returns the figures."""
+def campaign(runs: int, at_once: int) -> dict[str, Any]:
+    """Run everything; returns the figures."""
     given = os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http")
     quiet = crowd.environment()
     with nullcontext() if given else serve() as server, tempfile.TemporaryDirectory() as folder:
         os.environ |= quiet | ({} if server is None else server.environment)
-        many = Crowd(Path(folder), {}, brief=brief)
-        many.stock(state()["versions"])
-        before = state()
-        begin = time.monotonic()
-        done = launch(many, runs, at_once)
-        seconds = time.monotonic() - begin
-        found = aftermath()
-        wrong = judge(before, found, done)
+        return loaded(Path(folder), runs, at_once)
+
+
+def loaded(folder: Path, runs: int, at_once: int, *, brief: bool = False) -> dict[str, Any]:
+    """Run everything on the server that `MLFLOW_TRACKING_URI` names, empty or with a base as version 1."""
+    many = Crowd(folder, {}, brief=brief)
+    many.stock(state()["versions"])
+    before = state()
+    begin = time.monotonic()
+    done = launch(many, runs, at_once)
+    seconds = time.monotonic() - begin
+    found = aftermath()
+    wrong = judge(before, found, done)
     took = [s for _, s in done]
     return {
         "runs": runs,
@@ -95,12 +100,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Start many forget runs at once against one MLflow server.")
     parser.add_argument("--runs", type=int, default=32, help="total number of runs")
     parser.add_argument("--at-once", type=int, default=8, help="concurrent runs")
-    parser.add_argument("--brief", action="store_true", help="measure with few samples (scripts/brief.py)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "load.json", help="file for the figures")
     arguments = parser.parse_args()
     out = arguments.out.resolve()
     sys.path.insert(0, str(ROOT))
-    figures = campaign(arguments.runs, arguments.at_once, brief=arguments.brief)
+    figures = campaign(arguments.runs, arguments.at_once)
     out.write_text(json.dumps(figures, indent=1) + "\n")
     print("{runs} runs, {failed} failed, {versions} versions, {runs_per_minute} a minute".format(**figures))
     for line in figures["wrong"]:

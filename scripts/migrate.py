@@ -10,8 +10,8 @@ time is kept.
 from __future__ import annotations
 
 import argparse
+import logging
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import sqlalchemy
+from mlflow import db as mlflow_db
 from mlflow.store.db import utils
 from mlflow.store.db.base_sql_model import Base
 from sqlalchemy import Connection, Engine, Table, func, select
@@ -89,6 +90,16 @@ def check_source(source: Connection) -> None:
         raise MigrationError(
             f"--from: {going} runs are RUNNING; wait for them, or run `sa-mlops doctor --fix`"
         )
+
+
+def make_tables(place: str) -> None:
+    """Do what `mlflow db upgrade` does, in this process: a second one would import MLflow again."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        mlflow_db.upgrade.callback(place)  # type: ignore[misc]
+    except Exception as error:
+        raise MigrationError(f"--to: {' '.join(str(error).split())[-300:]}") from None
 
 
 def check_empty(target: Connection) -> None:
@@ -182,17 +193,9 @@ def main() -> int:
         parser.error("--to: a URL of PostgreSQL")
     if not arguments.artifacts.is_dir():
         parser.error(f"--artifacts: no folder: {arguments.artifacts}")
-    upgraded = subprocess.run(
-        [sys.executable, "-m", "mlflow", "db", "upgrade", arguments.target],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if upgraded.returncode != 0:
-        print(f"migrate: --to: {upgraded.stderr.strip()[-300:]}", file=sys.stderr)
-        return 1
     source = sqlalchemy.create_engine(f"sqlite:///file:{path.absolute()}?mode=ro&uri=true")
     try:
+        make_tables(arguments.target)
         copied, files = migrate(source, sqlalchemy.create_engine(arguments.target), arguments.artifacts)
     except (MigrationError, OSError, sqlalchemy.exc.SQLAlchemyError) as error:
         print(f"migrate: {' '.join(str(error).split())[:400]}", file=sys.stderr)

@@ -5,6 +5,7 @@ The tests pass in one process or in several (`pytest -n`). What takes long is ma
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -38,10 +39,12 @@ from stores import (
     migrate,
 )
 
-from scripts import brief, serving
+from scripts import brief, serving, warm
 
 # Before anything imports MLflow or DVC: neither may phone home from a test.
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "DVC_NO_ANALYTICS": "1", "CI": "1"}
+# As `make ui` and `make server` have it: MLflow's jobs, which nothing here uses, are eight processes.
+os.environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 # A loaded machine is no failure: deadlines per example would say nothing about the code.
 hypothesis.settings.register_profile("machines differ", deadline=None)
@@ -179,7 +182,7 @@ def empty_store(blank_store: Store, tmp_path: Path) -> Store:
 
 LONG = ("server", "test_e2e", "tui", "test_faults")
 """Groups that begin first, because each of them takes minutes. Only the first and the last need the shared lineage."""
-STORES = {"digits_store", "blank_store"}
+STORES = {"digits_store", "blank_store", "unpacked"}
 """Fixtures whose tests measure with few samples (`scripts/brief.py`)."""
 SERVING = {"server", "refused"}
 """Fixtures of a server that a session makes once a process, and that takes many seconds."""
@@ -237,20 +240,9 @@ def fault_campaign(digits_store: Store) -> dict[str, Any]:
     """The figures of `scripts/faults.py`, one fault a kind, on the shared lineage."""
 
     def make(folder: Path) -> None:
-        done = subprocess.run(
-            [
-                sys.executable,
-                str(ROOT / "scripts" / "faults.py"),
-                *FAULTS,
-                "--store",
-                str(digits_store.folder),
-            ],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=child_environment(OMP_NUM_THREADS="1"),
-        )
+        script = str(ROOT / "scripts" / "faults.py")
+        words = (script, *FAULTS, "--store", str(digits_store.folder))
+        done = warm.run(words, folder, child_environment(OMP_NUM_THREADS="1"), timeout=1_400)
         assert (folder / "faults.json").exists(), done.stderr[-3000:]
 
     return dict(json.loads((once("faults", make) / "faults.json").read_text()))
@@ -284,20 +276,19 @@ def server(digits_store: Store, refused: serving.Server) -> serving.Server:
 
 
 @pytest.fixture
-def sa_mlops() -> Run:
-    """The command in a process of its own, with this test's store and folder."""
+def python() -> Run:
+    """A Python program in a process of its own that has its imports already, with this test's store and folder."""
 
     def run(*arguments: str, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "sa_mlops", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=timeout,
-            env=child_environment(**environment),
-        )
+        return warm.run(arguments, Path.cwd(), child_environment(**environment), timeout)
 
     return run
+
+
+@pytest.fixture
+def sa_mlops(python: Run) -> Run:
+    """The command, in such a process."""
+    return functools.partial(python, "-m", "sa_mlops")
 
 
 @pytest.fixture

@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 
+from scripts import warm
 from scripts.serving import Server
 
 PATIENCE = 280
 """Seconds that something may take on a slow machine."""
 
 ROOT = Path(__file__).resolve().parent.parent
+BRIEF = str(ROOT / "scripts" / "brief.py")
+"""`sa-mlops` that measures with few samples, as the shared lineage was measured."""
 SET_BY_MLFLOW = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_REGISTRY_URI")
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -85,7 +88,7 @@ FAULT_KINDS = (
     "restart",
     "clock",
 )
-FAULTS = ("--count", str(len(FAULT_KINDS)), "--seed", "0", "--out", "faults.json")
+FAULTS = ("--count", str(len(FAULT_KINDS)), "--seed", "0", "--steps", "10", "--out", "faults.json")
 """How the campaign of faults is run: as many as there are kinds means one of each."""
 
 
@@ -163,14 +166,13 @@ def wait_for(what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
 
 def migrate(store: Store, server: Server) -> subprocess.CompletedProcess[str]:
     """Copy a store into the empty one of a server, as the documentation says."""
-    return subprocess.run(
-        [
-            *(sys.executable, str(ROOT / "scripts" / "migrate.py"), "--from", store.uri),
-            *("--to", server.database("mlflow"), "--artifacts", str(server.folder / "artifacts")),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        env=child_environment(**server.environment),
+    words = (
+        "--from",
+        store.uri,
+        "--to",
+        server.database("mlflow"),
+        "--artifacts",
+        str(server.folder / "artifacts"),
     )
+    script = str(ROOT / "scripts" / "migrate.py")
+    return warm.run((script, *words), server.folder, child_environment(**server.environment), timeout=240)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import pytest
 import torch
-from stores import FORGET, Run, Start, Store
+from stores import BRIEF, FORGET, Run, Start, Store
 
 from sa_mlops import cli
 from sa_mlops.config import ENTRY_POINTS, ForgetConfig
@@ -182,7 +182,7 @@ def test_a_mistake_on_a_real_command_line_leaves_no_traceback(sa_mlops: Run, emp
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("words", ["lineage", "sample 2 --rows 1 --classes 1,2", "data"])
+@pytest.mark.parametrize("words", ["lineage", "sample 2 --rows 1 --classes 1,2"])
 def test_json_is_exactly_one_document_on_standard_output(
     sa_mlops: Run, shared_store: Store, words: str
 ) -> None:
@@ -192,8 +192,8 @@ def test_json_is_exactly_one_document_on_standard_output(
 
 
 @pytest.mark.integration
-def test_a_stage_prints_one_document_and_its_progress_elsewhere(sa_mlops: Run, own_store: Store) -> None:
-    done = sa_mlops(*FORGET, "--json")
+def test_a_stage_prints_one_document_and_its_progress_elsewhere(python: Run, own_store: Store) -> None:
+    done = python(BRIEF, *FORGET, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["version"] == "models:/sa-cvae/2"
     assert "reused" in done.stderr
@@ -212,16 +212,26 @@ def test_a_reader_that_has_seen_enough_is_no_error(start: Start) -> None:
     "words", [["--help"], ["forget", "--help"], ["--version"], ["forget", "--classes", "x"]]
 )
 def test_help_and_refusals_import_nothing_heavy(words: list[str]) -> None:
+    assert imported(words).stderr.splitlines()[-1] == "[]"
+
+
+def test_the_files_of_the_data_are_told_without_heavy_imports_and_as_one_document() -> None:
+    done = imported(["data", "--json"])
+    assert json.loads(done.stdout)["verified"] is True
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def imported(words: list[str]) -> subprocess.CompletedProcess[str]:
+    """A command; its last line on standard error lists the heavy packages that it has imported."""
     heavy = {"torch", "mlflow", "dvc", "matplotlib", "numpy", "pandas", "sklearn", "optuna", "textual"}
     code = (
         "import sys; from sa_mlops.cli import main\n"
         f"try: main({words!r})\n"
         f"finally: print(sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)"
     )
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stderr.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("command", ["", *cli.group.commands])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from stores import FORGET, Run, Store, migrate
+from stores import BRIEF, FORGET, Run, Store, migrate
 
 from scripts.invariants import state
 from scripts.serving import Server
@@ -51,11 +51,6 @@ def test_a_second_time_is_refused(digits_store: Store, server: Server) -> None:
     assert files(server) == there
 
 
-def test_doctor_finds_nothing_wrong(server: Server, sa_mlops: Run) -> None:
-    done = sa_mlops("doctor", MLFLOW_TRACKING_URI=server.url)
-    assert done.returncode == 0, done.stdout
-
-
 def test_a_version_is_sampled_from_there_and_leaves_no_copy_behind(
     server: Server, sa_mlops: Run, tmp_path: Path
 ) -> None:
@@ -73,11 +68,10 @@ def test_a_version_is_reproduced_from_there(server: Server, sa_mlops: Run) -> No
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_next_version_is_made_from_those_that_came_along(server: Server, sa_mlops: Run) -> None:
+def test_the_next_version_is_made_from_those_that_came_along(server: Server, python: Run) -> None:
     client = MlflowClient(server.url)
     before = {(v.name, v.version) for v in client.search_model_versions()}
-    words = [*FORGET, "--steps", "10"]
-    done = sa_mlops(*words, MLFLOW_TRACKING_URI=server.url)
+    done = python(BRIEF, *FORGET, "--steps", "10", MLFLOW_TRACKING_URI=server.url)
     assert done.returncode == 0, done.stderr
     made = {(v.name, v.version) for v in client.search_model_versions()} - before
     assert made == {("sa-cvae", str(max(int(n) for m, n in before if m == "sa-cvae") + 1))}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -15,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from stores import ROOT, Run
+from stores import Run
 from urllib3.util import Retry
 
 from sa_mlops.registry import names, publish, tracking, versions
@@ -26,7 +24,9 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.timeout(600)
-def test_a_store_on_postgresql_takes_runs_and_files_and_is_healthy(server: Server, sa_mlops: Run) -> None:
+def test_a_store_on_postgresql_takes_runs_and_files_and_is_healthy(
+    server: Server, python: Run, sa_mlops: Run
+) -> None:
     code = (
         "from sa_mlops.registry import tracking; import mlflow\n"
         "client = tracking.connect()\n"
@@ -34,10 +34,7 @@ def test_a_store_on_postgresql_takes_runs_and_files_and_is_healthy(server: Serve
         "    client.log_text(run_id, 'words', 'words.txt')\n"
         "assert client.get_run(run_id).info.status == 'FINISHED'\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=240,
-        env=os.environ | {"MLFLOW_TRACKING_URI": server.url, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    done = python("-c", code, MLFLOW_TRACKING_URI=server.url)
     assert done.returncode == 0, done.stderr
     assert [p.read_text() for p in server.folder.glob("artifacts/**/words.txt")] == ["words"]
     looked = sa_mlops("doctor", MLFLOW_TRACKING_URI=server.url)

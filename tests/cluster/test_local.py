@@ -80,17 +80,11 @@ def test_following_a_task_that_fails_ends_with_its_status(sa_mlops: Run, own_sto
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("how", ["cancel", "interrupt"])
-def test_a_stopped_task_leaves_no_version_and_no_open_run(
-    sa_mlops: Run, start: Start, own_store: Store, how: str
-) -> None:
+def test_an_interrupted_task_leaves_no_version_and_no_open_run(start: Start, own_store: Store) -> None:
     before = fishers(own_store)
     process = start("-m", "sa_mlops", *submit("fim", *FIM, LONG), "--follow")
     wait_for(lambda: runs(own_store) == ["RUNNING"], "no run was opened", 120)
-    if how == "cancel":
-        assert sa_mlops("jobs", "latest", "--cancel").returncode == 0
-    else:
-        process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "cancelled" in out
@@ -99,7 +93,10 @@ def test_a_stopped_task_leaves_no_version_and_no_open_run(
 
 
 @pytest.mark.integration
-def test_a_job_continues_after_its_follower_leaves(sa_mlops: Run, start: Start, own_store: Store) -> None:
+def test_a_job_continues_after_its_follower_leaves_until_it_is_cancelled(
+    sa_mlops: Run, start: Start, own_store: Store
+) -> None:
+    before = fishers(own_store)
     assert sa_mlops(*submit("fim", *FIM, LONG)).returncode == 0
     follower = start("-m", "sa_mlops", "jobs", "latest", "--follow")
     wait_for(lambda: runs(own_store) == ["RUNNING"], "no run was opened", 120)
@@ -108,7 +105,10 @@ def test_a_job_continues_after_its_follower_leaves(sa_mlops: Run, start: Start, 
     assert (follower.returncode, "continues" in err) == (130, True)
     assert runs(own_store) == ["RUNNING"]
     assert sa_mlops("jobs", "latest", "--cancel").returncode == 0
-    assert sa_mlops("jobs", "latest", "--follow").returncode == 130
+    done = sa_mlops("jobs", "latest", "--follow")
+    assert (done.returncode, "cancelled" in done.stdout) == (130, True)
+    assert runs(own_store) == ["KILLED"]
+    assert fishers(own_store) == before
 
 
 @pytest.mark.integration

@@ -15,11 +15,13 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
-from stores import Start, Store
+from stores import PATIENCE, Run, Store, child_environment
+from waiting import wait_for
 
 from sa_mlops.errors import Stopped
 from sa_mlops.registry import last_words, tracking
 from sa_mlops.registry.tracking import KIND, TRAINING, VIEW, Recorder, StoreError, open_run
+from scripts import warm
 
 pytestmark = pytest.mark.integration
 
@@ -57,9 +59,16 @@ def runs(client: MlflowClient) -> dict[str, mlflow.entities.Run]:
     return {r.info.run_name: r for r in client.search_runs(experiments)}
 
 
-def wait_until_ready(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
+def begun(folder: Path, word: str, *arguments: str) -> warm.Program:
+    """A program that has written this word into `out` or `err` in the folder."""
+    out, err = folder / "out", folder / "err"
+    process = warm.start(arguments, folder, child_environment(), out, err)
+    wait_for(
+        lambda: any(p.exists() and f"\n{word}" in f"\n{p.read_text()}" for p in (out, err)),
+        f"no {word!r}",
+        PATIENCE,
+    )
+    return process
 
 
 class TestStatus:
@@ -112,10 +121,9 @@ class TestStatus:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_a_signal_kills_the_run_and_the_nested_one(
-        self, client: MlflowClient, start: Start, number: signal.Signals
+        self, client: MlflowClient, tmp_path: Path, number: signal.Signals
     ) -> None:
-        process = start("-c", WAITING)
-        wait_until_ready(process)
+        process = begun(tmp_path, "ready\n", "-c", WAITING)
         process.send_signal(number)
         assert process.wait(timeout=120) != 0
         assert {name: r.info.status for name, r in runs(client).items()} == {
@@ -124,18 +132,14 @@ class TestStatus:
         }
 
     def test_a_stage_that_is_terminated_ends_with_130_and_registers_nothing(
-        self, own_store: Store, start: Start
+        self, own_store: Store, tmp_path: Path
     ) -> None:
         client = MlflowClient()
         command = ("base", "--dataset", "digits", "--steps", "1000")
-        process = start("-m", "sa_mlops", *command)
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("base  "):
-                break
-        process.terminate()
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 130
+        process = begun(tmp_path, "base  ", "-m", "sa_mlops", *command)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == 130
+        errors = (tmp_path / "err").read_text()
         assert errors.splitlines()[-1] == "sa-mlops: interrupted; nothing unfinished was registered"
         assert "Traceback" not in errors
         newest = client.search_runs(["1"], order_by=["attributes.start_time DESC"], max_results=1)[0]
@@ -168,20 +172,18 @@ class TestRunThatMlflowOpened:
         "with open_run('next', nested=False, tags={}) as run_id: print(run_id)\n"
     )
 
-    def test_a_name_that_mlflow_made_up_is_replaced(self, client: MlflowClient, start: Start) -> None:
+    def test_a_name_that_mlflow_made_up_is_replaced(self, client: MlflowClient, python: Run) -> None:
         opened = client.create_run("0", run_name="amazing-wasp-363").info.run_id
-        process = start("-c", self.CODE, MLFLOW_RUN_ID=opened, MLFLOW_EXPERIMENT_ID="0")
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+        done = python("-c", self.CODE, MLFLOW_RUN_ID=opened, MLFLOW_EXPERIMENT_ID="0")
+        assert done.returncode == 0, done.stderr
         assert client.get_run(opened).info.run_name == "ours"
 
-    def test_it_is_taken_over_where_it_is(self, client: MlflowClient, start: Start) -> None:
+    def test_it_is_taken_over_where_it_is(self, client: MlflowClient, python: Run) -> None:
         experiment = client.create_experiment("theirs")
         opened = client.create_run(experiment, run_name="as mlflow named it").info.run_id
-        process = start("-c", self.CODE, MLFLOW_RUN_ID=opened, MLFLOW_EXPERIMENT_ID=experiment)
-        out, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-        assert out.split()[0] == opened
+        done = python("-c", self.CODE, MLFLOW_RUN_ID=opened, MLFLOW_EXPERIMENT_ID=experiment)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split()[0] == opened
         run = client.get_run(opened)
         assert (run.info.experiment_id, run.info.run_name) == (experiment, "as mlflow named it")
         assert (run.info.status, run.data.tags["sa.entry"]) == ("FINISHED", "base")
@@ -202,23 +204,25 @@ class TestRunThatMlflowOpened:
             pass
         assert client.get_experiment_by_name("sa-mlops").tags[KIND] == "finetuning"
 
-    def test_an_experiment_from_the_environment_is_used(self, client: MlflowClient, start: Start) -> None:
-        process = start("-c", self.CODE, MLFLOW_EXPERIMENT_NAME="by name")
-        out, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+    def test_an_experiment_from_the_environment_is_used(self, client: MlflowClient, python: Run) -> None:
+        done = python("-c", self.CODE, MLFLOW_EXPERIMENT_NAME="by name")
+        assert done.returncode == 0, done.stderr
         experiment = client.get_experiment_by_name("by name")
         assert experiment is not None
-        assert {client.get_run(r).info.experiment_id for r in out.split()} == {experiment.experiment_id}
+        assert {client.get_run(r).info.experiment_id for r in done.stdout.split()} == {
+            experiment.experiment_id
+        }
 
 
 class TestManyProcesses:
     COUNT = 3
 
-    def test_processes_that_start_at_once_on_a_fresh_store_lose_nothing(
-        self, tmp_path: Path, start: Start
-    ) -> None:
-        processes = [start("-c", ONE_RUN, str(i)) for i in range(self.COUNT)]
-        failures = [errors for p in processes if (errors := p.communicate(timeout=600)[1]) and p.returncode]
+    def test_processes_that_start_at_once_on_a_fresh_store_lose_nothing(self, tmp_path: Path) -> None:
+        logs = [tmp_path / str(i) for i in range(self.COUNT)]
+        processes = [
+            warm.start(("-c", ONE_RUN, log.name), tmp_path, child_environment(), log) for log in logs
+        ]
+        failures = [log.read_text() for p, log in zip(processes, logs, strict=True) if p.wait(600)]
         assert failures == []
         client = MlflowClient()
         found = runs(client)

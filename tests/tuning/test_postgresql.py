@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 WANTED = 6
 TUNE = (
-    *("tune", "--dataset", "digits", "--from-version", "1", "--fisher-samples", "300", "--classes", "1"),
+    *("tune", "--dataset", "digits", "--from-version", "1", "--fisher-samples", "2000", "--classes", "1"),
     *("--steps", "10,20", "--samples", "20", "--final-seeds", "0", "--sampler", "random"),
     *("--study", "shared", "--workers", "2", "--trials", str(WANTED), "--json"),
 )
