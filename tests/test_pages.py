@@ -194,7 +194,12 @@ PLACEHOLDERS = {"VERSION": "2", "JOB": "latest", "C": "1"}
 """Word in capitals -> a value that it may stand for."""
 
 
-OWN = {"photos": ["cat", "dog"], "letters": list(string.ascii_uppercase)}
+OWN = {
+    "photos": ["cat", "dog"],
+    "letters": list(string.ascii_uppercase),
+    "wear": ["trouser", "bag", "ankle boot"],
+    "greek": ["delta", "psi"],
+}
 """Data sets that the pages add -> their classes."""
 
 

@@ -145,7 +145,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *words: str, status: int) -> st
         ("submit probe --probe-target 12", "--target: '12'"),
         ("submit frobnicate", "No such command"),
         ("jobs --follow", "need the JOB"),
-        ("jobs nothing", "--job: 'nothing'"),
+        ("jobs nothing", "JOB: 'nothing'"),
         ("jobs x --follow --cancel", "not both"),
     ],
 )

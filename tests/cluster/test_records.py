@@ -50,7 +50,7 @@ def test_a_job_has_three_names() -> None:
 def test_a_job_that_is_not_there_is_refused(word: str) -> None:
     if word != "latest":
         made()
-    with pytest.raises(ParameterError, match=r"^--job: "):
+    with pytest.raises(ParameterError, match=r"^JOB: "):
         records.named(word)
 
 
