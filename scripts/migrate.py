@@ -97,6 +97,7 @@ def make_tables(place: str) -> None:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
+        # The function of the command `mlflow db upgrade`, whose decorator has no type for it.
         mlflow_db.upgrade.callback(place)  # type: ignore[misc]
     except Exception as error:
         raise MigrationError(f"--to: {' '.join(str(error).split())[-300:]}") from None

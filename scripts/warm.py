@@ -46,7 +46,7 @@ class Program:
         return self._process.exitcode
 
     def poll(self) -> int | None:
-        """The same."""
+        """Exit status if it has ended, else None."""
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:

@@ -86,7 +86,7 @@ class DataSpec:
     def indices(self, words: Iterable[str]) -> tuple[int, ...]:
         """Indices of classes given by name (ignoring case) or, where no class has that name, by number.
 
-        Raises ValueError, naming the first word that is no class.
+        Raises ValueError, which names the first word that is not a class.
         """
         return tuple(map(self._index, words))
 

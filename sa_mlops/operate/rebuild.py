@@ -132,7 +132,7 @@ def _diagonal(
     made: Mapping[str, CVAE],
     known: dict[str, Diagonal],
 ) -> Diagonal:
-    """A Fisher diagonal that protects a step: estimated anew, or a sum of estimated diagonals."""
+    """A Fisher diagonal for the penalty of a step: estimated anew, or the sum of estimated diagonals."""
     if sampled is None or not all(key in sampled for key in ("uri", "of", "settings")):
         raise ReproduceError(
             f"{entry['uri']}: the certificate does not record how its Fisher diagonal was made"

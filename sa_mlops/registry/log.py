@@ -85,7 +85,7 @@ def _rounded(value: Any) -> Any:
 def parse(key: str, text: str) -> Entry:
     """The entry in a tag.
 
-    Raises LogError if the tag's name does not hold the hash of its text, or the text is no entry.
+    Raises LogError if the tag's name does not hold the hash of its text, or the text is not an entry of the log.
     """
     name = NAME.fullmatch(key)
     if name is None:

@@ -188,7 +188,7 @@ def seal(payload: bytes, key: Path) -> bytes:
 
 
 def unseal(sealed: bytes, key: Path) -> bytes:
-    """The statement in a DSSE envelope. Raises SigningError if it is no envelope, or not signed by the key."""
+    """The statement in a DSSE envelope. Raises SigningError if it is not an envelope, or the key did not sign it."""
     owner = public_key(key)
     with packages():
         from securesystemslib.dsse import Envelope

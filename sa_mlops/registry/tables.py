@@ -35,7 +35,7 @@ class TablesError(CommandError):
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
     """The file, for reading only: a missing one is not made.
 
-    Raises TablesError if it is no database, or lacks a table or column that is read.
+    Raises TablesError if the file is not a database, or lacks a table or column that is read.
     """
     with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=WAIT_SECONDS)) as db:
         try:
